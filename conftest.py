@@ -31,7 +31,7 @@ TOGETHER: Final = {
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
     """Start a worker more than there are cores, because many tests wait: for processes, for a time to pass."""
-    from harness.search.preparation import cores
+    from harness.search.scope_and_workers import cores
 
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (cores() or 1) + 1
 

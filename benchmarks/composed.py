@@ -28,8 +28,8 @@ import numpy as np  # noqa: E402
 
 from harness import Subject, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation  # noqa: E402
+from harness.diagnosis.identify.elman_identify import Identification, identify  # noqa: E402
 from harness.diagnosis.identify.gather import values_of  # noqa: E402
-from harness.diagnosis.identify.identify import Identification, identify  # noqa: E402
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm  # noqa: E402
 from harness.diagnosis.identify.model_differences import mistakes_of  # noqa: E402
 from harness.diagnosis.identify.questions import Asker  # noqa: E402
@@ -46,7 +46,7 @@ from harness.diagnosis.identify.terms import (  # noqa: E402
     STEP_TERMS,
     read_of,
 )
-from harness.diagnosis.observations import Observations  # noqa: E402
+from harness.diagnosis.observation_cache import Observations  # noqa: E402
 from harness.space.case import Case  # noqa: E402
 from harness.space.config import RNNConfig, role_of  # noqa: E402
 from harness.space.values import draw  # noqa: E402

@@ -27,6 +27,7 @@ import torch  # noqa: E402
 from benchmarks.composed import ONLY, Told, arguments, differing, print_told  # noqa: E402
 from harness import Cell, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation  # noqa: E402
+from harness.diagnosis.identify.elman_identify import Identification  # noqa: E402
 from harness.diagnosis.identify.gate_back import moves_of  # noqa: E402
 from harness.diagnosis.identify.gate_differences import lines  # noqa: E402
 from harness.diagnosis.identify.gate_identify import identify_gated  # noqa: E402
@@ -40,13 +41,12 @@ from harness.diagnosis.identify.gates import (  # noqa: E402
     Part,
     step_of,
 )
-from harness.diagnosis.identify.identify import Identification  # noqa: E402
 from harness.diagnosis.identify.model import Limit, Network  # noqa: E402
 from harness.diagnosis.identify.questions import Asker  # noqa: E402
 from harness.diagnosis.identify.run import GRADIENT_SCALE  # noqa: E402
 from harness.diagnosis.identify.step_patterns import TermSteps  # noqa: E402
 from harness.diagnosis.identify.terms import SLOPES  # noqa: E402
-from harness.diagnosis.observations import Observations  # noqa: E402
+from harness.diagnosis.observation_cache import Observations  # noqa: E402
 from harness.space.config import RNNConfig  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 

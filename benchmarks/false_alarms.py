@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 from harness import Capabilities, Case, Outcome, RNNConfig, Subject, Verdict, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.known_issues import known_or_not
-from harness.checks.result import Comparison, Result
+from harness.checks.result import ComparisonMethod, Result
 from harness.oracle.setting import reference_of
 from harness.space.config import weight_names
 from harness.space.factor_table import DTYPES, LOSSES
@@ -512,7 +512,7 @@ def _judge(drawn: Drawn, counted: Counted) -> None:
     at = f"{config.dtype}/"
     for part in parts:
         numbers[f"{at}{part}/cases"] += 1
-    numbers["end to end"] += result.method is Comparison.END_TO_END
+    numbers["end to end"] += result.method is ComparisonMethod.END_TO_END
     if result.verdict is not Verdict.AGREES:
         evidence = {PARTS[name.array not in FORWARD] for name in result.mismatches} or {PARTS[0]}
         for part in evidence:

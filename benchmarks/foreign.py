@@ -47,7 +47,7 @@ from harness.report.reported import reported  # noqa: E402
 from harness.report.wording import left_out, mismatch_line  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.search import Search  # noqa: E402
-from harness.search.search_options import Options  # noqa: E402
+from harness.search.search_options import SearchOptions  # noqa: E402
 from harness.search.search_record import Finding  # noqa: E402
 from harness.search.simplify import PLAIN_NUMBERS  # noqa: E402
 from harness.space.scope import factors_of  # noqa: E402
@@ -123,7 +123,7 @@ def measured(layer: Layer, seed: int = 0, cases: int | None = None) -> dict[str,
     subject, start = layer.subject, time.process_time()
     investigation = Investigation(subject)
     scope = scope_of(subject, layer.profile).only(**layer.only)
-    options = Options(cases, seed=seed)
+    options = SearchOptions(cases, seed=seed)
     with np.errstate(all="ignore"), Search(subject, scope, options) as search:
         for finding in search.findings():
             search.pass_over(investigation.recognise(finding, search.record))

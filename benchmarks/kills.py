@@ -50,7 +50,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from harness.checks.full_check import against
 from harness.processes import one_thread_a_process
 from harness.search.search import Search
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.search.search_record import Finding
 
 one_thread_a_process()
@@ -348,7 +348,7 @@ def hunted(subject: PlantedSubject, seed: int, cases: int | None, *, clean: bool
     """Search for a fault as the self-test does; the clock stops when the search begins to shrink a failure."""
     forget_plans()
     start, began = time.process_time(), list[float]()
-    with Search(subject, subject.scope(), Options(cases, seed=seed)) as search:
+    with Search(subject, subject.scope(), SearchOptions(cases, seed=seed)) as search:
         for event in search:
             if isinstance(event, Finding):
                 break

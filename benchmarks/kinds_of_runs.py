@@ -35,13 +35,13 @@ from benchmarks.selftest import chosen  # noqa: E402
 from harness import Case, Outcome, Subject, hunt  # noqa: E402
 from harness.checks import agreement, full_check  # noqa: E402
 from harness.checks.full_check import against  # noqa: E402
-from harness.checks.result import Comparison, Result, Verdict  # noqa: E402
+from harness.checks.result import ComparisonMethod, Result, Verdict  # noqa: E402
 from harness.search.search import Search  # noqa: E402
-from harness.search.search_options import Options  # noqa: E402
+from harness.search.search_options import SearchOptions  # noqa: E402
 from harness.subjects.torch_module import TorchSubject  # noqa: E402
 
 PREFIXES: Final[Callable[..., Any]] = vars(agreement)["_prefixes"]
-AGREES: Final = Result(Verdict.AGREES, method=Comparison.RELATIONS)
+AGREES: Final = Result(Verdict.AGREES, method=ComparisonMethod.RELATIONS)
 
 
 def _one_layer(subject: Subject, case: Case, outcome: Outcome) -> Any:
@@ -73,7 +73,7 @@ def replaced(functions: Sequence[tuple[Any, str, Callable[..., Any]]]) -> Iterat
 def cases_to_a_kill(fault: Fault) -> int | None:
     """Return how many cases a search takes until one fails; ``None`` if none does."""
     subject = PlantedSubject(fault)
-    with Search(subject, subject.scope(), Options()) as search:
+    with Search(subject, subject.scope(), SearchOptions()) as search:
         for event in search:
             if against(event.result):
                 return search.record.total

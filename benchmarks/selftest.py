@@ -36,7 +36,7 @@ from harness.diagnosis.nan_and_inf import NonFiniteMistake  # noqa: E402
 from harness.diagnosis.roundings import Roundings  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.search import Search, hunt  # noqa: E402
-from harness.search.search_options import Options  # noqa: E402
+from harness.search.search_options import SearchOptions  # noqa: E402
 from harness.search.simplify import PLAIN_NUMBERS  # noqa: E402
 from harness.space.case import Case, as_plain  # noqa: E402
 from harness.space.config import RNNConfig  # noqa: E402
@@ -130,7 +130,7 @@ def correct(name: str, seed: int = 0, cases: int | None = None) -> Correct:
     """Search a correct layer, and count what it is accused of."""
     with correct_subject(name) as subject:
         investigation = Investigation(subject)
-        options = Options(cases, seed=seed)
+        options = SearchOptions(cases, seed=seed)
         with Search(subject, scope_of(subject), options) as search:
             for finding in search.findings():
                 search.pass_over(investigation.recognise(finding, search.record))

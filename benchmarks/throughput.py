@@ -38,7 +38,7 @@ from harness.search.budget import USUAL_CASES
 from harness.search.capability_discovery import narrow
 from harness.search.plan import Planned, units
 from harness.search.search import Search
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.search.workers import Workers
 from harness.space.cells import CELLS
 from harness.space.factor_table import offers_of
@@ -153,7 +153,7 @@ def scaled(workers: int) -> dict[str, Any]:
         reached: list[float] = []
 
         start = time.perf_counter()
-        with Search(subject, options=Options(workers=Workers(workers) if workers else None)) as search:
+        with Search(subject, options=SearchOptions(workers=Workers(workers) if workers else None)) as search:
             record = search.record
             for _ in search:
                 if record.total >= cover and not reached:
@@ -178,7 +178,7 @@ def grown(checks: int) -> list[dict[str, Any]]:
     last = [0, time.process_time()]
 
     scope = SMALL.only(T=[1, 2, 3], N=[1, 2], num_layers=1)
-    with Search(TorchSubject(), scope, Options(checks + 1_000)) as search:
+    with Search(TorchSubject(), scope, SearchOptions(checks + 1_000)) as search:
         record = search.record
         for _ in search:
             if record.total - last[0] >= checks // 10:

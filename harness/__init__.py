@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.oracle.reference import Reference as Reference
     from harness.pipeline import check as check
     from harness.report.check_report import CheckReport as CheckReport
-    from harness.report.explain_report import ExplainReport as ExplainReport, explain as explain
+    from harness.report.given_arrays_report import ExplainReport as ExplainReport, explain as explain
     from harness.search.search import hunt as hunt
     from harness.space.case import Case as Case, sparse as sparse
     from harness.space.cells import Cell as Cell
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ExplainReport": "report.explain_report",
+    "ExplainReport": "report.given_arrays_report",
     "Capabilities": "subjects.capabilities",
     "Case": "space.case",
     "Cell": "space.cells",
@@ -62,7 +62,7 @@ _HOMES = {
     "configs": "space.strategies",
     "conventions": "subjects.conventions",
     "draw": "space.values",
-    "explain": "report.explain_report",
+    "explain": "report.given_arrays_report",
     "hunt": "search.search",
     "offered": "assertions",
     "scope_of": "subjects.protocol",

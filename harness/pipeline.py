@@ -16,13 +16,13 @@ from harness.checks.dropout import check_net, net
 from harness.checks.full_check import bits_of
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.investigate import Explanation, Investigation
-from harness.diagnosis.kernels import NONE, Kernels, failing_stage
+from harness.diagnosis.kernels import NONE, KernelSwitchResults, failing_stage
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.report.check_report import CheckReport
 from harness.report.finding_entry import Summary
+from harness.report.finding_files import DIRECTORY
 from harness.report.progress import shown
 from harness.report.reported import ReportedFinding, dropout_facts, reported
-from harness.report.saved_finding import DIRECTORY
 from harness.report.upgrade import Upgrade, compared
 from harness.search.budget import DROPPING, NARROWING, Budget
 from harness.search.capability_discovery import DiscoveredScope
@@ -32,10 +32,10 @@ from harness.search.deadline import DeadlineSubject, Hang, TimeOver, uninterrupt
 from harness.search.examination import Examination, equal_of, examine
 from harness.search.own_weights import load_weights
 from harness.search.plan import PlannedCase
-from harness.search.preparation import asked_scope
 from harness.search.rerun import RerunOutcome, replay
+from harness.search.scope_and_workers import asked_scope
 from harness.search.search import Search
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.search.search_record import Finding, SearchRecord
 from harness.space.case import Case
 from harness.space.conformance_profile import PROFILE_WORDS
@@ -55,7 +55,7 @@ Observe = Callable[[CheckedCase], object]
 def run_pipeline(
     subject: Subject,
     scope: Scope,
-    options: Options,
+    options: SearchOptions,
     *,
     folder: str,
     warn: Callable[[str], None],
@@ -137,7 +137,10 @@ def reported_dropout(subject: Subject, done: Examination, keeping: FindingKeeper
         return check_net(part, case.config, done.hunt.seed)
 
     stage = failing_stage(subject, finding.case, result, check)
-    kernels, environment = NONE if stage is None else Kernels(stage=stage), environment_of(subject, result.net.device)
+    kernels, environment = (
+        NONE if stage is None else KernelSwitchResults(stage=stage),
+        environment_of(subject, result.net.device),
+    )
     explanation = Explanation(kernels=kernels, environment=environment)
     keeping(finding, explanation)
     return reported(finding, explanation, keeping.places[finding.id])
@@ -162,7 +165,7 @@ class Upgrading:
         self._joint = joint_scope(old, new, slow=slow, until=Budget(cases, seconds).moment(NARROWING))
 
     def narrowed(self, number: int) -> DiscoveredScope | None:
-        """Return what the old one (0) or the new one (1) supports, for the ``Options`` of its search."""
+        """Return what the old one (0) or the new one (1) supports, for the ``SearchOptions`` of its search."""
         return (self._joint.old, self._joint.new)[number]
 
     def compared(self, old: Summary, new: Summary) -> Upgrade | None:
@@ -224,7 +227,7 @@ def check(
         done = run_pipeline(
             subject,
             scope,
-            Options(cases, seconds, seed, held, tolerance, tuple(own), weights=fixed, slow=slow),
+            SearchOptions(cases, seconds, seed, held, tolerance, tuple(own), weights=fixed, slow=slow),
             folder=findings,
             warn=lambda text: warnings.warn(text, stacklevel=3),
             progress=progress,

@@ -19,8 +19,8 @@ from harness.processes import one_thread_a_process
 if TYPE_CHECKING:
     from harness.assertions import Disagreement
     from harness.diagnosis.investigate import Diagnosis
+    from harness.report.finding_files import FindingFiles
     from harness.report.reported import ReportedFinding
-    from harness.report.saved_finding import SavedFinding
     from harness.search.search_record import Finding
 
 # The Hypothesis examples of a test: Hypothesis's own default, twice that, and what takes a minute or so.
@@ -144,10 +144,10 @@ def _diagnosis(disagreement: Disagreement, finding: Finding) -> tuple[Diagnosis 
         return None, f"the search for the cause failed: {type(error).__name__}: {error}"
 
 
-def _saved(report: ReportedFinding, config: pytest.Config) -> tuple[SavedFinding | None, str]:
+def _saved(report: ReportedFinding, config: pytest.Config) -> tuple[FindingFiles | None, str]:
     """Keep a finding, unless a search has kept it, which says more; return where, or why that failed."""
+    from harness.report.finding_files import FindingFiles
     from harness.report.json_record import finding_record
-    from harness.report.saved_finding import SavedFinding
     from harness.space.errors import UsageError
     from harness.store.finding_folders import Store
     from harness.subjects.registry import near
@@ -158,4 +158,4 @@ def _saved(report: ReportedFinding, config: pytest.Config) -> tuple[SavedFinding
             store.save(report.finding, finding_record(report))
     except (OSError, UsageError) as error:
         return None, f"the case could not be kept: {error}"
-    return SavedFinding(Path(near(store.directory / report.id))), ""
+    return FindingFiles(Path(near(store.directory / report.id))), ""

@@ -56,7 +56,7 @@ def one_thread_a_process() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-class FaultError(RuntimeError):
+class HarnessFaultError(RuntimeError):
     """Raised for an error of the harness itself in a child process, which a subject may have changed."""
 
 
@@ -123,8 +123,8 @@ class Child:
     def call(self, timeout: float, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return what a call gives there, or raise what it raises.
 
-        Errors that are neither the harness's own nor a ``MemoryError`` become a ``FaultError``. Raises ``LostError``
-        if the process ends, or does not answer in time.
+        Errors that are not the harness's own, nor a ``MemoryError``, become a ``HarnessFaultError``. Raises
+        ``LostError`` if the process ends, or does not answer in time.
         """
         try:
             self._connection.send((function, arguments))
@@ -273,7 +273,7 @@ def _serve(
             try:
                 connection.send(answer)
             except Exception:  # noqa: BLE001 - what the subject did to its process, such as another NumPy
-                connection.send((None, FaultError(f"in a child process:\n{traceback.format_exc()}")))
+                connection.send((None, HarnessFaultError(f"in a child process:\n{traceback.format_exc()}")))
     parent = parent_process()
     _end_group(() if parent is not None and parent.is_alive() else folders)
 
@@ -287,7 +287,7 @@ def _made(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any
     except BaseException as error:  # noqa: BLE001 - others may not survive the pipe
         if type(error).__module__.partition(".")[0] == "harness":
             return None, error
-        return None, FaultError(f"in a child process:\n{traceback.format_exc()}")
+        return None, HarnessFaultError(f"in a child process:\n{traceback.format_exc()}")
 
 
 def _write_traces(traces: Connection[Any, Any]) -> None:

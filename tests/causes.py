@@ -6,7 +6,7 @@ from typing import Final
 from benchmarks.planted import named
 from benchmarks.planted.same import same_as
 from harness.diagnosis.identify.cause import IdentifiedCause
-from harness.diagnosis.identify.identify import Identification
+from harness.diagnosis.identify.elman_identify import Identification
 from harness.diagnosis.identify.model import LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.investigate import Diagnosis

@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.diagnosis.investigate import Investigation
 from harness.search.search import Search
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.search.search_record import Finding, SearchRecord
 from harness.space.scope import Scope
 
@@ -18,7 +18,7 @@ def explained(
     **options: Any,
 ) -> SearchRecord:
     """Search as ``hunt`` does, explain every finding, and go on; ``heard`` is told of each before it is explained."""
-    with Search(investigation.subject, scope, Options(**options)) as search:
+    with Search(investigation.subject, scope, SearchOptions(**options)) as search:
         for finding in search.findings():
             if heard is not None:
                 heard(finding, search.record)

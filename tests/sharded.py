@@ -13,8 +13,8 @@ from harness.pipeline import run_pipeline
 from harness.report.finding_entry import Summary
 from harness.report.json_record import RunOptions, run_record, subject_record
 from harness.report.junit import junit
-from harness.search.preparation import asked_scope
-from harness.search.search_options import Options
+from harness.search.scope_and_workers import asked_scope
+from harness.search.search_options import SearchOptions
 from harness.search.shards import Shard
 from harness.store.document import as_json, write
 from harness.store.reports import add_up, read_shards
@@ -36,7 +36,7 @@ class Sharded:
         profile, scope = subject.capabilities.profile, asked_scope(subject, (), pins, subject.capabilities.profile)
 
         def searched(subject: Subject, findings: Path, shard: Shard | None = None) -> Summary:
-            options = Options(cases, profile=profile, shard=shard)
+            options = SearchOptions(cases, profile=profile, shard=shard)
             return run_pipeline(subject, scope, options, folder=str(findings), warn=pytest.fail)
 
         reports = [folder / str(number) / "report.json" for number in range(1, of + 1)]

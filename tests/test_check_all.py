@@ -20,7 +20,7 @@ from harness.report.paper import Paper
 from harness.report.results_table import NOT_REACHED, SubjectRow
 from harness.search.covering import covering
 from harness.search.examination import LEAST_CASES, Examination
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.search.search_record import Stop
 from harness.space.coverage_counts import Coverage
 from harness.space.errors import UsageError
@@ -46,7 +46,7 @@ Registered = Callable[..., None]
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registered:
     """Return a function that makes these subjects the only ones that have a name."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("harness.search.preparation.cores", lambda: 0)
+    monkeypatch.setattr("harness.search.scope_and_workers.cores", lambda: 0)
     monkeypatch.setattr("harness.search.budget.AFTER", 10)
     let_scripts_fail_unrun(monkeypatch)
     return lambda *names: monkeypatch.setattr(all_subjects, "registered", lambda: dict.fromkeys(names))
@@ -131,7 +131,7 @@ def asked(given: AvailableSubjects) -> list[tuple[str, int | None, float | None]
 
 
 def question(subject: Subject, cases: int | None = None, seconds: float | None = None) -> Target:
-    return Target(subject, scope_of(subject), Options(cases, seconds, profile="port"))
+    return Target(subject, scope_of(subject), SearchOptions(cases, seconds, profile="port"))
 
 
 def test_slow_subjects_come_last_with_few_cases_and_the_time_that_is_left(

@@ -30,7 +30,7 @@ from harness.oracle.judge import Judgement, judge
 from harness.processes import ENDING, one_thread_a_process
 from harness.report.wording import judgement_line
 from harness.search.budget import USUAL_CASES
-from harness.search.preparation import asked_scope, workers_of
+from harness.search.scope_and_workers import asked_scope, workers_of
 from harness.search.search_record import Finding
 from harness.search.workers import Workers
 from harness.space.errors import UsageError
@@ -62,7 +62,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)  # it adds annotations to what is printed
     # To start workers takes longer than most searches here.
-    monkeypatch.setattr("harness.search.preparation.cores", lambda: 0)
+    monkeypatch.setattr("harness.search.scope_and_workers.cores", lambda: 0)
     monkeypatch.setattr("harness.search.budget.AFTER", 100)  # a second cause would show in fewer cases than 400
     let_scripts_fail_unrun(monkeypatch)
 
@@ -628,7 +628,7 @@ def test_a_subject_that_wavers_is_broken_and_shown_wavering(run: Any, tmp_path: 
 
 
 def test_sizes_that_do_not_fit_into_memory_are_misuse(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.search.preparation.DRAWN", 2**80)  # which would refuse them before
+    monkeypatch.setattr("harness.search.scope_and_workers.DRAWN", 2**80)  # which would refuse them before
 
     done = run("check", RIGHT, "--only", "hidden_size=100000000")
 

@@ -18,9 +18,9 @@ from harness.checks.result import Verdict
 from harness.cli import main
 from harness.diagnosis.investigate import Investigation
 from harness.report.finding_entry import entry_of
+from harness.report.finding_files import FindingFiles
 from harness.report.paper import Paper
 from harness.report.reported import reported
-from harness.report.saved_finding import SavedFinding
 from harness.report.terminal import finding_report
 from harness.space.case_json import from_json
 from harness.subjects.function import FunctionSubject
@@ -73,7 +73,7 @@ def test_the_finding_in_the_readme_is_what_the_command_prints(tmp_path: Path, mo
     record = harness.hunt(subject)
     assert record.finding is not None
     explanation = Investigation(subject).explain(record.finding, record.scope)
-    kept = SavedFinding(Path(".rnn-harness", record.finding.id), script="reproduce.py")
+    kept = FindingFiles(Path(".rnn-harness", record.finding.id), script="reproduce.py")
     further = int(re.findall(r"(\d+) more cases", shown)[0])
 
     paper = Paper(width=80, file=io.StringIO(), highlight=False)

@@ -12,7 +12,7 @@ import pytest
 from harness import RNNConfig, Scope, Verdict, as_subject, scope_of
 from harness.checks.dropout import check_dropout
 from harness.checks.full_check import bits_of
-from harness.checks.result import Comparison, Result
+from harness.checks.result import ComparisonMethod, Result
 from harness.diagnosis.kernels import FailingStage
 from harness.pipeline import reported_dropout, run_pipeline, same_as_the_first_stage
 from harness.report.finding_entry import Summary
@@ -20,7 +20,7 @@ from harness.report.reported import dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.plan import PlannedCase
 from harness.search.rerun import RerunOutcome, replay
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.search.search_record import SearchRecord
 from harness.store.finding_folders import load
 from harness.store.save import FindingKeeper
@@ -63,7 +63,7 @@ def test_an_interrupt_while_a_finding_is_kept_loses_nothing(
         return offer(*arguments, **named)
 
     monkeypatch.setattr("harness.store.save.offer", interrupted)
-    done = run_pipeline(subject, scope_of(subject), Options(100), folder=str(tmp_path), warn=pytest.fail)
+    done = run_pipeline(subject, scope_of(subject), SearchOptions(100), folder=str(tmp_path), warn=pytest.fail)
 
     (told,) = done.findings
     assert done.examination.interrupted
@@ -104,7 +104,7 @@ def test_a_broken_relation_of_dropout_is_kept_with_its_stage_a_script_and_a_repl
 def test_a_relation_of_dropout_that_holds_leaves_nothing(tmp_path: Path) -> None:
     subject = as_subject(implementations.vectorised)
     done = Examination(
-        SearchRecord("mine", 0, scope_of(subject)), dropout=Result(Verdict.AGREES, method=Comparison.DROPOUT)
+        SearchRecord("mine", 0, scope_of(subject)), dropout=Result(Verdict.AGREES, method=ComparisonMethod.DROPOUT)
     )
     keeping = FindingKeeper(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail)
 

@@ -43,7 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Return a function that runs the command in an empty folder, and gives its exit code and what it printed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
-    monkeypatch.setattr("harness.search.preparation.cores", lambda: 0)
+    monkeypatch.setattr("harness.search.scope_and_workers.cores", lambda: 0)
     let_scripts_fail_unrun(monkeypatch)
 
     def call(*arguments: Any) -> tuple[int, str, str]:

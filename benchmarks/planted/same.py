@@ -7,8 +7,8 @@ import numpy as np
 
 from benchmarks.planted.base import Fault
 from harness.diagnosis.fresh_cases import infinite
+from harness.diagnosis.identify.elman_identify import Identification
 from harness.diagnosis.identify.gather import values_of
-from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.run import run
 from harness.oracle.reference import Reference
 from harness.space.case import Case

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from numpy.typing import NDArray
 
-from harness.checks.result import PROBES, Comparison, RaisedError, Result, Verdict
+from harness.checks.result import PROBES, ComparisonMethod, RaisedError, Result, Verdict
 from harness.checks.vacuous import vacuous_mistakes
 from harness.oracle import probes
 from harness.oracle.arithmetic_assumptions import STRICT, Arithmetic, UserTolerance
@@ -115,7 +115,7 @@ def observe(subject: Subject, case: Case, accepted: UserTolerance = STRICT, *, w
         return Observation(case, outcome, arithmetic, outcome, bad)
     masks = masks_of(subject, case)
     if masks is None or case.config.device == "meta":
-        return Observation(case, outcome, arithmetic, outcome, Result(Verdict.AGREES, method=Comparison.FORM))
+        return Observation(case, outcome, arithmetic, outcome, Result(Verdict.AGREES, method=ComparisonMethod.FORM))
     plain, config = (replace(case, masks=masks) if masks else case).plain(), case.config
     # Carriers round what they carry like any unit: only the dtype's own roundings leave it unchanged.
     # How gradients are asked for does not matter: the probes ask in the plain way.
@@ -170,10 +170,10 @@ def assess(
     suspicious: list[Mismatch] = []
     if observation.prefixes is None:
         mismatches, tight = _end_to_end(observation, setting, with_margin=with_margin)
-        method = Comparison.END_TO_END
+        method = ComparisonMethod.END_TO_END
     else:
         mismatches, suspicious, tight = _local(observation, setting, soft=soft, with_margin=with_margin)
-        method = Comparison.LOCAL
+        method = ComparisonMethod.LOCAL
     spoke = False
     if not mismatches and observation.probed is not None:
         if (bad := unfit(*observation.probed)) is not None:
@@ -183,8 +183,8 @@ def assess(
         shown = _with_probes(setting, *observation.probed, soft=soft)
         if shown is not None:
             mismatches, suspicious, spoke = shown[0], suspicious + shown[1], True
-    if case.config.loss is not None and method is Comparison.LOCAL and not spoke:
-        method = Comparison.CARRIED
+    if case.config.loss is not None and method is ComparisonMethod.LOCAL and not spoke:
+        method = ComparisonMethod.CARRIED
     if mismatches:
         return Result(Verdict.DISAGREES, tuple(mismatches), method=method)
     if suspicious:

@@ -30,7 +30,7 @@ from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
 from harness.checks.agreement import Observation, arithmetic_of, assess, unfit
-from harness.checks.result import Comparison, Result, Verdict
+from harness.checks.result import ComparisonMethod, Result, Verdict
 from harness.oracle.array_layout import features, final_step, h_n_order, time_major, visited
 from harness.oracle.bounded_array import write_steps
 from harness.oracle.compare import Mismatch
@@ -112,7 +112,7 @@ def check_dropout(
         if _shows(config) and result.verdict is Verdict.UNSUPPORTED:
             refused.append(result)
         shown |= _shows(config) and result.verdict is Verdict.AGREES
-    return Result(Verdict.AGREES, method=Comparison.DROPOUT) if shown else refused[0]
+    return Result(Verdict.AGREES, method=ComparisonMethod.DROPOUT) if shown else refused[0]
 
 
 def check_net(subject: Subject, config: RNNConfig, seed: int = 0) -> Result:
@@ -184,9 +184,9 @@ def _check(subject: Subject, config: RNNConfig, level: float, seed: int) -> Resu
         lost = any(sentence.startswith(NOTHING_DROPPED) for sentence in by_chance)  # the rest follows from that
         words = by_chance if lost else words + by_chance
     if not words:
-        return Result(Verdict.AGREES, method=Comparison.DROPOUT)
+        return Result(Verdict.AGREES, method=ComparisonMethod.DROPOUT)
     message = f"{'; '.join(words)}; in {config!r}"
-    return Result(Verdict.DISAGREES, message=message, method=Comparison.DROPOUT, net=config)
+    return Result(Verdict.DISAGREES, message=message, method=ComparisonMethod.DROPOUT, net=config)
 
 
 def _shows(config: RNNConfig) -> bool:

@@ -11,7 +11,7 @@ from harness.checks.known_issues import OF_NUMPY, READ_ON, TORCH_ISSUES, KnownCa
 from harness.checks.relation_check import check_relations
 from harness.checks.relations import Relation
 from harness.checks.repeatability import check_twice
-from harness.checks.result import TWICE, Comparison, Result, Verdict
+from harness.checks.result import TWICE, ComparisonMethod, Result, Verdict
 from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
 from harness.oracle.compare import MismatchKind
 from harness.oracle.pinned_numpy import warn_if_replaced
@@ -50,7 +50,7 @@ def check(
         return known_or_not(observation, result, (*TORCH_ISSUES, *libraries, *known_causes))
     if result.verdict is not Verdict.AGREES:
         return result
-    if result.method is not Comparison.FORM:
+    if result.method is not ComparisonMethod.FORM:
         result = replace(result, bits=bits_of(observation.outcome.arrays))
     rest = _FurtherChecks(subject, case, observation, result, accepted, relations, scope).result(
         with_probes=with_probes
@@ -63,7 +63,7 @@ def check(
     if (effects := effects_of(observation.raw)) is not None:
         return known_or_not(observation, effects, known_causes)
     own = subject.capabilities.is_torch  # known issues are of torch's own layers
-    return replace(rest, spared=spared(observation.case)) if own and rest.method is not Comparison.FORM else rest
+    return replace(rest, spared=spared(observation.case)) if own and rest.method is not ComparisonMethod.FORM else rest
 
 
 def bits_of(arrays: Mapping[str, Array]) -> str:
@@ -93,7 +93,7 @@ class _FurtherChecks(NamedTuple):
         """Return the first thing that is wrong, or the agreement."""
         subject, case, agreement, raw = self.subject, self.case, self.agreement, self.observation.raw
         also = list(agreement.also)
-        random = case.config.drops and agreement.method is Comparison.FORM  # unknown masks differ in every run
+        random = case.config.drops and agreement.method is ComparisonMethod.FORM  # unknown masks differ in every run
         if with_probes and not random and raw is not None:
             unsteady = check_twice(subject, case, raw)
             if unsteady.failed:

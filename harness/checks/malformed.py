@@ -222,7 +222,7 @@ class NotRefused(NamedTuple):
 
 
 @dataclass
-class Refusals:
+class MalformedCallAnswers:
     """The answers of a class to malformed calls: the first wrong answer to each rule is a finding."""
 
     calls: int = 0
@@ -245,12 +245,12 @@ def check_refusals(
     until: float = math.inf,
     *,
     cell: str = "RNN",
-) -> Refusals:
+) -> MalformedCallAnswers:
     """Make all malformed calls of a cell's layer, with ``Capabilities.call``, up to a time (``time.perf_counter``).
 
     A hang ends it, because each further call may hang as well, and so does Ctrl-C.
     """
-    done, accepted = Refusals(dtype=dtype, device=device, layer=f"nn.{cell}"), dict[Call, Outcome]()
+    done, accepted = MalformedCallAnswers(dtype=dtype, device=device, layer=f"nn.{cell}"), dict[Call, Outcome]()
     try:
         for rule in rules_of(cell):
             if time.perf_counter() >= until:
@@ -269,7 +269,7 @@ def check_refusals(
 
 
 def _is_broken(
-    done: Refusals, rule: MalformedRule, call: Callable[[str, str, str], Outcome], dtype: str, device: str
+    done: MalformedCallAnswers, rule: MalformedRule, call: Callable[[str, str, str], Outcome], dtype: str, device: str
 ) -> bool:
     """Make the calls of a rule, up to the first that is not refused; return whether nothing more can be asked."""
     for wrong in rule.wrong:

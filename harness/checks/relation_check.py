@@ -52,7 +52,7 @@ from typing import Final
 
 from harness.checks.agreement import arithmetic_of, unfit
 from harness.checks.relations import RELATIONS, Arrays, Relation
-from harness.checks.result import Comparison, Result, Verdict
+from harness.checks.result import ComparisonMethod, Result, Verdict
 from harness.oracle.arithmetic_assumptions import STRICT, U64, UserTolerance
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.compare import Mismatch, compare, same_numbers
@@ -97,7 +97,7 @@ def check_relations(
     gave on the case.
     """
     if case.config.device == "meta":
-        return Result(Verdict.AGREES, method=Comparison.FORM)
+        return Result(Verdict.AGREES, method=ComparisonMethod.FORM)
     names: list[str] = []
     for relation in relations_for(case) if relations is None else relations:
         result = check_relation(subject, case, relation, accepted, scope=scope, outcome=outcome)
@@ -106,7 +106,7 @@ def check_relations(
         names += [] if result is None else [relation.name]
         if names and relations is None:
             break
-    return Result(Verdict.AGREES, method=Comparison.RELATIONS, also=tuple(names))
+    return Result(Verdict.AGREES, method=ComparisonMethod.RELATIONS, also=tuple(names))
 
 
 def check_relation(
@@ -170,13 +170,13 @@ class _Application:
         actual = _plain(case.config, {name: own.arrays[name] for name in names})
         derived = _plain(case.config, {name: returned[name] for name in names})
         if all(same_numbers(to_float64(actual[name]), to_float64(derived[name])) for name in names):
-            return Result(Verdict.AGREES, method=Comparison.RELATIONS)
+            return Result(Verdict.AGREES, method=ComparisonMethod.RELATIONS)
         mismatches: list[Mismatch] = []
         for within in self._within(own.arrays, derived):
             expected = {name: Expected(to_float64(derived[name]), within[name]) for name in names}
             if not (mismatches := compare(case.config.plain, actual, expected)):
                 break
-        return self._breaks(mismatches) if mismatches else Result(Verdict.AGREES, method=Comparison.RELATIONS)
+        return self._breaks(mismatches) if mismatches else Result(Verdict.AGREES, method=ComparisonMethod.RELATIONS)
 
     def _own(self) -> Outcome:
         """Return what the subject gives on the case itself; it is run only when this is needed."""
@@ -206,7 +206,7 @@ class _Application:
         named = tuple(
             replace(mismatch, relation=self._relation.name, others=self._relation.others) for mismatch in mismatches
         )
-        return Result(Verdict.DISAGREES, named, method=Comparison.RELATIONS, relation=self._relation.name)
+        return Result(Verdict.DISAGREES, named, method=ComparisonMethod.RELATIONS, relation=self._relation.name)
 
     def _within(self, arrays: Arrays, derived: Arrays) -> Iterator[dict[str, Floats]]:
         """Yield the allowed differences between the two sides; they are zero for what is declared exact.

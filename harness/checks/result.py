@@ -62,7 +62,7 @@ class Verdict(Enum):
     BROKEN = "broken"  # the subject raised, died, did not answer in time, or does not give the same answer twice
 
 
-class Comparison(Enum):
+class ComparisonMethod(Enum):
     """The sharpness of a comparison."""
 
     LOCAL = "step by step, at the subject's own states"
@@ -82,7 +82,7 @@ class Result:
     mismatches: tuple[Mismatch, ...] = ()
     message: str = ""
     traceback: str = ""
-    method: Comparison = Comparison.LOCAL
+    method: ComparisonMethod = ComparisonMethod.LOCAL
     known_as: str | None = None  # the name of the known issue, failure or finding that explains a disagreement
     failure: Failure | None = None  # the failure of the subject's process, if it returned nothing
     raised: RaisedError | None = None  # the error that the subject raised, or how and where its process ended

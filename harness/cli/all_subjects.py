@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.cli.outputs import Outputs
     from harness.report.finding_entry import Summary
     from harness.report.json_record import RunOptions
-    from harness.search.search_options import Options
+    from harness.search.search_options import SearchOptions
     from harness.space.scope import Scope
     from harness.subjects.protocol import Subject
 
@@ -40,7 +40,7 @@ class Target(NamedTuple):
 
     subject: Subject
     scope: Scope
-    options: Options
+    options: SearchOptions
 
 
 class AvailableSubjects:

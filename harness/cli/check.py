@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from harness.report.json_record import RunOptions
     from harness.report.upgrade import Upgrade
     from harness.search.examination import Examination
-    from harness.search.search_options import Options
+    from harness.search.search_options import SearchOptions
     from harness.search.search_record import SearchRecord
     from harness.search.shards import Shard
     from harness.search.workers import Workers
@@ -243,12 +243,12 @@ def _checked(args: _Arguments) -> int:
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.cli.all_subjects import AvailableSubjects, check_all
     from harness.pipeline import Upgrading
-    from harness.search.preparation import workers_of
-    from harness.search.search_options import Options
+    from harness.search.scope_and_workers import workers_of
+    from harness.search.search_options import SearchOptions
     from harness.space.scope import WHOLE
 
     quiet, verbose = args.quiet, args.verbose
-    options = Options(args.examples, args.seconds, args.seed, tolerance=args.tolerance, slow=args.slow)
+    options = SearchOptions(args.examples, args.seconds, args.seed, tolerance=args.tolerance, slow=args.slow)
     options = replace(options, own=_own(args.known_file))
     console = args.outputs.required()
     workers = workers_of(args.workers, args.examples, 1 if shard is None else shard.of, _cluster(args))
@@ -387,7 +387,7 @@ def _shard(args: _Arguments) -> Shard | None:
     return None if text is None else Shard.of_text(text)
 
 
-def _run(targets: Sequence[Target], options: Options, timeout: float) -> RunOptions:
+def _run(targets: Sequence[Target], options: SearchOptions, timeout: float) -> RunOptions:
     """Return what all subjects have in common, as it is before the search."""
     from harness.report.json_record import RunOptions
     from harness.subjects.environment import versions
@@ -398,7 +398,7 @@ def _run(targets: Sequence[Target], options: Options, timeout: float) -> RunOpti
 
 
 def _cluster(args: _Arguments) -> Workers | None:
-    from harness.search.cluster import Cluster
+    from harness.search.dask_cluster import Cluster
 
     context = click.get_current_context()
     if args.scheduler is None:
@@ -419,10 +419,10 @@ def _targets(specs: Sequence[str], ask: Callable[[Subject], Target], timeout: fl
 
 
 def _target(
-    subject: Subject, *, options: Options, devices: Sequence[str], pinned: Mapping[str, Any], profile: str | None
+    subject: Subject, *, options: SearchOptions, devices: Sequence[str], pinned: Mapping[str, Any], profile: str | None
 ) -> Target:
     from harness.cli.all_subjects import Target
-    from harness.search.preparation import asked_scope
+    from harness.search.scope_and_workers import asked_scope
 
     held = profile or subject.capabilities.profile
     return Target(subject, asked_scope(subject, devices, pinned, held), replace(options, profile=held))

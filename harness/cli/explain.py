@@ -51,12 +51,12 @@ def explain(
     from dataclasses import asdict
     from textwrap import fill
 
-    from harness.report import explain_report
+    from harness.report import given_arrays_report
     from harness.subjects.array_files import load_array, load_cotangents, load_model, load_returned, load_start
 
     console = console_for(json_to)
     start = load_start(x if hx is None else hx)
-    answer = explain_report.explain(
+    answer = given_arrays_report.explain(
         load_model(model),
         load_array(x, "x"),
         load_returned(actual),
@@ -68,7 +68,8 @@ def explain(
     )
     for line in answer.lines:
         console.print(
-            fill(line, console.width, subsequent_indent=" " * explain_report.WORD_COLUMNS, **WHOLE_WORDS), markup=False
+            fill(line, console.width, subsequent_indent=" " * given_arrays_report.WORD_COLUMNS, **WHOLE_WORDS),
+            markup=False,
         )
     write_json("explain", asdict(answer), json_to)
     return AGREES if answer.agrees else FINDING

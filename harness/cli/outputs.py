@@ -54,7 +54,7 @@ class Outputs:
 
     def observing(self, subject: str, seed: int) -> Callable[[CheckedCase], object] | None:
         """Return a function that writes a line for each case of a subject's search, which begins now."""
-        from harness.report.observability import observation
+        from harness.report.hypothesis_observability import observation
 
         start = time.time()
         if self._write_line is None:

@@ -13,8 +13,8 @@ from harness.cli.output import complain, console_for, write_json
 from harness.space.errors import UsageError
 
 if TYPE_CHECKING:
+    from harness.report.finding_files import SavedFinding
     from harness.report.replays import Replayed
-    from harness.report.saved_finding import Stored
 
 
 @click.command(epilog=EXIT_CODES_OF_REPLAY, short_help="Run findings again: fixed, or do they still fail?")
@@ -86,7 +86,7 @@ def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, j
     return _code(every)
 
 
-def _outcome(stored: Stored, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
+def _outcome(stored: SavedFinding, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
     """Run a finding again, or say why that is not possible."""
     from harness.report.replays import Replayed
     from harness.search.rerun import RerunOutcome
@@ -97,12 +97,12 @@ def _outcome(stored: Stored, spec: str | None, tolerance: str | None, timeout: f
         return Replayed(stored, spec or stored.subject, RerunOutcome.ERROR, why=str(error))
 
 
-def _again(stored: Stored, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
+def _again(stored: SavedFinding, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
     """Run a finding again, on a subject in a process of its own. Raise ``UsageError`` if that is not possible."""
     from harness.oracle.arithmetic_assumptions import accepted
     from harness.report.replays import Replayed
-    from harness.search.preparation import asked_scope
     from harness.search.rerun import RerunOutcome, replay
+    from harness.search.scope_and_workers import asked_scope
     from harness.space.cells import local_cells
     from harness.subjects.isolated import IsolatedSubject
 

@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol
 from harness.checks.agreement import Observation
 from harness.checks.result import Result
 from harness.diagnosis.identify.cause import IdentifiedCause
-from harness.diagnosis.identify.identify import Identification
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.identify.elman_identify import Identification
+from harness.diagnosis.observation_cache import Observations
 from harness.search.search_record import Finding
 from harness.space.case import Case
 from harness.space.scope import Scope

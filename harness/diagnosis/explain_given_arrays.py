@@ -33,7 +33,7 @@ from harness.diagnosis.identify.networks_fitting_arrays import (
 )
 from harness.diagnosis.identify.questions import Response, rounding_of
 from harness.diagnosis.identify.run import run
-from harness.diagnosis.observations import is_right
+from harness.diagnosis.observation_cache import is_right
 from harness.oracle.arithmetic_assumptions import FORMATS, Arithmetic
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting, reference_of
@@ -65,7 +65,7 @@ class GivenCase(NamedTuple):
     cotangents: Mapping[str, Any] | None = None
 
 
-class _Case(NamedTuple):
+class _CaseArrays(NamedTuple):
     x: Array
     hidden: tuple[Array, ...]  # the initial states that are given
     cotangents: dict[str, Array]
@@ -74,7 +74,7 @@ class _Case(NamedTuple):
     ways: list[tuple[str, ...]]  # the names that nn.RNN may have for them, in each way to take them
 
 
-class Interpretation(NamedTuple):
+class ArrayInterpretation(NamedTuple):
     """One way to take what was given, and what is seen then, a case each."""
 
     seen: tuple[Observation, ...]
@@ -122,7 +122,7 @@ class Interpretation(NamedTuple):
 class ArrayCause:
     """Mistakes that reproduce everything that is wrong, in one reading."""
 
-    reading: Interpretation
+    reading: ArrayInterpretation
     """If there are no mistakes, all is right in this reading, though it is not the one that the user said."""
     explanation: ArrayExplanation | None = None
 
@@ -140,7 +140,7 @@ class ArrayCause:
 class ArraysExplained:
     """The answer, without words."""
 
-    reading: Interpretation | None
+    reading: ArrayInterpretation | None
     """The reading in which the arrays are right, or in which a mistake explains them; or else that in which fewest are
     wrong."""
     misfit: str = ""  # the reason why there is no reading at all: the arrays' shapes fit none
@@ -223,11 +223,11 @@ def _explained(
         phis = NONLINEARITIES[:1]
     firsts = (False, True) if batch_first is None else (batch_first,)
 
-    def readings(firsts: Iterable[bool], difference: str = "") -> Iterator[Interpretation]:
+    def readings(firsts: Iterable[bool], difference: str = "") -> Iterator[ArrayInterpretation]:
         for phi, first in product(phis, firsts):
             config = model.config.replace(nonlinearity=phi, batch_first=first)
             for observations in product(*(_observed(model, config, case, atol) for case in array_cases)):
-                yield Interpretation(observations, difference)
+                yield ArrayInterpretation(observations, difference)
 
     fitting = list(readings(firsts))
     if not fitting:
@@ -263,25 +263,25 @@ def _digits(values: Iterable[Array]) -> int | None:
     return None if digits is None or not (numbers * 2**digits % 1).any() else digits
 
 
-def _taken_otherwise(reading: Interpretation) -> Iterator[Interpretation]:
+def _taken_otherwise(reading: ArrayInterpretation) -> Iterator[ArrayInterpretation]:
     """Yield the same reading in coarser precision, and with the arrays in another order.
 
     Something may have been rounded to float32 on the way, the last time step may stand first, and the sequences of the
     batch may have changed places.
     """
-    yield Interpretation(
+    yield ArrayInterpretation(
         tuple(replace(observation, arithmetic=Arithmetic("float32")) for observation in reading.seen), "dtype"
     )
 
     if any(observation.case.config.loss is not None for observation in reading.seen):
         return
 
-    def moved(change: Callable[[Case, str, Array], Array], difference: str) -> Interpretation:
+    def moved(change: Callable[[Case, str, Array], Array], difference: str) -> ArrayInterpretation:
         observations = []
         for observation in reading.seen:
             arrays = {name: change(observation.case, name, array) for name, array in observation.outcome.arrays.items()}
             observations.append(replace(observation, outcome=replace(observation.outcome, arrays=arrays)))
-        return Interpretation(tuple(observations), difference)
+        return ArrayInterpretation(tuple(observations), difference)
 
     yield moved(_turned, "time")
     yield moved(_with_sequences_in_order, "sequences")
@@ -308,7 +308,7 @@ def _with_sequences_in_order(case: Case, name: str, array: Array) -> Array:
     return np.take(array, places, axis)
 
 
-def _searched(readings: Sequence[Interpretation], others: Sequence[Interpretation]) -> ArraysExplained:
+def _searched(readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInterpretation]) -> ArraysExplained:
     """Look for what explains the arrays, in any reading: as few mistakes as will do.
 
     Nothing is looked for if one run of each reading costs too much.
@@ -346,7 +346,7 @@ def _apart(cause: ArrayCause, rival: ArrayCause) -> str:
     return case_apart(cause.run, rival.run, cause.reading.seen[0].case)
 
 
-def _distance(reading: Interpretation) -> tuple[int, float]:
+def _distance(reading: ArrayInterpretation) -> tuple[int, float]:
     """Return how many numbers of a reading are wrong, and by how much at most."""
     answer = ArraysExplained(reading, results=results_of(reading))
     return answer.wrong, max(
@@ -354,7 +354,7 @@ def _distance(reading: Interpretation) -> tuple[int, float]:
     )
 
 
-def _lost(reading: Interpretation) -> int:
+def _lost(reading: ArrayInterpretation) -> int:
     """Return how many values are NaN or infinite where nn.RNN's are finite."""
     count = 0
     for observation in reading.seen:
@@ -365,12 +365,12 @@ def _lost(reading: Interpretation) -> int:
     return count
 
 
-def found_in(reading: Interpretation) -> ArraysExplained:
+def found_in(reading: ArrayInterpretation) -> ArraysExplained:
     """Return which mistakes explain a reading in which something is wrong."""
     return _searched([reading], [])
 
 
-def results_of(reading: Interpretation) -> tuple[Result, ...]:
+def results_of(reading: ArrayInterpretation) -> tuple[Result, ...]:
     """Compare each case of a reading with the reference."""
     return tuple(assess(observation, soft=False) for observation in reading.seen)
 
@@ -383,7 +383,7 @@ def hidden_by_roundings(observation: Observation) -> float:
     return max(float(expected[name].tolerance.max(initial=0)) for name in names) + observation.rounded
 
 
-def _as_arrays(case: GivenCase, final: tuple[str, ...]) -> _Case:
+def _as_arrays(case: GivenCase, final: tuple[str, ...]) -> _CaseArrays:
     actual: Any = case.actual
     returned = (*NAMES_RETURNED, *final)
     cotangents = {name: array(f"cotangents[{name!r}]", value) for name, value in (case.cotangents or {}).items()}
@@ -416,10 +416,10 @@ def _as_arrays(case: GivenCase, final: tuple[str, ...]) -> _Case:
         wanted = "one array" if len(final) == 1 else "a tuple (hx, cx)"
         raise UsageError(f"hx is {f'a tuple of {len(states)}' if several else 'one array'}: expected {wanted}")
     hidden = tuple(array(name, state) for name, state in zip(("hx", "cx"), states, strict=False))
-    return _Case(array("x", case.x), hidden, cotangents, arrays, labels, ways)
+    return _CaseArrays(array("x", case.x), hidden, cotangents, arrays, labels, ways)
 
 
-def _observed(model: WeightsToExplain, config: RNNConfig, case: _Case, atol: float) -> Iterator[Observation]:
+def _observed(model: WeightsToExplain, config: RNNConfig, case: _CaseArrays, atol: float) -> Iterator[Observation]:
     """Yield what is seen of a case, in every way in which its arrays can be nn.RNN's.
 
     Raises ``UsageError`` for an x that the layer cannot read.
@@ -445,7 +445,7 @@ def _observed(model: WeightsToExplain, config: RNNConfig, case: _Case, atol: flo
         yield Observation(plain, outcome, Arithmetic(dtype), prefixes=prefixes, rounded=atol)
 
 
-def _cotangents(config: RNNConfig, case: _Case) -> dict[str, Array]:
+def _cotangents(config: RNNConfig, case: _CaseArrays) -> dict[str, Array]:
     """Return the gradients of the loss as a config has them. Raises ``UsageError`` if they do not fit."""
     cotangents: dict[str, Array] = {}
     for name, spec in config.cotangents.items():
@@ -460,7 +460,7 @@ def _cotangents(config: RNNConfig, case: _Case) -> dict[str, Array]:
     return cotangents
 
 
-def called(config: RNNConfig, case: _Case) -> RNNConfig:
+def called(config: RNNConfig, case: _CaseArrays) -> RNNConfig:
     """Return the layer's config with the sizes of a case. Raises ``UsageError`` for an x that it cannot read."""
     shape, I = case.x.shape, config.input_size  # noqa: E741 - the published name
     axes = "N, T" if config.batch_first else "T, N"
@@ -489,7 +489,7 @@ def _coarsest(inputs: Sequence[Array], actual: Sequence[Array]) -> str:
     return max((name for name in names if name in FORMATS), key=lambda name: FORMATS[name].u, default="float64")
 
 
-def _named(config: RNNConfig, case: _Case) -> Iterator[dict[str, Array]]:
+def _named(config: RNNConfig, case: _CaseArrays) -> Iterator[dict[str, Array]]:
     """Yield the arrays by name, in every way in which their shapes fit.
 
     Ways that lack an axis count only if no way fits exactly.
@@ -517,7 +517,7 @@ def shaped(value: Array, spec: ArraySpec) -> Array | None:
     return value.reshape(spec.shape) if lacks else None
 
 
-def _misfit(config: RNNConfig, case: _Case) -> str:
+def _misfit(config: RNNConfig, case: _CaseArrays) -> str:
     """Return why no reading fits a case, in one sentence; empty where one does. Raises ``UsageError`` if hx is why."""
     config = called(config, case)
     for name, state in zip(config.hidden, case.hidden, strict=True):

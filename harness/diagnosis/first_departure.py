@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.checks.agreement import Departure, Observation, departures
 from harness.checks.result import Result
 from harness.diagnosis.fresh_cases import wider
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.oracle.array_layout import time_major, time_order
 from harness.oracle.compare import MismatchKind, beyond
 from harness.oracle.expectation import end_to_end_states

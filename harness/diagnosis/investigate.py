@@ -41,14 +41,14 @@ from harness.diagnosis.identify.cause import (
     of_shapes,
     seen_of,
 )
+from harness.diagnosis.identify.elman_identify import Identification
 from harness.diagnosis.identify.gates import right_of
-from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.model_differences import Mistake
 from harness.diagnosis.identify.questions import LONG_TIMES, Asker, SubjectTooSlow
 from harness.diagnosis.identify.wiring_inquiry import shown_by
-from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
+from harness.diagnosis.kernels import NONE, ByKernel, KernelSwitchResults, kernels_of
 from harness.diagnosis.nan_and_inf import special_of
-from harness.diagnosis.observations import Observations, nameable
+from harness.diagnosis.observation_cache import Observations, nameable
 from harness.diagnosis.own_line import SourceLine, own_line
 from harness.diagnosis.padding import padding_of
 from harness.diagnosis.precision import ShownPrecision, estimate, estimate_arrays
@@ -109,7 +109,7 @@ class Explanation:
     factors: Factors | None = None
     where: FirstDeparture | None = None
     error_maps: ErrorMaps | None = field(default=None, compare=False, repr=False)
-    kernels: Kernels = NONE
+    kernels: KernelSwitchResults = NONE
     # The software and hardware that the subject computes on (``subjects.environment``).
     environment: Mapping[str, str] = field(default_factory=dict)
     # The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide.

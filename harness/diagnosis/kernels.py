@@ -37,7 +37,7 @@ class FailingStage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Kernels:
+class KernelSwitchResults:
     """The results of a failing case under other settings."""
 
     passes: tuple[str, ...] = ()  # The names of the switches under which it agrees
@@ -46,14 +46,14 @@ class Kernels:
     stage: FailingStage | None = None  # The stage that fails first; ``None`` for a subject without stages
 
 
-NONE: Final = Kernels()
+NONE: Final = KernelSwitchResults()
 
 
-def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> Kernels:
+def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> KernelSwitchResults:
     """Run a failing case in every stage and under every switch of its device; ``NONE`` if there are none of both."""
     process, stage = subject.capabilities.process, failing_stage(subject, case, result, check)
     if process is None or not process.switchable:
-        return NONE if stage is None else Kernels(stage=stage)
+        return NONE if stage is None else KernelSwitchResults(stage=stage)
     passes, fails = [], []
     for name, switch in KERNEL_SWITCHES.items():
         if not switch.alone or switch.on != case.config.device.partition(":")[0]:
@@ -68,7 +68,7 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck
                 passes.append(name)
             elif like(answer) == like(result):
                 fails.append(name)
-    return Kernels(tuple(passes), tuple(fails), process.kernels(case), stage)
+    return KernelSwitchResults(tuple(passes), tuple(fails), process.kernels(case), stage)
 
 
 def failing_stage(subject: Subject, case: Case, result: Result, check: SubjectCheck) -> FailingStage | None:

@@ -8,8 +8,8 @@ import numpy as np
 
 from harness.checks.agreement import Observation, unfit
 from harness.checks.result import Result
-from harness.diagnosis.explain_given_arrays import ArraysExplained, Interpretation, found_in, results_of
-from harness.diagnosis.observations import forward_part, is_right
+from harness.diagnosis.explain_given_arrays import ArrayInterpretation, ArraysExplained, found_in, results_of
+from harness.diagnosis.observation_cache import forward_part, is_right
 from harness.oracle.arithmetic_assumptions import Arithmetic, UserTolerance
 from harness.space.case import Array, Case, as_plain
 from harness.space.declared_arithmetic import LEAST_ASSUMED
@@ -57,7 +57,7 @@ def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], acce
             bad[name] = result
         else:
             observed[name] = _observation(case, arrays, accepted)
-    compared = dict(zip(observed, results_of(Interpretation(tuple(observed.values()))), strict=True))
+    compared = dict(zip(observed, results_of(ArrayInterpretation(tuple(observed.values()))), strict=True))
     wrong = tuple(name for name, result in compared.items() if result.failed)
     # Wrong outputs make wrong gradients: the cause is looked for on the way forward first.
     forward = {name: forward_part(observation) for name, observation in observed.items()}
@@ -76,12 +76,12 @@ def _observation(case: Case, arrays: Mapping[str, Array], accepted: UserToleranc
 
 
 def _explained(observed: Mapping[str, Observation], wrong: tuple[str, ...]) -> ArraysExplained:
-    reading = Interpretation(tuple(observed.values()), names=tuple(observed))
+    reading = ArrayInterpretation(tuple(observed.values()), names=tuple(observed))
     if not wrong:
         return ArraysExplained(reading, results=results_of(reading))
     cheapest = sorted(observed, key=lambda name: observed[name].case.config.cost)
     telling = [name for name in cheapest if name in wrong][:TELLING]
     telling += [name for name in cheapest if name not in wrong][:TELLING]
-    answer = found_in(Interpretation(tuple(observed[name] for name in telling)))
+    answer = found_in(ArrayInterpretation(tuple(observed[name] for name in telling)))
     named = tuple(replace(cause, reading=reading) for cause in answer.causes if reading.reproduced(cause))
     return replace(answer, reading=reading, results=results_of(reading), causes=named)

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise, product
 from typing import Any, Final, NamedTuple
 
+from harness.diagnosis.identify.elman_identify import Identification
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.gather import values_of
-from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.inquiry import explains
 from harness.diagnosis.identify.model import ROLES, Network
 from harness.diagnosis.identify.model_differences import Mistake

@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from harness.checks.accuracy import FEWEST_BITS, VIEWS, bits_of, significant_bits, split
+from harness.checks.activation_accuracy import FEWEST_BITS, VIEWS, bits_of, significant_bits, split
 from harness.checks.agreement import Observation, assess, holds_output
 from harness.checks.result import Verdict
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.oracle.arithmetic_assumptions import (
     TOLERANCES,
     U64,

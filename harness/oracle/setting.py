@@ -11,7 +11,7 @@ from harness.oracle.own_cell import OwnCell
 from harness.oracle.reference import Reference
 from harness.oracle.unroll import Unroll
 from harness.space.case import Case
-from harness.space.cells import KNOWN, Cell, CellForm
+from harness.space.cells import KNOWN, Cell, CellDefinition
 from harness.space.config import RNNConfig
 
 REFERENCE: Final = Reference()
@@ -23,7 +23,7 @@ def reference_of(config: RNNConfig) -> Unroll:
 
 
 @cache
-def _gated(cell: CellForm) -> Gated:
+def _gated(cell: CellDefinition) -> Gated:
     return OwnCell(cell) if isinstance(cell, Cell) and cell.name not in GATED else GATED[cell.name]
 
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from harness.checks.relations import RELATIONS
-from harness.checks.result import DERIVATIVES, PROBES, TWICE, Comparison, Result
+from harness.checks.result import DERIVATIVES, PROBES, TWICE, ComparisonMethod, Result
 from harness.oracle.compare import MismatchKind
 
 BESIDE_NAMES: Final = {
@@ -39,6 +39,6 @@ def failed_check(result: Result, dtype: str) -> str:
         return BESIDE_NAMES[DERIVATIVES]
     if first is not None and first.probed:
         return BESIDE_NAMES[PROBES]
-    if result.method is Comparison.DROPOUT:
+    if result.method is ComparisonMethod.DROPOUT:
         return DROPOUT_STATISTICS
     return ACCURACY if result.inaccurate else agreement(dtype)

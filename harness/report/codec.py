@@ -13,9 +13,9 @@ from cattrs.cols import is_namedtuple
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.json import JsonConverter, make_converter
 
-from harness.checks.accuracy import Accuracy
+from harness.checks.activation_accuracy import Accuracy
 from harness.checks.known_failures import KnownFailure
-from harness.checks.result import Comparison
+from harness.checks.result import ComparisonMethod
 from harness.oracle.compare import Site
 from harness.report.reported import ReportedFinding
 from harness.search.log import Log, LoggedOutcome
@@ -79,7 +79,7 @@ def _converter() -> JsonConverter:
     plain(Case, lambda case: json.loads(to_json(case)), lambda data: from_json(json.dumps(data))[0])
     plain(RNNConfig, RNNConfig.to_dict, RNNConfig.from_dict)
     plain(Scope, Scope.record, Scope.of_record)
-    plain(Comparison, lambda method: method.name.lower(), lambda data: Comparison[data.upper()])
+    plain(ComparisonMethod, lambda method: method.name.lower(), lambda data: ComparisonMethod[data.upper()])
     made.register_unstructure_hook_factory(is_namedtuple, lambda kind: partial(_in_order, made, kind))
     made.register_structure_hook_factory(is_namedtuple, lambda kind: partial(_from_order, made, kind))
     plain(LoggedOutcome, str, LoggedOutcome.of_text)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
-from harness.checks.result import Comparison, Verdict
+from harness.checks.result import ComparisonMethod, Verdict
 from harness.report import coverage_words, wording
 from harness.report.facts import case_words, failure_line, upstream_line
-from harness.report.refusals import refusals_facts
+from harness.report.malformed_calls import refusals_facts
 from harness.report.reported import ReportedFinding, dropout_alone
 from harness.search.examination import LEAST_CASES, Examination
 from harness.search.search_record import SearchRecord
@@ -172,7 +172,7 @@ def _vacuous(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
 
 
 def _methods(hunt: SearchRecord, *, verbose: bool) -> str:
-    methods = [method for method in Comparison if hunt.checks[method]]
+    methods = [method for method in ComparisonMethod if hunt.checks[method]]
     if not verbose:
         return "; ".join(f"{hunt.checks[method]:,} {wording.COMPARISON_WORDS[method]}" for method in methods)
     if len(methods) == 1:

@@ -8,7 +8,7 @@ from harness.diagnosis.factors import IRREGULAR, Factors, FailingSizes
 from harness.diagnosis.first_departure import FirstDeparture
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Diagnosis
-from harness.diagnosis.kernels import FailingStage, Kernels
+from harness.diagnosis.kernels import FailingStage, KernelSwitchResults
 from harness.diagnosis.precision import FORMAT_NAMES, ShownPrecision
 from harness.diagnosis.threshold import NumbersNeeded
 from harness.report.wording import CALLED, counted
@@ -109,7 +109,7 @@ def passing_line(factors: Factors) -> str | None:
     return None if factors.passing is None else f"the same with {_named(*factors.passing)}"
 
 
-def kernels_line(kernels: Kernels) -> str | None:
+def kernels_line(kernels: KernelSwitchResults) -> str | None:
     """Return what makes the failure go away, a setting or a stage, and which kernels ran; ``None`` if nothing does."""
     if kernels.stage is not None and kernels.stage.passes:
         return _stage_line(kernels.stage)

@@ -10,13 +10,13 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from harness.checks.known_issues import reported
-from harness.checks.result import Comparison, Result, Verdict
+from harness.checks.result import ComparisonMethod, Result, Verdict
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.roundings import HINT, Roundings
 from harness.oracle.compare import Mismatch, MismatchKind, Site
 from harness.report import explained, wording
-from harness.report.saved_finding import CAUSE_UNKNOWN, ISSUE, NOT_LOOKED_FOR, Fact, SavedFinding
+from harness.report.finding_files import CAUSE_UNKNOWN, ISSUE, NOT_LOOKED_FOR, Fact, FindingFiles
 from harness.search.search_record import Finding
 from harness.space.case import Case
 from harness.space.cells import KNOWN, layer_named
@@ -36,7 +36,7 @@ class _Explained(NamedTuple):
 def facts_of_failure(finding: Finding, explanation: Explanation) -> list[Fact]:
     """Return what is known of a finding, wherever it is kept and however often it was met."""
     failure = _Explained(finding, explanation)
-    if finding.result.method is Comparison.DROPOUT:
+    if finding.result.method is ComparisonMethod.DROPOUT:
         _, wrong = wording.dropout_told(finding.result)
         return [*(Fact(*pair) for pair in wrong.items()), *_kernel(failure), *_upstream(failure)]
     every = (_mistake, _case, _conditions, _kernel, _others, _evidence, _advice, _upstream)
@@ -55,7 +55,7 @@ def is_certain(finding: Finding, explanation: Explanation) -> bool:
     return bool(finding.result.inaccurate) or (diagnosis is not None and diagnosis.certain)
 
 
-def next_steps(id_: str, saved: SavedFinding | None, case: Case | None) -> Iterator[Fact]:
+def next_steps(id_: str, saved: FindingFiles | None, case: Case | None) -> Iterator[Fact]:
     """Yield the commands that run a kept finding again, and what there is of it."""
     if saved is None:
         return
@@ -69,7 +69,7 @@ def next_steps(id_: str, saved: SavedFinding | None, case: Case | None) -> Itera
     yield Fact("kept", f"{saved.folder}: {', '.join(saved.files)}", detail=True)
 
 
-def named(id_: str, saved: SavedFinding) -> str:
+def named(id_: str, saved: FindingFiles) -> str:
     """Return how a command names a kept finding."""
     return f"{id_} --findings {shlex.quote(str(saved.folder.parent))}" if saved.elsewhere else id_
 
@@ -77,7 +77,7 @@ def named(id_: str, saved: SavedFinding) -> str:
 def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
     """Return the cause, or else what is wrong, in a sentence, and how certain the cause is."""
     diagnosis, result = explanation.diagnosis, finding.result
-    if result.method is Comparison.DROPOUT:
+    if result.method is ComparisonMethod.DROPOUT:
         return wording.dropout_told(result)[0], ""
     if diagnosis is not None and diagnosis.cause is not None:
         return diagnosis.cause.sentence, "certain"
@@ -108,7 +108,7 @@ def worst_line(result: Result, config: RNNConfig) -> str | None:
     forward = mismatch.array in config.outputs and not mismatch.relation
     t, first = site.get("t", -1), 0 if site.get("direction", "forward") == "forward" else config.T - 1
     before = config.num_layers > 1 or (t != first if "t" in site else config.T > 1)
-    stepwise = result.method is Comparison.LOCAL and forward and before
+    stepwise = result.method is ComparisonMethod.LOCAL and forward and before
     return f"{_array(mismatch)}{place} = {_values(mismatch.sites[0], config)}{', by its own states before' * stepwise}"
 
 
@@ -129,7 +129,7 @@ def plain_finding(subject: str, config: RNNConfig, result: Result) -> str:
     """Return a failing result as plain text, for an exception's message."""
     lines = [fact.text for fact in observed(result, config) if fact.name != "traceback"]
     lines += wording.hints(result.mismatches[:ARRAYS_SHOWN], config)
-    lines += [f"compared {result.method.value}"] if result.method is Comparison.END_TO_END else []
+    lines += [f"compared {result.method.value}"] if result.method is ComparisonMethod.END_TO_END else []
     return "\n".join([wording.headline(subject, result.verdict, config.layer), *lines])
 
 

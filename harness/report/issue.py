@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from harness.checks.result import Comparison, Result, Verdict
+from harness.checks.result import ComparisonMethod, Result, Verdict
 from harness.diagnosis.script.make import title_of
 from harness.diagnosis.script.user import quoted, wrapped
 from harness.oracle.arithmetic_assumptions import with_measured
@@ -11,9 +11,9 @@ from harness.oracle.compare import MismatchKind
 from harness.report import wording
 from harness.report.facts import failure_line
 from harness.report.finding_entry import entry_of
+from harness.report.finding_files import Fact
 from harness.report.markdown import facts_in_markdown, fenced
 from harness.report.reported import ReportedFinding
-from harness.report.saved_finding import Fact
 from harness.search.search_record import Finding
 from harness.space.case import Case
 
@@ -47,7 +47,7 @@ def issue_of(report: ReportedFinding, script: str | None) -> str:
 
 def title(finding: Finding) -> str:
     """Return what is wrong, in one line."""
-    of_dropout = finding.result.method is Comparison.DROPOUT
+    of_dropout = finding.result.method is ComparisonMethod.DROPOUT
     text = wording.dropout_told(finding.result)[0] if of_dropout else failure_line(finding.result)
     return _one_line(f"{title_of(finding.subject)}: {_own_name(text)}")
 
@@ -83,7 +83,7 @@ def regression_test(finding: Finding) -> str:
 
 
 def _expectation(result: Result, layer: str) -> str:
-    if result.method is Comparison.DROPOUT:
+    if result.method is ComparisonMethod.DROPOUT:
         return (
             "**Expected:** the statistics of dropout: in training, each element of the output of all layers but the "
             "last becomes zero with probability p, independently and anew in each call, and others are scaled by "

@@ -7,15 +7,15 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
-from harness.checks.malformed import Refusals
+from harness.checks.malformed import MalformedCallAnswers
 from harness.checks.result import Result
 from harness.checks.vacuous import MISTAKES
 from harness.report import wording
 from harness.report.codec import encode
 from harness.report.coverage_words import shares_record
 from harness.report.finding_entry import Summary
+from harness.report.finding_files import SavedFinding
 from harness.report.reported import ReportedFinding
-from harness.report.saved_finding import Stored
 from harness.search.evidence import Suspicion
 from harness.search.search_record import Helpers, SearchRecord
 from harness.search.shards import Shard
@@ -65,7 +65,7 @@ def subject_record(summary: Summary) -> dict[str, Any]:
         "dropout": encode(done.dropout, Result | None),
         "dropout_facts": dict(done.dropout_facts),
         "of_dropout": None if summary.of_dropout is None else finding_record(summary.of_dropout),
-        "refusals": encode(done.refusals, Refusals | None),
+        "refusals": encode(done.refusals, MalformedCallAnswers | None),
         "equal": None if done.equal is None else done.equal._asdict(),
         "vacuous": {mistake: hunt.vacuous[mistake] for mistake in MISTAKES},
         "unshown": wording.unshown_line(done),
@@ -125,7 +125,7 @@ def finding_record(finding: ReportedFinding) -> dict[str, Any]:
     }
 
 
-def stored_record(stored: Stored) -> dict[str, Any]:
+def stored_record(stored: SavedFinding) -> dict[str, Any]:
     """Return a finding that was kept earlier."""
     return {
         "id": stored.id,

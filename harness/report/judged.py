@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from harness.diagnosis.known_results import JudgedCases
-from harness.report.explain_report import line, numbers, sentence, why
+from harness.report.given_arrays_report import line, numbers, sentence, why
 from harness.report.json_record import as_json, result_record
 from harness.report.wording import config_line, counted, mismatch_line
 

@@ -7,7 +7,7 @@ from typing import Final
 from harness.report import wording
 from harness.report.facts import code_of
 from harness.report.finding_entry import FindingEntry, Summary, verdict_on_all
-from harness.report.saved_finding import Fact
+from harness.report.finding_files import Fact
 
 _MARKS: Final = re.compile(r"[!#$&*<>@\[\\\]^`{|}~]|_(?![^\W_])|:(?=\S)")
 """The characters that mean something within a line of GitHub's Markdown: emphasis, code, cells of tables, HTML, links,

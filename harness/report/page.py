@@ -16,8 +16,8 @@ from harness.report import wording
 from harness.report.examination_facts import examination_facts
 from harness.report.facts import code_of
 from harness.report.finding_entry import FindingEntry, Summary, entry_of_stored, verdict_on_all
+from harness.report.finding_files import ISSUE, SCRIPT, SavedFinding
 from harness.report.results_table import SubjectRow, table_data
-from harness.report.saved_finding import ISSUE, SCRIPT, Stored
 from harness.report.terminal import headline
 from harness.report.upgrade import Upgrade, upgrade_data
 from harness.space.errors import UsageError
@@ -64,7 +64,7 @@ def page_of_run(
     )
 
 
-def page_of_findings(stored: Sequence[Stored], *, command: str, version: str) -> str:
+def page_of_findings(stored: Sequence[SavedFinding], *, command: str, version: str) -> str:
     """Return the page of findings that were kept earlier."""
     return _page(
         title=wording.counted(len(stored), "finding"),

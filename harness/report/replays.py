@@ -10,8 +10,8 @@ from rich.text import Text
 from harness.checks.result import Result, Verdict
 from harness.report import wording
 from harness.report.facts import failure_line
+from harness.report.finding_files import SavedFinding
 from harness.report.json_record import result_record
-from harness.report.saved_finding import Stored
 from harness.search.rerun import RerunOutcome
 
 STYLES: Final = {RerunOutcome.FIXED: "bold green", RerunOutcome.FAILED: "bold red", RerunOutcome.ERROR: "bold yellow"}
@@ -21,7 +21,7 @@ STYLES: Final = {RerunOutcome.FIXED: "bold green", RerunOutcome.FAILED: "bold re
 class Replayed:
     """A finding that was run again."""
 
-    stored: Stored
+    stored: SavedFinding
     subject: str | None  # the subject on which it was run; ``None`` if nobody names one
     fate: RerunOutcome
     result: Result | None = None  # the result; ``None`` if it could not be run

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.checks.result import Comparison
+from harness.checks.result import ComparisonMethod
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import CauseIdentity, Explanation, identity_of
 from harness.diagnosis.wrong_conventions import WrongConventions
 from harness.report.error_maps import MapsRecord, maps_record
 from harness.report.facts import cause_of, facts_of_failure, failure_line, is_certain, next_steps
-from harness.report.saved_finding import Fact, SavedFinding
+from harness.report.finding_files import Fact, FindingFiles
 from harness.report.severity import Severity, severity
 from harness.report.wording import counted
 from harness.search.examination import Examination
@@ -33,7 +33,7 @@ class ReportedFinding:
     error_maps: MapsRecord | None = None
     line: tuple[str, int] | None = None  # the file and line of the subject's own code that makes the mistake
     environment: Mapping[str, str] = field(default_factory=dict)  # what it was computed on
-    saved: SavedFinding | None = None
+    saved: FindingFiles | None = None
     further: int = 0  # the further cases that fail with the same cause
     also: tuple[Finding, ...] = ()  # findings on the same case, or errors raised by the same line
 
@@ -46,7 +46,7 @@ class ReportedFinding:
     def all_facts(self) -> list[Fact]:
         """Everything that is known of it, and at the end how to go on from here."""
         more = f"; {counted(self.further, 'more case')}" if self.further else ""
-        case = None if self.finding.result.method is Comparison.DROPOUT else self.finding.case
+        case = None if self.finding.result.method is ComparisonMethod.DROPOUT else self.finding.case
         return [
             *(replace(fact, text=fact.text + more) if fact.name == "fails" else fact for fact in self.facts),
             *self._others(),
@@ -69,7 +69,7 @@ def _mistakes(finding: Finding, explanation: Explanation) -> int:
 
 
 def reported(
-    finding: Finding, explanation: Explanation | None = None, saved: SavedFinding | None = None, further: int = 0
+    finding: Finding, explanation: Explanation | None = None, saved: FindingFiles | None = None, further: int = 0
 ) -> ReportedFinding:
     """Return a finding with what an explanation says of it."""
     explanation = explanation or Explanation()

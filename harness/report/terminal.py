@@ -15,11 +15,11 @@ from harness.report import coverage_words, wording
 from harness.report.examination_facts import examination_facts, gaps, undone_factors
 from harness.report.facts import FACT_CHARACTERS, named, observed
 from harness.report.finding_entry import FindingEntry, Summary, dropout_problem, entry_of, entry_of_stored
+from harness.report.finding_files import SavedFinding
+from harness.report.malformed_calls import refusals_findings, refusals_findings_in_short
 from harness.report.paper import fact_table
-from harness.report.refusals import refusals_findings, refusals_findings_in_short
 from harness.report.replays import STYLES, Replayed
 from harness.report.reported import ReportedFinding, dropout_alone
-from harness.report.saved_finding import Stored
 from harness.search.examination import Examination
 from harness.search.rerun import RerunOutcome
 from harness.space.config import RNNConfig
@@ -259,7 +259,7 @@ def replay_report(done: Replayed, result: Result) -> RenderableType:
     return Group(*parts, *([Padding(fact_table(rows), (0, 0, 0, 2))] if rows else []))
 
 
-def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
+def findings_table(stored: Sequence[SavedFinding], directory: str) -> RenderableType:
     """Return a line for each finding that was kept, newest first."""
     if not stored:
         return Text(f"no findings in {directory}")
@@ -273,6 +273,6 @@ def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
     return Group(table, Text("rnn-harness replay --all tells which of them are fixed.", "dim"))
 
 
-def stored_report(stored: Sequence[Stored]) -> RenderableType:
+def stored_report(stored: Sequence[SavedFinding]) -> RenderableType:
     """Return everything that is known about findings that were kept."""
     return Group(*(finding_report(finding.name, entry_of_stored(finding), verbose=True) for finding in stored))

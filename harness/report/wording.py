@@ -8,11 +8,11 @@ from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 from typing import Any, Final
 
-from harness.checks.accuracy import CLOSE_TANH, Accuracy
+from harness.checks.activation_accuracy import CLOSE_TANH, Accuracy
 from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known_failures import KnownFailure
 from harness.checks.known_issues import KNOWN_ISSUES, KnownIssue
-from harness.checks.result import Comparison, Result, Verdict
+from harness.checks.result import ComparisonMethod, Result, Verdict
 from harness.checks.vacuous import MISTAKES
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.oracle.compare import Mismatch, MismatchKind, Site
@@ -115,7 +115,7 @@ def unshown_line(done: Examination) -> str | None:
     few = [f"{mistake} ({number:,}; {MISTAKES[mistake]})" for mistake, number in done.unshown.items()]
     if not few:
         return None
-    compared = counted(done.hunt.total - done.hunt.checks[Comparison.FORM], "case")
+    compared = counted(done.hunt.total - done.hunt.checks[ComparisonMethod.FORM], "case")
     more = "fewer pins" if done.hunt.accepted == STRICT else "fewer pins, or without --tolerance"
     return f"few of {compared} could have shown {', '.join(few)}: check with {more}"
 
@@ -134,13 +134,13 @@ def helpers_line(helpers: Helpers | None) -> str | None:
 
 # Short words for the sharpness of comparisons.
 COMPARISON_WORDS: Final = {
-    Comparison.LOCAL: "step by step",
-    Comparison.CARRIED: "step by step, with gradients",
-    Comparison.FORM: "in names, shapes and dtypes only",
-    Comparison.DROPOUT: "by the statistics of dropout",
-    Comparison.RELATIONS: "by relations",
-    Comparison.END_TO_END: "end to end, where small errors may hide",
-    Comparison.NONE: "in nothing: no arrays",
+    ComparisonMethod.LOCAL: "step by step",
+    ComparisonMethod.CARRIED: "step by step, with gradients",
+    ComparisonMethod.FORM: "in names, shapes and dtypes only",
+    ComparisonMethod.DROPOUT: "by the statistics of dropout",
+    ComparisonMethod.RELATIONS: "by relations",
+    ComparisonMethod.END_TO_END: "end to end, where small errors may hide",
+    ComparisonMethod.NONE: "in nothing: no arrays",
 }
 
 _SHARES: Final = {

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from harness.checks.dropout import check_dropout
-from harness.checks.malformed import RefusalDefect, Refusals, check_refusals
-from harness.checks.result import Comparison, Result, Verdict
+from harness.checks.malformed import MalformedCallAnswers, RefusalDefect, check_refusals
+from harness.checks.result import ComparisonMethod, Result, Verdict
 from harness.checks.vacuous import MISTAKES, NO_GRADIENT, NO_RECURRENT
 from harness.search.deadline import DeadlineSubject, Hang, TimeOver
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.search.search_record import SearchRecord, Stop
 from harness.space.conformance_profile import KERNEL
 from harness.space.factor_table import SIZE_FACTORS
@@ -55,7 +55,9 @@ class Examination:
     """The checks made of a subject, and their results."""
 
     hunt: SearchRecord
-    refusals: Refusals | None = None  # the record of refusals; ``None`` if the subject cannot be given malformed calls
+    refusals: MalformedCallAnswers | None = (
+        None  # the record of refusals; ``None`` if the subject cannot be given malformed calls
+    )
     dropout: Result | None = None  # the result for the statistics of dropout; ``None`` if the subject draws no masks
     profile: str = KERNEL
     read_as: str = ""  # the names of the subject's parameters and what they are read as, if they are not nn.RNN's
@@ -106,7 +108,7 @@ class Examination:
 
         Where fewer than ``LEAST_CASES`` were compared, or none by its numbers, that is said otherwise.
         """
-        compared = self.hunt.total - self.hunt.checks[Comparison.FORM]
+        compared = self.hunt.total - self.hunt.checks[ComparisonMethod.FORM]
         if not compared or self.hunt.total < LEAST_CASES:
             return {}
         scope, applicable = self.hunt.scope, dict.fromkeys(MISTAKES, True)
@@ -133,7 +135,7 @@ def _pairs(hunt: SearchRecord, *, met: bool) -> int:
 def examine(
     subject: Subject,
     hunt: SearchRecord,
-    options: Options = Options(),  # noqa: B008 - it does not change
+    options: SearchOptions = SearchOptions(),  # noqa: B008 - it does not change
     *,
     dropping_until: float = math.inf,
 ) -> Examination:
@@ -154,7 +156,7 @@ def examine(
     return done
 
 
-def _refusals(subject: Subject, done: SearchRecord) -> Refusals | None:
+def _refusals(subject: Subject, done: SearchRecord) -> MalformedCallAnswers | None:
     """Make malformed calls in the plainest dtype, except on meta, where few of the rules of a call matter."""
     call, devices = subject.capabilities.call, _with_numbers(done.scope)
     if call is None or not devices:

@@ -28,7 +28,7 @@ def merged(parts: Sequence[SearchRecord], *, cases: int | None, seconds: float |
     """
     parts = sorted(parts, key=_number)
     budget = Budget(cases, seconds, slow=parts[0].slow)
-    causes, every = _Causes(same), list(logged_cases(parts))
+    causes, every = _DistinctCauses(same), list(logged_cases(parts))
     for part in parts:
         causes.take(part, part.log.events.get(0))
     new = [place for place, case in enumerate(every) if causes.take(case.part, case.event)]
@@ -43,7 +43,7 @@ def _number(part: SearchRecord) -> int:
     return part.shard.number
 
 
-class _Causes:
+class _DistinctCauses:
     """The causes that the parts found, in the plan's order."""
 
     def __init__(self, same: Same) -> None:
@@ -87,7 +87,7 @@ class _Count(NamedTuple):
 
     hunt: SearchRecord
     budget: Budget
-    causes: _Causes
+    causes: _DistinctCauses
 
     def all(self, parts: Sequence[SearchRecord], every: Sequence[LoggedCase], last: int) -> Stop:
         """Count the cases up to where a single run ends, and at least up to the one numbered ``last``."""

@@ -30,8 +30,8 @@ def replay(
 ) -> tuple[RerunOutcome, Result]:
     """Run the case once more, and return its fate (fixed, failed or suspect, or refused) and the result.
 
-    A case that broke the statistics of dropout is held to that. ``Stored.again`` tells if it fails in the same way as
-    before.
+    A case that broke the statistics of dropout is held to that. ``SavedFinding.again`` tells if it fails in the same
+    way as before.
     """
     if of_dropout:
         result = check_net(subject, case.config)

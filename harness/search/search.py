@@ -8,7 +8,7 @@ from math import ceil
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from harness.checks.accuracy import Accuracy, Overflows, measure
+from harness.checks.activation_accuracy import Accuracy, TanhOverflow, measure
 from harness.checks.full_check import against
 from harness.checks.known_issues import KnownCause
 from harness.checks.repeatability import confirmed
@@ -21,7 +21,7 @@ from harness.search.confirm_and_shrink import FailureMinimiser, ShrinkingCutShor
 from harness.search.deadline import DeadlineSubject, Hang, TimeOver, noted_interrupts, stop_at_hang, uninterrupted
 from harness.search.evidence import Certificate
 from harness.search.plan import units
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.search.search_record import Finding, Helpers, SearchRecord, Stop
 from harness.search.workers import WorkerTask
 from harness.space.case import Case
@@ -54,14 +54,14 @@ def hunt(subject: Any, scope: Scope | None = None, **options: Any) -> SearchReco
     first finding, or when the budget is used up. Ctrl-C ends it with what was done so far.
 
     ``subject`` is as for ``as_subject``, and ``scope`` the part of the space to search; ``None`` stands for everything
-    that the subject offers. The ``options`` are those of ``Options``, such as ``cases=400`` and ``seed=1``. The search
-    begins with a covering array, in which all values of three different factors that can meet do meet, or of two
-    factors if the budget does not allow more.
+    that the subject offers. The ``options`` are those of ``SearchOptions``, such as ``cases=400`` and ``seed=1``. The
+    search begins with a covering array, in which all values of three different factors that can meet do meet, or of
+    two factors if the budget does not allow more.
 
     Raises ``UsageError`` for arguments that make no sense or a subject that cannot be copied, and
     ``SubjectUnavailable`` for what cannot be a subject or a device that is not here.
     """
-    with Search(subject, scope, Options(**options)) as search:
+    with Search(subject, scope, SearchOptions(**options)) as search:
         next(search.findings(), None)
     return search.record
 
@@ -82,7 +82,7 @@ class Search:
     to explain it.
     """
 
-    def __init__(self, subject: Any, scope: Scope | None = None, options: Options = Options()) -> None:  # noqa: B008
+    def __init__(self, subject: Any, scope: Scope | None = None, options: SearchOptions = SearchOptions()) -> None:  # noqa: B008
         if scope is not None:
             require_type("scope", scope, Scope, "Scope() is all of the space, and Scope().only(T=1) a part of it")
         self._subject, self._options = as_subject(subject), options
@@ -347,5 +347,5 @@ class Search:
                 return False
             before = record.findings[-1]
         if lost:
-            self._checker.known.append(Overflows(before.id, accuracy.dtype, accuracy.nan_from))
+            self._checker.known.append(TanhOverflow(before.id, accuracy.dtype, accuracy.nan_from))
         return True

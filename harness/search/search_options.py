@@ -13,7 +13,7 @@ from harness.space.errors import require_int, require_seconds, require_type
 
 
 @dataclass(frozen=True)
-class Options:
+class SearchOptions:
     """The options of a search. Raises ``UsageError`` for values that make no sense.
 
     The same options give the same search, but for ``seconds``; the number of ``workers`` changes nothing.

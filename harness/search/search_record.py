@@ -8,9 +8,9 @@ from enum import Enum
 from functools import cached_property
 from typing import Final
 
-from harness.checks.accuracy import Accuracy
+from harness.checks.activation_accuracy import Accuracy
 from harness.checks.known_failures import KnownFailure
-from harness.checks.result import DERIVATIVES, PROBES, TWICE, Comparison, Result, Verdict
+from harness.checks.result import DERIVATIVES, PROBES, TWICE, ComparisonMethod, Result, Verdict
 from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
 from harness.search.evidence import NOT_SHRUNK, Certificate, Suspicion
 from harness.search.log import Log, power
@@ -112,7 +112,7 @@ class SearchRecord:
     # Counts of how often the subject was held to each relation, and kept it.
     relations: Counter[str] = field(default_factory=Counter)
     # The number of compared cases, by the sharpness of the comparison.
-    checks: Counter[Comparison] = field(default_factory=Counter)
+    checks: Counter[ComparisonMethod] = field(default_factory=Counter)
     margins: dict[str, Counter[int]] = field(default_factory=dict)
     """Counts of passing cases by dtype and by the power of two up to which their largest difference over its tolerance
     reaches: 0 stands for half the tolerance to all of it, ``MARGINS`` for everything below.
@@ -187,7 +187,7 @@ class SearchRecord:
             self.unsupported[result.message] += 1
             return
         answered = result.verdict is not Verdict.BROKEN or result.nondeterministic
-        self.checks[result.method if answered else Comparison.NONE] += 1
+        self.checks[result.method if answered else ComparisonMethod.NONE] += 1
         self._count(planned, result)
         self.known.update([result.known_as] if result.known_as else [])
         self.spared.update(result.spared)

@@ -115,7 +115,7 @@ class Cell:
         return ("h_n", "c_n")[: 1 + bool(self.c)]
 
 
-class CellForm(Protocol):
+class CellDefinition(Protocol):
     """A cell of any kind: its name, the form of its arrays, and what defines it."""
 
     def __hash__(self) -> int: ...
@@ -285,7 +285,7 @@ class _Equations:
         return products
 
 
-KNOWN: Final[dict[str, CellForm]] = {"RNN": _Elman()}  # all cells by their names, those of users, too
+KNOWN: Final[dict[str, CellDefinition]] = {"RNN": _Elman()}  # all cells by their names, those of users, too
 
 
 def layer_named(cell: str) -> str:

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from math import prod
 from typing import Any, Final, NamedTuple
 
-from harness.space.cells import CELLS, KNOWN, CellForm, cell_of_data, data_of, layer_named, make_known
+from harness.space.cells import CELLS, KNOWN, CellDefinition, cell_of_data, data_of, layer_named, make_known
 from harness.space.factor_table import (
     CONFIG_PARTS,
     FACTORS,
@@ -173,7 +173,7 @@ class RNNConfig(
         return self.num_layers * self.num_directions * self.T * self.N * self.hidden_size
 
     @property
-    def form(self) -> CellForm:
+    def form(self) -> CellDefinition:
         """The layer's cell, with its gates and the names of its states."""
         return KNOWN[self.cell]
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from harness.checks.result import Comparison, is_id
+from harness.checks.result import ComparisonMethod, is_id
 from harness.report.error_maps import MapsRecord
-from harness.report.saved_finding import DIRECTORY, Fact, Stored
+from harness.report.finding_files import DIRECTORY, Fact, SavedFinding
 from harness.search.search_record import Finding
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json
@@ -87,7 +87,7 @@ class Store:
             shutil.rmtree(temporary, ignore_errors=True)
         return place
 
-    def open(self, prefix: str) -> Stored:
+    def open(self, prefix: str) -> SavedFinding:
         """Return the finding with an id, or with an id that begins with at least four given digits.
 
         Raises ``UsageError`` if there is none or more than one, and ``CaseError`` if its case is damaged.
@@ -135,7 +135,7 @@ class Store:
             raise UsageError(f"{self.directory}: cannot be read: {error.strerror or error}") from None
         return tuple(sorted(filter(is_id, names)))
 
-    def _read(self, id_: str) -> Stored:
+    def _read(self, id_: str) -> SavedFinding:
         return _read(self.directory / id_, id_)
 
     def _unknown(self, prefix: str, ids: tuple[str, ...]) -> str:
@@ -149,13 +149,13 @@ class Store:
         elsewhere = "" if self.directory == Path(DIRECTORY) else f" --findings {shlex.quote(str(self.directory))}"
         return f"`{LISTING}{elsewhere}` lists them"
 
-    def list(self) -> list[Stored]:
+    def list(self) -> list[SavedFinding]:
         """Return every finding, the newest first, including damaged ones, which say so."""
         every = map(self._read, self.ids())
         return sorted(every, key=lambda stored: stored.kept or datetime.min.replace(tzinfo=UTC), reverse=True)
 
 
-def load(given: str | os.PathLike[str], directory: str | os.PathLike[str] = DIRECTORY) -> Stored:
+def load(given: str | os.PathLike[str], directory: str | os.PathLike[str] = DIRECTORY) -> SavedFinding:
     """Return a finding in ``directory`` by its id or a prefix of it, or a case by its path.
 
     The path is a finding's folder, or a file that ``to_json`` or ``Case.save`` wrote. Raises ``UsageError`` if there is
@@ -222,7 +222,7 @@ class _Record:
     error_maps: MapsRecord | None = None
 
 
-def _read(path: Path, id_: str | None) -> Stored:
+def _read(path: Path, id_: str | None) -> SavedFinding:
     """Read a finding's folder; damage is recorded in the result and raises no error."""
     case: Case | None = None
     notes: dict[str, Any] = {}
@@ -238,8 +238,8 @@ def _read(path: Path, id_: str | None) -> Stored:
     return replace(_stored(path, id_, case, notes, record), damage="; ".join(damages))
 
 
-def _stored(path: Path, id_: str | None, case: Case | None, notes: dict[str, Any], record: _Record) -> Stored:
-    return Stored(
+def _stored(path: Path, id_: str | None, case: Case | None, notes: dict[str, Any], record: _Record) -> SavedFinding:
+    return SavedFinding(
         path,
         case,
         record.subject or _text(notes.get("subject")),
@@ -250,7 +250,7 @@ def _stored(path: Path, id_: str | None, case: Case | None, notes: dict[str, Any
         record.certainty,
         record.facts,
         record.error_maps,
-        of_dropout=record.method == Comparison.DROPOUT.name.lower(),
+        of_dropout=record.method == ComparisonMethod.DROPOUT.name.lower(),
         nondeterministic=record.nondeterministic,
         notes=notes,
     )

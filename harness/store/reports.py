@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.checks.malformed import Refusals
+from harness.checks.malformed import MalformedCallAnswers
 from harness.checks.result import Result
 from harness.diagnosis.investigate import one_cause
 from harness.report.codec import decode
@@ -33,7 +33,7 @@ class _ReportFields:
     read_as: str = ""
     dropout: Result | None = None
     of_dropout: ReportedFinding | None = None
-    refusals: Refusals | None = None
+    refusals: MalformedCallAnswers | None = None
     stages: tuple[str, ...] = ()
     place: tuple[str, str] | None = None
     source: str = ""

@@ -9,16 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from harness.checks.malformed import Refusals
-from harness.checks.result import Comparison
+from harness.checks.malformed import MalformedCallAnswers
+from harness.checks.result import ComparisonMethod
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.script.make import ARRAYS_FILE, NAME, script_of_refusals
 from harness.diagnosis.script.user import NoScript
 from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance, with_measured
+from harness.report.finding_files import ISSUE, FindingFiles
 from harness.report.issue import issue_of, regression_test
 from harness.report.json_record import finding_record
 from harness.report.reported import reported
-from harness.report.saved_finding import ISSUE, SavedFinding
 from harness.search.deadline import DeadlineSubject, Hang
 from harness.search.search_record import Finding
 from harness.space.atomic import write_text
@@ -39,7 +39,7 @@ def keep(
     tolerance: str = "derived",
     with_script: bool = True,
     until: float = math.inf,
-) -> SavedFinding:
+) -> FindingFiles:
     """Write a finding into a folder of its own below ``directory``, with a script that was run, which takes longest.
 
     The script may run up to ``until`` (``time.perf_counter``). Raises ``OSError`` if that fails.
@@ -67,10 +67,14 @@ def keep(
     texts: dict[str, str | bytes] = {**files, ISSUE: issue}
     # A test that hangs, or ends its process, would take all others with it; and one call shows no relation of chance. A
     # large case is no test that anyone runs each time.
-    if finding.result.failure is None and finding.result.method is not Comparison.DROPOUT and not finding.case.is_large:
+    if (
+        finding.result.failure is None
+        and finding.result.method is not ComparisonMethod.DROPOUT
+        and not finding.case.is_large
+    ):
         texts[TEST] = regression_test(finding)
     saved = Store(directory).save(finding, finding_record(report), texts, tolerance=tolerance)
-    return SavedFinding(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
+    return FindingFiles(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
 
 
 @dataclass
@@ -84,7 +88,7 @@ class FindingKeeper:
     warn: Callable[[str], None]  # The function that hears of a finding that could not be kept
     until: float = math.inf  # The moment up to which scripts may run, by ``time.perf_counter``
     # The places, by the finding's id; ``None`` where a finding could not be kept.
-    places: dict[str, SavedFinding | None] = field(default_factory=dict)
+    places: dict[str, FindingFiles | None] = field(default_factory=dict)
 
     def __call__(self, finding: Finding, explanation: Explanation, *, with_script: bool = True) -> None:
         """Keep a finding; a folder that cannot be written to costs a warning, not the report."""
@@ -104,7 +108,7 @@ class FindingKeeper:
             self.warn(f"--findings {self.folder}: the finding could not be kept: {error}")
         self.places[finding.id] = saved
 
-    def refusals(self, refusals: Refusals) -> None:
+    def refusals(self, refusals: MalformedCallAnswers) -> None:
         """Write a script that makes the malformed calls that are not refused, if one can."""
         path = Path(self.folder) / "malformed_{}.py".format(re.sub(r"\W+", "_", self.subject.name).strip("_"))
         try:

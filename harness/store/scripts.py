@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 
-from harness.checks.result import Comparison
+from harness.checks.result import ComparisonMethod
 from harness.diagnosis.script.make import ARRAYS_FILE, NAME, Script, script, script_with_harness
 from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
 from harness.search.rerun import RerunOutcome
@@ -35,7 +35,7 @@ class ScriptRun(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Offer:
+class FindingScript:
     """A script that was seen to fail, where it lies; or the reason why there is none."""
 
     path: Path | None = None
@@ -52,7 +52,7 @@ def offer(
     tolerance: str = "derived",
     outcome: Outcome | None = None,
     timeout: float = SCRIPT_SECONDS,
-) -> Offer:
+) -> FindingScript:
     """Write the script of a finding into ``folder``, run it, and keep it if it says FAILED.
 
     Where no script can show the finding alone, one that asks this package is tried. The subject is asked for the case
@@ -61,15 +61,15 @@ def offer(
     alone = script(finding, subject, accepted=accepted, outcome=outcome)
     reason = _objection(alone, folder, timeout)
     if not reason:
-        return Offer(folder / NAME, alone)
-    if finding.case.is_large or finding.result.failure is not None or finding.result.method is Comparison.DROPOUT:
-        return Offer(script=alone, reason=reason)
+        return FindingScript(folder / NAME, alone)
+    if finding.case.is_large or finding.result.failure is not None or finding.result.method is ComparisonMethod.DROPOUT:
+        return FindingScript(script=alone, reason=reason)
     (folder / CASE).write_text(to_json(finding.case))
     with_harness = script_with_harness(finding, reason, tolerance, CASE)
     if _objection(with_harness, folder, timeout):
         (folder / CASE).unlink()
-        return Offer(script=alone, reason=reason)
-    return Offer(folder / NAME, with_harness)
+        return FindingScript(script=alone, reason=reason)
+    return FindingScript(folder / NAME, with_harness)
 
 
 def _objection(made: Script, folder: Path, timeout: float) -> str:

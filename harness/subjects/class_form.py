@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
-from harness.space.cells import KNOWN, CellForm, layer_named
+from harness.space.cells import KNOWN, CellDefinition, layer_named
 from harness.space.config import RNNConfig, role_of
 from harness.space.factor_table import PLAIN
 from harness.subjects.conventions import Conventions
@@ -155,7 +155,7 @@ class ClassForm:
     drop_in: bool = False  # its constructor and parameters are those of torch's layer
 
     @property
-    def cell(self) -> CellForm:
+    def cell(self) -> CellDefinition:
         """The form of the cell that it is compared with."""
         return KNOWN[self.conventions.cell]
 

@@ -17,7 +17,7 @@ from inspect import isclass, isfunction
 from typing import Any, TypeVar
 
 from harness.space.case import Case
-from harness.space.cells import CELLS, KNOWN, Cell, CellForm, cell_named, make_known
+from harness.space.cells import CELLS, KNOWN, Cell, CellDefinition, cell_named, make_known
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.factor_table import offers_of
@@ -86,7 +86,7 @@ class Conventions:
         )
 
     @property
-    def form(self) -> CellForm:
+    def form(self) -> CellDefinition:
         """The cell of the layer that it is compared with."""
         return KNOWN[self.cell]
 

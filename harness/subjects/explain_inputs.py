@@ -10,7 +10,7 @@ from harness.space.case import Array
 from harness.space.cells import CELL_OF, CELLS
 from harness.space.config import RNNConfig, weight_names
 from harness.space.errors import UsageError
-from harness.subjects.run_user_code import Malformed, a_or_an, as_array
+from harness.subjects.run_user_code import MalformedResultError, a_or_an, as_array
 from harness.subjects.weight_schemes import flat, translated
 
 _PARAMETER: Final = re.compile(r"(?:(.*)\.)?((?:weight_[ih]h|bias_[ih]h|weight_hr)_l(\d{1,9})(_reverse)?)")
@@ -75,8 +75,8 @@ def array(name: str, value: Any) -> Array:
     """Return the numbers of an array, a tensor or nested lists. Raise ``UsageError`` if they are none or complex."""
     try:
         numbers = as_array(name, value if hasattr(value, "__array__") else np.asarray(value))
-    except (Malformed, TypeError, ValueError, RuntimeError) as error:
-        why = "" if isinstance(error, Malformed) else f" ({error})"
+    except (MalformedResultError, TypeError, ValueError, RuntimeError) as error:
+        why = "" if isinstance(error, MalformedResultError) else f" ({error})"
         held = a_or_an(type(value).__name__)
         raise UsageError(f"{name} is {held}: expected an array or a tensor of numbers{why}") from None
     if numbers.dtype.kind == "c":

@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Final, NamedTuple, NoReturn, Self
 
-from harness.processes import UNTOLD, Child, FaultError, LostError, start_server, trace_file
+from harness.processes import UNTOLD, Child, HarnessFaultError, LostError, start_server, trace_file
 from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.space.outcome import ORPHANED, Failure, Outcome
@@ -246,7 +246,7 @@ class IsolatedSubject:
                     if lost.code not in OUTSIDE:
                         raise
                     return self._call_again(lost, tuple(self._calls), method, *arguments)
-            except (FaultError, MemoryError) as fault:
+            except (HarnessFaultError, MemoryError) as fault:
                 return self._call_afresh(fault, method, *arguments)
         except KeyboardInterrupt:
             self._abandon()
@@ -273,7 +273,7 @@ class IsolatedSubject:
             self._calls.append((method, arguments))
         return answer
 
-    def _call_afresh(self, fault: FaultError | MemoryError, method: str, *arguments: Any) -> Any:
+    def _call_afresh(self, fault: HarnessFaultError | MemoryError, method: str, *arguments: Any) -> Any:
         """Make a call in a fresh process, where the harness failed in one that the subject had changed.
 
         If it fails in ``AFRESH`` of them, it raises that error, which is the harness's own then, unless the subject is
@@ -284,7 +284,7 @@ class IsolatedSubject:
             try:
                 answer = self._call_child(method, *arguments)
                 break
-            except (FaultError, MemoryError):
+            except (HarnessFaultError, MemoryError):
                 if not remaining and not self.spoiled:
                     raise
         else:
@@ -468,9 +468,9 @@ def ahead(specs: Sequence[str]) -> None:
     modules = [__name__]
     with_torch = [spec for spec in specs if _mentions("torch", spec)]
     if with_torch:
-        modules.append("harness.subjects.torch_ahead")
+        modules.append("harness.subjects.torch_preload")
     if not all(map(_is_function, with_torch)):
-        modules.append("harness.subjects.module_ahead")
+        modules.append("harness.subjects.torch_module_preload")
     try:
         start_server(modules)
     except OSError as error:

@@ -239,7 +239,7 @@ class _Matrices:
         return ""
 
 
-class _UntoldError(Exception):
+class _AmbiguousNamesError(Exception):
     """Raised where names do not tell which parameter is of which gate."""
 
 
@@ -259,7 +259,7 @@ class _Reading:
             both = dict.fromkeys(matrices.biases, self._all)
             in_one = matrices.bias_shape == VECTORS[-1] and [*matrices.biases.values()] == [2 * len(self._all)]
             biases = (both, both) if in_one else self._biases(ih, hh)
-        except _UntoldError as error:
+        except _AmbiguousNamesError as error:
             raise unread(shapes, sizes, name, str(error)) from None
         if biases is None:
             own = ", ".join(matrices.biases)
@@ -292,7 +292,9 @@ class _Reading:
         chosen = _by_words(singles, free, self._cell)
         if chosen is None:
             if wide and len(singles) > 1:
-                raise _UntoldError(f"no name tells which gates {', '.join(singles)} are, beside {', '.join(wide)}")
+                raise _AmbiguousNamesError(
+                    f"no name tells which gates {', '.join(singles)} are, beside {', '.join(wide)}"
+                )
             self._taken |= len(singles) > 1
             # What stands alone beside one matrix of all others is the candidate, as the others are alike.
             order = [_CANDIDATES.get(self._cell, self._all[-1])] if wide else free

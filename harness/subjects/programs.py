@@ -25,7 +25,7 @@ from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import USUAL_ARGUMENTS, FunctionSubject
 from harness.subjects.protocol import SubjectUnavailable
-from harness.subjects.run_user_code import Failed, Malformed
+from harness.subjects.run_user_code import Failed, MalformedResultError
 
 EXEC: Final = "exec:"  # The start of the name of a program as a subject; its command follows
 
@@ -138,7 +138,7 @@ class Program:
         self.__signature__ = Signature([Parameter(name, Parameter.KEYWORD_ONLY) for name in self.takes])
 
     def __call__(self, **arguments: Any) -> Any:
-        """Ask for a case. Raise ``NotImplementedError``, ``Failed`` or ``Malformed`` for what is no result."""
+        """Ask for a case. Raise ``NotImplementedError``, ``Failed`` or ``MalformedResultError`` if it fails."""
         config = arguments["config"]
         try:
             running = self._started()
@@ -153,7 +153,7 @@ class Program:
             if error.outcome.failure is Failure.CRASHED:
                 self._kill(running)
             raise Failed(replace(error.outcome, traceback=error.outcome.traceback or running.heard())) from None
-        except Malformed as error:
+        except MalformedResultError as error:
             self._kill(running)  # what it writes next would be taken for the next answer
             text = running.heard()
             raise Failed(Outcome(failure=Failure.MALFORMED, message=str(error), traceback=text)) from None
@@ -190,7 +190,7 @@ class _Running:
         """The thread that writes a large request; a program may answer before it has read all of it."""
         try:
             self.greeting = wire.Greeting.of(self._line())
-        except (Failed, Malformed, UsageError) as error:
+        except (Failed, MalformedResultError, UsageError) as error:
             self.end()
             text = self.heard().strip()
             last = f" (it said: {text.splitlines()[-1]})" if text else ""
@@ -217,7 +217,9 @@ class _Running:
         header = wire.Header.of(self._line(), config)
         raw = self._exactly(header.size)
         if self._read:
-            raise Malformed(f"answered {len(self._read):,} bytes more than its header says: {self._read[:40]!r}")
+            raise MalformedResultError(
+                f"answered {len(self._read):,} bytes more than its header says: {self._read[:40]!r}"
+            )
         return header.arrays(raw)
 
     def _send(self, data: bytes) -> threading.Thread | None:
@@ -238,7 +240,9 @@ class _Running:
     def _line(self) -> bytes:
         while b"\n" not in self._read:
             if len(self._read) > wire.LONGEST_HEADER:
-                raise Malformed(f"answered {len(self._read):,} bytes without a line end, expected a line of JSON")
+                raise MalformedResultError(
+                    f"answered {len(self._read):,} bytes without a line end, expected a line of JSON"
+                )
             self._read += self._more()
         line, _, self._read = self._read.partition(b"\n")
         return line

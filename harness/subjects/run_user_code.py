@@ -16,7 +16,7 @@ from harness.space.config import RNNConfig
 from harness.space.outcome import LONGEST_TEXTS, Failure, Outcome, legible
 
 
-class Malformed(Exception):
+class MalformedResultError(Exception):
     """Raised when a subject returned something other than the arrays that it had to return."""
 
 
@@ -37,7 +37,7 @@ def attempt(call: Callable[[], Mapping[str, Array]]) -> Outcome:
         raise
     except NotImplementedError as error:
         return Outcome(failure=Failure.UNSUPPORTED, message=str(error) or type(error).__name__)
-    except Malformed as error:
+    except MalformedResultError as error:
         return Outcome(failure=Failure.MALFORMED, message=str(error))
     except Failed as error:
         return error.outcome
@@ -100,8 +100,8 @@ def by_name(returned: Any, config: RNNConfig, *, readout: bool | None = None) ->
 
     Accepted are ``(output, h_n)``; and with a readout ``(output, h_n, readout)``, or ``(readout, h_n)``, or the readout
     alone, as a model that ends in its linear layer returns it. Where a cell has several final states, they may be a
-    tuple of their own. Without ``readout``, the config says whether there is one. Raises ``Malformed`` for anything
-    else.
+    tuple of their own. Without ``readout``, the config says whether there is one. Raises ``MalformedResultError`` for
+    anything else.
     """
     readout, final = config.output_size is not None if readout is None else readout, config.form.final
     states = ", ".join(final)
@@ -109,25 +109,25 @@ def by_name(returned: Any, config: RNNConfig, *, readout: bool | None = None) ->
     if readout and _is_array(returned):
         return {"readout": returned}
     if not isinstance(returned, tuple | list):
-        raise Malformed(f"returned {_describe(returned)}, expected {expected}")
+        raise MalformedResultError(f"returned {_describe(returned)}, expected {expected}")
     if len(final) > 1 and len(returned) > 1 and isinstance(returned[1], tuple | list):
         returned = [returned[0], *returned[1], *returned[2:]]
     forms = [("readout", *final), ("output", *final, "readout")] if readout else [("output", *final)]
     names = next((form for form in forms if len(form) == len(returned)), None)
     if names is None:
-        raise Malformed(f"returned {len(returned)} things, expected {expected}")
+        raise MalformedResultError(f"returned {len(returned)} things, expected {expected}")
     return dict(zip(names, returned, strict=True))
 
 
 def as_arrays(named: Mapping[str, Any]) -> dict[str, Array]:
-    """Return copies of arrays and tensors, by name. Raise ``Malformed`` for anything else."""
+    """Return copies of arrays and tensors, by name. Raise ``MalformedResultError`` for anything else."""
     return {name: as_array(name, value) for name, value in named.items()}
 
 
 def as_array(name: str, value: Any) -> Array:
-    """Return a NumPy copy of an array or tensor. Raise ``Malformed`` for anything else."""
+    """Return a NumPy copy of an array or tensor. Raise ``MalformedResultError`` for anything else."""
     if not _is_array(value):
-        raise Malformed(f"returned {_describe(value)} for {name}, expected an array")
+        raise MalformedResultError(f"returned {_describe(value)} for {name}, expected an array")
     try:
         if getattr(value, "is_meta", False):  # meta has no numbers
             value = value.new_zeros(value.shape, device="cpu")
@@ -135,9 +135,9 @@ def as_array(name: str, value: Any) -> Array:
             value = _numbers_of(value.detach().cpu())
         array = np.asarray(value).copy()
     except (TypeError, ValueError) as error:  # a dtype or device that NumPy does not support
-        raise Malformed(f"returned {_describe(value)} for {name} that is no NumPy array: {error}") from None
+        raise MalformedResultError(f"returned {_describe(value)} for {name} that is no NumPy array: {error}") from None
     if array.dtype.kind not in "fiubc" and array.dtype != ml_dtypes.bfloat16:
-        raise Malformed(f"returned an array of {array.dtype} for {name}, expected numbers")
+        raise MalformedResultError(f"returned an array of {array.dtype} for {name}, expected numbers")
     return array
 
 
@@ -160,7 +160,7 @@ class HeldResults:
     """A subject's results by name, and a copy of them, to check that later calls leave them as they were."""
 
     def __init__(self, returned: Mapping[str, Any]) -> None:
-        """Copy the results. Raise ``Malformed`` for a result that is not an array."""
+        """Copy the results. Raise ``MalformedResultError`` for a result that is not an array."""
         self._returned = returned
         self.arrays = as_arrays(returned)
 

@@ -24,7 +24,7 @@ from harness.subjects.conventions import Conventions, declared_by, gradients_bac
 from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.run_user_code import (
     HeldResults,
-    Malformed,
+    MalformedResultError,
     as_array,
     as_arrays,
     attempt,
@@ -586,12 +586,12 @@ def in_order(config: RNNConfig) -> bool:
 
 
 def _require_device(results: Tensors, config: RNNConfig) -> None:
-    """Raise ``Malformed`` for a tensor that is not on the inputs' device."""
+    """Raise ``MalformedResultError`` for a tensor that is not on the inputs' device."""
     here = torch.device(config.device)
     for name, tensor in results.items():
         there = getattr(tensor, "device", here)
         if there.type != here.type or (here.index is not None and there.index != here.index):
-            raise Malformed(f"returned {name} on {there}, expected it on {here}, where x is")
+            raise MalformedResultError(f"returned {name} on {there}, expected it on {here}, where x is")
 
 
 def _aliased(results: Tensors, inputs: Tensors) -> tuple[tuple[str, str], ...]:

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
-from harness.subjects.run_user_code import Malformed, a_or_an
+from harness.subjects.run_user_code import MalformedResultError, a_or_an
 
 
 def on_device(array: Array, device: str) -> torch.Tensor:
@@ -91,12 +91,12 @@ def packed(x: torch.Tensor, config: RNNConfig) -> PackedSequence:
 
 
 def padded(returned: Any, config: RNNConfig) -> Any:
-    """Return the module's results with a packed output padded. Raise ``Malformed`` if the output is not packed."""
+    """Return the module's results with a packed output padded. Raise ``MalformedResultError`` if it is not packed."""
     if not isinstance(returned, tuple | list) or not returned:
         return returned
     if not isinstance(returned[0], PackedSequence):
         kind = a_or_an(type(returned[0]).__name__)
-        raise Malformed(f"returned {kind} for output, expected a PackedSequence, as the input is")
+        raise MalformedResultError(f"returned {kind} for output, expected a PackedSequence, as the input is")
     if config.device == "meta":  # padding needs the values of the sort indices
         steps = (config.N, config.T) if config.batch_first else (config.T, config.N)
         return (returned[0].data.sum() + returned[0].data.new_zeros(*steps, returned[0].data.shape[1]), *returned[1:])

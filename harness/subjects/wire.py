@@ -26,7 +26,7 @@ from harness.space.outcome import Failure, Outcome, legible
 from harness.space.scope import Scope
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FUNCTION_ARGUMENTS, OPENS, USUAL_ARGUMENTS
-from harness.subjects.run_user_code import Failed, Malformed
+from harness.subjects.run_user_code import Failed, MalformedResultError
 
 PROTOCOL_VERSION: Final = 1  # The version of the protocol, which a greeting names
 
@@ -115,8 +115,8 @@ class Header:
     def of(cls, line: bytes, config: RNNConfig) -> Header:
         """Parse the header of an answer.
 
-        Raises ``NotImplementedError`` for a refusal, ``Failed`` for an error that is reported, and ``Malformed`` for
-        what is no answer, or one that is too large for the config.
+        Raises ``NotImplementedError`` for a refusal, ``Failed`` for an error that is reported, and
+        ``MalformedResultError`` for what is no answer, or one that is too large for the config.
         """
         answer = _object(line)
         if answer is None:
@@ -159,7 +159,7 @@ class Header:
 
 
 def returned(arrays: Mapping[str, Array], config: RNNConfig) -> tuple[Any, ...] | Array:
-    """Return arrays by name as a function returns them. Raise ``Malformed`` if their names are not a layer's."""
+    """Return arrays by name as a function returns them. Raise ``MalformedResultError`` if their names are wrong."""
     gradients = {name: array for name, array in arrays.items() if name.endswith(".grad")}
     names = {name for name in arrays if name not in gradients}
     final = config.form.final
@@ -182,7 +182,7 @@ def dtype_named(name: str) -> np.dtype[Any]:
 
 
 def _dtype(name: Any) -> np.dtype[Any]:
-    """Return a dtype of numbers by its name. Raise ``Malformed`` if there is none."""
+    """Return a dtype of numbers by its name. Raise ``MalformedResultError`` if there is none."""
     dtype = None
     with suppress(TypeError, ValueError):
         dtype = dtype_named(name) if isinstance(name, str) else None
@@ -205,7 +205,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def _refuse(answer: str, expected: str) -> NoReturn:
-    raise Malformed(f"answered {answer}, expected {expected}")
+    raise MalformedResultError(f"answered {answer}, expected {expected}")
 
 
 def _quoted(line: bytes) -> str:

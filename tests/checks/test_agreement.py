@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
 from harness.checks.repeatability import check_repeatability, confirmed
-from harness.checks.result import Comparison, Result
+from harness.checks.result import ComparisonMethod, Result
 from harness.oracle.compare import MismatchKind
 from tests import implementations
 
@@ -26,7 +26,7 @@ def test_right_implementations_agree(function: Any, case: Case) -> None:
     result = checked(function, case)
 
     assert result.verdict is Verdict.AGREES, result
-    assert result.method is Comparison.LOCAL
+    assert result.method is ComparisonMethod.LOCAL
 
 
 def test_a_wrong_value_disagrees_and_is_placed_in_its_layer() -> None:
@@ -70,7 +70,7 @@ def test_a_subject_that_refuses_prefixes_is_compared_end_to_end_and_that_is_said
 
     result = checked(rnn, draw(RNNConfig(2, 3, num_layers=only_layers, T=4, N=2), "normal", 0))
 
-    assert (result.verdict, result.method) == (Verdict.AGREES, Comparison.END_TO_END)
+    assert (result.verdict, result.method) == (Verdict.AGREES, ComparisonMethod.END_TO_END)
 
 
 def test_prefixes_that_are_not_the_layers_inside_are_not_trusted() -> None:
@@ -81,7 +81,7 @@ def test_prefixes_that_are_not_the_layers_inside_are_not_trusted() -> None:
 
     case = draw(RNNConfig(8, 16, num_layers=2, T=9, N=2), "normal", 0)
 
-    assert checked(rnn, case).method is Comparison.END_TO_END
+    assert checked(rnn, case).method is ComparisonMethod.END_TO_END
     assert checked(rnn, case).verdict is Verdict.AGREES
 
 
@@ -95,7 +95,7 @@ def test_states_that_meet_again_do_not_make_a_prefix_s_roundings_the_stack_s() -
             methods.add(result.method)
             assert not result.failed, (seed, H, result)  # at most suspicious, because a prefix is no proof
 
-    assert methods == {Comparison.LOCAL, Comparison.END_TO_END}
+    assert methods == {ComparisonMethod.LOCAL, ComparisonMethod.END_TO_END}
 
 
 def test_a_first_layer_s_small_late_fault_needs_no_second_witness() -> None:
@@ -109,7 +109,7 @@ def test_a_first_layer_s_small_late_fault_needs_no_second_witness() -> None:
 
     result = checked(rnn, case)
 
-    assert result.method is Comparison.LOCAL
+    assert result.method is ComparisonMethod.LOCAL
     assert result.mismatches[0].layer == 0
     assert min(int(site.place["t"]) for site in result.mismatches[0].sites) >= 30
 
@@ -122,7 +122,7 @@ def test_a_single_step_needs_no_prefix() -> None:
 
     case = draw(RNNConfig(4, 8, num_layers=3, bidirectional=True, N=2, hx=True), "normal", 0)
 
-    assert checked(rnn, case).method is Comparison.LOCAL
+    assert checked(rnn, case).method is ComparisonMethod.LOCAL
     assert checked(rnn, case).verdict is Verdict.AGREES
     wrong = checked(implementations.upper_layer_is_linear, case)
     assert wrong.verdict is Verdict.DISAGREES
@@ -149,8 +149,8 @@ def test_a_readout_alone_or_with_h_n_is_enough() -> None:
         result = implementations.vectorised(x, h0, weights, config)
         return result if config.output_size is None else (result[2], result[1])
 
-    assert (checked(alone, case).verdict, checked(alone, case).method) == (Verdict.AGREES, Comparison.END_TO_END)
-    assert (checked(with_h_n, case).verdict, checked(with_h_n, case).method) == (Verdict.AGREES, Comparison.LOCAL)
+    assert (checked(alone, case).verdict, checked(alone, case).method) == (Verdict.AGREES, ComparisonMethod.END_TO_END)
+    assert (checked(with_h_n, case).verdict, checked(with_h_n, case).method) == (Verdict.AGREES, ComparisonMethod.LOCAL)
 
     def off(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         return alone(x, h0, weights, config) + np.float32(1e-3)

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Subject, Verdict, as_subject, check_agreement, draw
 from harness.checks import dropout
 from harness.checks.dropout import FALSE_ALARMS, applies, check_dropout, surprising
-from harness.checks.result import Comparison, Result
+from harness.checks.result import ComparisonMethod, Result
 from harness.report.facts import plain_finding
 from harness.space.scope import TORCH_VALUES
 from harness.subjects.protocol import scope_of
@@ -305,7 +305,7 @@ def test_the_first_place_that_shows_a_fault_is_the_plainest(fault: type[Layered]
 @pytest.mark.kernels
 def test_the_same_layers_without_a_fault_agree() -> None:
     for seed in range(3):
-        assert check_dropout(as_subject(Layered), seed=seed) == Result(Verdict.AGREES, method=Comparison.DROPOUT)
+        assert check_dropout(as_subject(Layered), seed=seed) == Result(Verdict.AGREES, method=ComparisonMethod.DROPOUT)
 
 
 @pytest.mark.kernels
@@ -315,7 +315,7 @@ def test_torch_agrees_and_with_its_own_masks_unknown_too() -> None:
 
     for subject in (TORCH, as_subject(DropIn)):
         assert applies(subject)
-        assert check_dropout(subject) == Result(Verdict.AGREES, method=Comparison.DROPOUT)
+        assert check_dropout(subject) == Result(Verdict.AGREES, method=ComparisonMethod.DROPOUT)
 
 
 class Recorded(TorchSubject):

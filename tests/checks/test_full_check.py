@@ -11,7 +11,7 @@ from harness.checks import full_check
 from harness.checks.agreement import Observation
 from harness.checks.full_check import bits_of, check
 from harness.checks.repeatability import DEAREST, confirmed
-from harness.checks.result import Comparison, Result
+from harness.checks.result import ComparisonMethod, Result
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -56,7 +56,7 @@ def test_a_right_subject_is_asked_everything_and_agrees() -> None:
 
     result = check(subject, LOST)
 
-    assert (result.verdict, result.method) == (Verdict.AGREES, Comparison.LOCAL)
+    assert (result.verdict, result.method) == (Verdict.AGREES, ComparisonMethod.LOCAL)
     assert {"run", "derivatives"} <= set(subject.asked)
 
 
@@ -65,7 +65,7 @@ def test_without_probes_values_alone_are_asked_once() -> None:
 
     result = check(subject, LOST, with_probes=False, relations=())
 
-    assert (result.verdict, result.method) == (Verdict.AGREES, Comparison.CARRIED)
+    assert (result.verdict, result.method) == (Verdict.AGREES, ComparisonMethod.CARRIED)
     assert subject.asked == ["run"]
 
 
@@ -115,7 +115,7 @@ def test_a_derivative_that_raises_is_broken_and_one_that_is_refused_is_not() -> 
     refused = check(Watched(derivatives=Failure.UNSUPPORTED), LOST)
 
     assert (raised.verdict, raised.message) == (Verdict.BROKEN, "no")
-    assert (refused.verdict, refused.method) == (Verdict.AGREES, Comparison.LOCAL)
+    assert (refused.verdict, refused.method) == (Verdict.AGREES, ComparisonMethod.LOCAL)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_on_meta_and_with_masks_unknown_forms_are_compared_and_repeated() -> Non
 
     result = check(subject, draw(LOST.config.replace(device="meta"), "normal", 0))
 
-    assert (result.verdict, result.method) == (Verdict.AGREES, Comparison.FORM)
+    assert (result.verdict, result.method) == (Verdict.AGREES, ComparisonMethod.FORM)
     assert subject.asked == ["run", "run"]
 
 
@@ -164,13 +164,13 @@ def test_a_known_issue_makes_a_failure_or_a_suspicion_agree_and_is_named(
     monkeypatch: pytest.MonkeyPatch, verdict: Verdict, excused: bool
 ) -> None:
     mismatch = Mismatch("output", MismatchKind.SUSPICIOUS)
-    found = Result(verdict, (mismatch,), method=Comparison.END_TO_END)
+    found = Result(verdict, (mismatch,), method=ComparisonMethod.END_TO_END)
     monkeypatch.setattr(full_check, "assess", lambda *_, **__: found)
     subject = Watched()
 
     result = check(subject, FORWARD, known_causes=[Known("other", everything=False), Known("mine", excused)])
 
-    assert result == (Result(Verdict.AGREES, method=Comparison.END_TO_END, known_as="mine") if excused else found)
+    assert result == (Result(Verdict.AGREES, method=ComparisonMethod.END_TO_END, known_as="mine") if excused else found)
     assert subject.asked == ["run"]
 
 
@@ -251,7 +251,7 @@ def test_masks_that_cannot_be_had_do_not_waver() -> None:
 
     result = check(Dropping(), case)
 
-    assert (result.verdict, result.method) == (Verdict.AGREES, Comparison.FORM)
+    assert (result.verdict, result.method) == (Verdict.AGREES, ComparisonMethod.FORM)
     assert confirmed(Dropping(), case, result, lambda _: result) is result
 
 

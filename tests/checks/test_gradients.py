@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.full_check import check
-from harness.checks.result import Comparison, Result
+from harness.checks.result import ComparisonMethod, Result
 from harness.oracle.arithmetic_assumptions import TOLERANCES, accepted
 from harness.oracle.compare import MismatchKind
 from harness.oracle.probes import probed
@@ -52,7 +52,7 @@ def test_right_gradients_agree(case: Case) -> None:
     result = checked(subject(), case)
 
     assert result.verdict is Verdict.AGREES, result
-    assert result.method is not Comparison.END_TO_END
+    assert result.method is not ComparisonMethod.END_TO_END
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.full_check import check
 from harness.checks.known_issues import KNOWN_ISSUES, TORCH_ISSUES, known_or_not, reported
-from harness.checks.result import Comparison, Result
+from harness.checks.result import ComparisonMethod, Result
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.torch_module import TorchSubject
@@ -99,7 +99,7 @@ def test_without_dropout_nothing_is_explained(changes: dict[str, Any]) -> None:
 def test_finite_numbers_need_no_excuse() -> None:
     result = check(TORCH, draw(DROPPING, "normal", 0))
 
-    assert (result.verdict, result.known_as, result.method) == (Verdict.AGREES, None, Comparison.LOCAL)
+    assert (result.verdict, result.known_as, result.method) == (Verdict.AGREES, None, ComparisonMethod.LOCAL)
 
 
 def test_what_has_no_values_is_explained_by_nothing() -> None:
@@ -121,7 +121,7 @@ def test_where_masks_are_unknown_nothing_is_explained() -> None:
 
     observation = observe(as_subject(Mine), with_nan(DROPPING))
 
-    assert assess(observation).method is Comparison.FORM
+    assert assess(observation).method is ComparisonMethod.FORM
     assert known_or_not(observation, assess(observation)).known_as is None
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness import Outcome, as_subject
-from harness.checks.malformed import RULES, MalformedRule, RefusalDefect, Refusals, check_refusals, rules_of
+from harness.checks.malformed import RULES, MalformedCallAnswers, MalformedRule, RefusalDefect, check_refusals, rules_of
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.search.rerun import RerunOutcome
 from harness.space.cells import CELLS
@@ -21,7 +21,7 @@ from harness.subjects.torch_module import TorchSubject
 TORCH = TorchSubject()
 
 
-def asked(module: type[torch.nn.Module]) -> Refusals:
+def asked(module: type[torch.nn.Module]) -> MalformedCallAnswers:
     return check_refusals(TorchSubject(module, "mine").perform)
 
 

@@ -13,7 +13,7 @@ from harness import Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subjec
 from harness.checks.agreement import check_agreement
 from harness.checks.relation_check import check_relation, check_relations, relations_for, relations_of
 from harness.checks.relations import RELATIONS
-from harness.checks.result import Comparison
+from harness.checks.result import ComparisonMethod
 from harness.oracle.arithmetic_assumptions import accepted
 from harness.oracle.compare import MismatchKind
 from harness.search.shrink import CaseShrinker
@@ -155,7 +155,7 @@ def test_a_planted_mistake_breaks_its_relation_and_shows_in_no_other_way(
     )
 
     assert result is not None
-    assert (result.verdict, result.method) == (Verdict.DISAGREES, Comparison.RELATIONS)
+    assert (result.verdict, result.method) == (Verdict.DISAGREES, ComparisonMethod.RELATIONS)
     assert result.kind.startswith(f"{name}: ")
     assert all(mismatch.relation == name and mismatch.others == relation.others for mismatch in result.mismatches)
     assert removed is not None
@@ -227,7 +227,7 @@ def test_a_search_tries_one_relation_that_says_something_however_little_a_subjec
     few.capabilities = replace(few.capabilities, offers={})
     for seed in range(20):
         asked.clear()
-        assert check_relations(few, draw(ONE, "default", seed)).method is Comparison.RELATIONS
+        assert check_relations(few, draw(ONE, "default", seed)).method is ComparisonMethod.RELATIONS
         assert 2 <= len(asked) <= 3  # the case itself, and one or two others
         assert all(case.config.batched and case.config.lengths is None for case in asked)
 
@@ -375,7 +375,7 @@ def test_a_case_is_made_small_by_the_relation_that_it_breaks(subject: Any, name:
 def test_meta_has_nothing_to_compare() -> None:
     result = check_relations(TORCH, draw(ONE.replace(device="meta")), relations=EVERY)
 
-    assert (result.verdict, result.method) == (Verdict.AGREES, Comparison.FORM)
+    assert (result.verdict, result.method) == (Verdict.AGREES, ComparisonMethod.FORM)
 
 
 def test_a_readout_whose_gradient_is_one_value_is_not_packed_where_padding_has_none() -> None:

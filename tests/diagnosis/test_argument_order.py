@@ -11,7 +11,7 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.argument_order import BY_NAME_OTHERWISE, PASSES, other_order
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.report.explained import fails_line
 from harness.search.capability_discovery import narrow
 from harness.search.search_record import Finding

@@ -8,7 +8,7 @@ import pytest
 from harness import RNNConfig, Scope, as_subject, draw
 from harness.checks.agreement import observe
 from harness.diagnosis.first_departure import FirstDeparture, first_departure, locate
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 

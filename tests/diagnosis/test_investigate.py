@@ -20,7 +20,7 @@ from harness.diagnosis.factors import Factors
 from harness.diagnosis.first_departure import judge_worst
 from harness.diagnosis.identify import questions
 from harness.diagnosis.investigate import ENDED, Explanation, Investigation
-from harness.diagnosis.kernels import Kernels
+from harness.diagnosis.kernels import KernelSwitchResults
 from harness.report.explained import fails_line
 from harness.report.facts import failure_line
 from harness.report.reported import reported
@@ -339,7 +339,7 @@ SAME = Explanation(factors=Factors({"bias": True}))
     [
         (SAME, True),
         (Explanation(factors=Factors({"bias": False})), False),
-        (replace(SAME, kernels=Kernels(passes=("no-mkldnn",))), False),
+        (replace(SAME, kernels=KernelSwitchResults(passes=("no-mkldnn",))), False),
     ],
 )
 def test_two_findings_with_the_same_needs_and_kernels_are_one(other: Explanation, one: bool) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from harness import as_subject
-from harness.diagnosis.identify.identify import Identification
+from harness.diagnosis.identify.elman_identify import Identification
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.diagnosis.own_line import own_line
 from harness.subjects.protocol import scope_of
 from tests import implementations

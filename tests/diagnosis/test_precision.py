@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.layers import third_numpy
 from harness import RNNConfig, as_subject, draw
-from harness.checks.accuracy import significant_bits
+from harness.checks.activation_accuracy import significant_bits
 from harness.checks.agreement import check_agreement
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.diagnosis.precision import ShownPrecision, estimate, estimate_arrays
 from harness.oracle.arithmetic_assumptions import TOLERANCES
 from tests import implementations

@@ -11,7 +11,7 @@ from harness.checks.agreement import observe
 from harness.checks.full_check import check
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.diagnosis.roundings import Roundings, _cases, roundings_of
 from harness.diagnosis.threshold import drawn
 from harness.search.search_record import Finding

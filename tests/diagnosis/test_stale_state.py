@@ -12,7 +12,7 @@ from harness import Case, RNNConfig, Subject, Verdict, as_subject, check_agreeme
 from harness.checks.result import Result
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.diagnosis.stale_state import StaleState, stale_of
 from harness.report.explained import fails_line
 from harness.search.search_record import Finding

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from harness import Capabilities, Case, Reference, RNNConfig, as_subject, cases, check_agreement, draw
-from harness.checks.result import Comparison, Verdict
+from harness.checks.result import ComparisonMethod, Verdict
 from harness.space.case import as_plain
 from harness.subjects.protocol import scope_of
 from tests.calls_by_hand import doing
@@ -107,4 +107,4 @@ def test_masks_that_cannot_be_had_leave_the_form_alone_to_compare() -> None:
 
     result = check_agreement(Dropping(), draw(DROPPING, "normal", 0))
 
-    assert (result.verdict, result.method) == (Verdict.AGREES, Comparison.FORM)
+    assert (result.verdict, result.method) == (Verdict.AGREES, ComparisonMethod.FORM)

@@ -10,7 +10,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from harness import RNNConfig, Subject, Verdict, as_subject, hunt
-from harness.search.preparation import asked_scope
+from harness.search.scope_and_workers import asked_scope
 from harness.space.conformance_profile import KERNEL
 from harness.subjects.torch_cell import CellLoop
 from harness.subjects.torch_module import TorchSubject

@@ -19,7 +19,7 @@ from harness.cli import codes
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.search.capability_discovery import narrow
 from harness.search.checker import Checker
-from harness.search.cluster import Cluster
+from harness.search.dask_cluster import Cluster
 from harness.search.deadline import DeadlineSubject
 from harness.search.plan import units
 from harness.search.search_record import Helpers

@@ -73,7 +73,7 @@ LONG = {
     "harness.subjects.isolated.IsolatedSubject": refuses,
     "harness.cli.all_subjects.IsolatedSubject": refuses,
     "harness.subjects.isolated.ahead": lambda _specs: None,
-    "harness.search.preparation.workers_of": lambda *_: None,
+    "harness.search.scope_and_workers.workers_of": lambda *_: None,
     "harness.store.document._require": lambda *_: None,  # nothing is written
     "harness.store.document.write": lambda *_: None,
     "harness.store.document.lines_to": refuses,

@@ -12,10 +12,11 @@ import pytest
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Diagnosis, Explanation
-from harness.diagnosis.kernels import FailingStage, Kernels
+from harness.diagnosis.kernels import FailingStage, KernelSwitchResults
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.facts import code_of
 from harness.report.finding_entry import FindingEntry, Summary, entry_of, entry_of_stored
+from harness.report.finding_files import Fact, FindingFiles
 from harness.report.github import workflow_commands
 from harness.report.issue import issue_of
 from harness.report.json_record import finding_record, subject_record
@@ -23,7 +24,6 @@ from harness.report.junit import junit
 from harness.report.markdown import markdown
 from harness.report.page import page_of_run
 from harness.report.reported import ReportedFinding, reported
-from harness.report.saved_finding import Fact, SavedFinding
 from harness.report.terminal import finding_report, stored_report
 from harness.search.evidence import NOT_SHRUNK
 from harness.search.examination import Examination
@@ -90,7 +90,7 @@ def test_a_long_case_is_told_in_words_and_loaded_by_code_that_runs(tmp_path: Pat
     told = reported(replace(FINDING, case=Case.from_arrays(config, arrays)))
     folder = Store(tmp_path).save(told.finding)
 
-    shown = said(replace(told, saved=SavedFinding(folder)))
+    shown = said(replace(told, saved=FindingFiles(folder)))
 
     assert shown["smallest"] == (
         "input_size=1, hidden_size=2, num_layers=2, bidirectional=True, T=3, N=1; all numbers are 0 but "
@@ -136,7 +136,7 @@ def test_what_other_projects_know_of_a_failure_is_said() -> None:
         Verdict.DISAGREES, (Mismatch("weight_ih_l0.grad", MismatchKind.MISSING, expected="(H, I) = (1, 1)"),)
     )
     case = replace(CASE, config=replace(CONFIG, preparation="deepcopy"))
-    stage = Explanation(kernels=Kernels(stage=FailingStage("torch:trace", ("torch",), (0.1,), None)))
+    stage = Explanation(kernels=KernelSwitchResults(stage=FailingStage("torch:trace", ("torch",), (0.1,), None)))
     finding = replace(FINDING, subject="torch:trace", case=case, result=copied, certificate=CERTIFICATE)
 
     assert said(reported(finding, stage))["upstream"].startswith(

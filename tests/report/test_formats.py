@@ -16,18 +16,18 @@ from hypothesis.internal.observability import TestCaseObservation
 from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
 
-from harness.checks.malformed import NotRefused, RefusalDefect, Refusals
-from harness.checks.result import Comparison, Result, Verdict
+from harness.checks.malformed import MalformedCallAnswers, NotRefused, RefusalDefect
+from harness.checks.result import ComparisonMethod, Result, Verdict
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.own_line import SourceLine
 from harness.report.finding_entry import FindingEntry, Summary, entry_of
+from harness.report.finding_files import Fact
 from harness.report.github import line_of, upgrade_commands, workflow_commands
+from harness.report.hypothesis_observability import observation
 from harness.report.json_record import finding_record
 from harness.report.junit import junit
 from harness.report.markdown import cell, code, fenced, markdown, plain
-from harness.report.observability import observation
 from harness.report.reported import ReportedFinding, reported
-from harness.report.saved_finding import Fact
 from harness.report.upgrade import Defect, DefectInterpreters, Upgrade
 from harness.search.checker import CheckedCase
 from harness.search.examination import Examination
@@ -42,7 +42,7 @@ from tests.report.test_wording import CASE, DIFFERS, FINDING, SEVERAL, TOLD, agr
 # What a subject might say to break a report.
 NASTY: Final = "a|b `c` <script> *d* _e_ [f](g)\n# h\r\n::error::i & ]]> \x1b[31m\x00\ud800 $x$ @j :k: \\| 100%, l"
 
-UNREFUSED: Final = Refusals(
+UNREFUSED: Final = MalformedCallAnswers(
     1, 0, findings=[NotRefused("hx: batch of 1", RefusalDefect.ACCEPTED, ("ValueError",), "no error", "rnn(x, hx)")]
 )
 
@@ -52,12 +52,12 @@ def agreeing() -> Summary:
     hunt.relations = Counter({"batch split": 7})
     hunt.beside = {"twice": Coverage()}
     hunt.known = Counter({"dropout multiplies by zero": 3})
-    return Summary(Examination(hunt, Refusals(calls=97, refused=95), Result(Verdict.AGREES)))
+    return Summary(Examination(hunt, MalformedCallAnswers(calls=97, refused=95), Result(Verdict.AGREES)))
 
 
 def seen_too_little() -> Summary:
     done = agreeing().examination
-    done.hunt.checks = Counter({Comparison.LOCAL: 20})
+    done.hunt.checks = Counter({ComparisonMethod.LOCAL: 20})
     return Summary(done)
 
 

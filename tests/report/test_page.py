@@ -20,7 +20,7 @@ from harness.report.page import page_of_findings, page_of_run
 from harness.report.paper import printed
 from harness.report.results_table import SubjectRow
 from harness.report.terminal import subject_report
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.space.searched_scope import Share
 from harness.store.finding_folders import Store
 from harness.subjects.protocol import Subject, scope_of
@@ -61,7 +61,7 @@ def examined(subject: Subject, folder: Path, cases: int) -> Summary:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.search.budget.AFTER", 30)
         let_scripts_fail_unrun(patch)
-        return run_pipeline(subject, scope_of(subject), Options(cases), folder=str(folder), warn=pytest.fail)
+        return run_pipeline(subject, scope_of(subject), SearchOptions(cases), folder=str(folder), warn=pytest.fail)
 
 
 def page_of(every: list[Summary], **options: Any) -> Page:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from harness import RNNConfig, Scope
-from harness.checks.result import Comparison
+from harness.checks.result import ComparisonMethod
 from harness.report import progress
 from harness.search.search_record import Helpers, SearchRecord
 
@@ -17,7 +17,7 @@ RATE = 40.0
 
 def record(**fields: Any) -> SearchRecord:
     hunt = SearchRecord("mine", 0, Scope())
-    hunt.checks[Comparison.LOCAL] = 400
+    hunt.checks[ComparisonMethod.LOCAL] = 400
     for name, value in fields.items():
         setattr(hunt, name, value)
     return hunt
@@ -68,7 +68,7 @@ def test_the_time_before_the_first_cases_does_not_count_for_the_rate(monkeypatch
     line, hunt = progress._Line("mine"), record(limit=520)
     line.tell(SearchRecord("mine", 0, Scope()))
     line.tell(hunt)
-    hunt.checks[Comparison.LOCAL] += 60
+    hunt.checks[ComparisonMethod.LOCAL] += 60
 
     assert line.text() == "mine: 460 cases, 60/s; 60 to go, some 1 s; 101 s"
 

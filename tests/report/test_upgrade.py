@@ -15,7 +15,7 @@ from harness.pipeline import Upgrading, run_pipeline
 from harness.report.finding_entry import Summary
 from harness.report.junit import junit
 from harness.report.upgrade import DefectInterpreters, Upgrade, compared, upgrade_record, upgrade_report
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from tests import implementations
 from tests.report.test_wording import rendered
 from tests.unrun import let_scripts_fail_unrun
@@ -55,7 +55,7 @@ def both(tmp_path: Path, old: Any, new: Any, cases: int = 60, **pins: Any) -> tu
         run_pipeline(
             subject,
             scope,
-            Options(cases, narrowed=upgrading.narrowed(number)),
+            SearchOptions(cases, narrowed=upgrading.narrowed(number)),
             folder=str(tmp_path / str(number)),
             warn=pytest.fail,
         )

@@ -12,8 +12,8 @@ import pytest
 from rich.console import RenderableType
 
 from harness import Case, Result, RNNConfig, Verdict, draw
-from harness.checks.accuracy import Accuracy
-from harness.checks.result import Comparison, RaisedError
+from harness.checks.activation_accuracy import Accuracy
+from harness.checks.result import ComparisonMethod, RaisedError
 from harness.diagnosis.factors import Factors, FailingSizes
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst
 from harness.diagnosis.investigate import Diagnosis, Explanation
@@ -24,9 +24,9 @@ from harness.oracle.equation import Equation
 from harness.report import terminal, wording
 from harness.report.facts import plain_finding
 from harness.report.finding_entry import Summary, entry_of
+from harness.report.finding_files import FindingFiles
 from harness.report.paper import Paper
 from harness.report.reported import ReportedFinding, reported
-from harness.report.saved_finding import SavedFinding
 from harness.search.evidence import Certificate, Suspicion
 from harness.search.examination import Examination
 from harness.search.search_record import Finding, Helpers, SearchRecord, Stop
@@ -62,7 +62,7 @@ WHERE = FirstDeparture(
     1,
     2,
 )
-KEPT = SavedFinding(
+KEPT = FindingFiles(
     Path(".rnn-harness/3f9c2a11"), ("case.json", "finding.json", "reproduce.py", "issue.md"), "reproduce.py"
 )
 
@@ -87,7 +87,7 @@ def rendered(renderable: RenderableType, width: int = 100) -> str:
 def agreement() -> SearchRecord:
     scope = Scope.around(CASE.config).only(T=[1, 2], N=1, input_size=1, hidden_size=1)
     hunt = SearchRecord("torch", 0, scope, stop=Stop.BUDGET, seconds=1.25)
-    hunt.checks[Comparison.LOCAL] = 200
+    hunt.checks[ComparisonMethod.LOCAL] = 200
     hunt.coverage.add(CASE.config, "normal", new_config=True)
     hunt.refused = {"num_layers=2": "one layer only", "num_layers=3": "one layer only", "hx=True": "no hx"}
     return hunt
@@ -141,7 +141,7 @@ def disagreement() -> SearchRecord:
     hunt = agreement()
     hunt.findings = [one.finding for one in SEVERAL]
     hunt.known.update({one.finding.id: one.further for one in SEVERAL})
-    hunt.checks[Comparison.LOCAL] = 400
+    hunt.checks[ComparisonMethod.LOCAL] = 400
     return hunt
 
 
@@ -181,7 +181,7 @@ def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() 
         FINDING, result=replace(FINDING.result, message=f"its tanh is {off.error_line}", inaccurate="tanh")
     )
     hunt = SearchRecord("mine", 0, Scope(), findings=[finding], accuracy=[off])
-    hunt.checks[Comparison.LOCAL], hunt.known[finding.id] = 60, 5
+    hunt.checks[ComparisonMethod.LOCAL], hunt.known[finding.id] = 60, 5
 
     assert terminal.headline(Summary(Examination(hunt), (TOLD,))).endswith(
         ": 1 bug; 5 of 60 cases fail"

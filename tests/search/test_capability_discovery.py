@@ -14,7 +14,7 @@ from harness.search import budget
 from harness.search.capability_discovery import narrow
 from harness.search.plan import units
 from harness.search.search import Search
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.space.factor_table import AUTOCASTS, GRAD_MODES, PACKINGS, PREPARATIONS, STRIDES
 from tests import implementations
 
@@ -211,7 +211,7 @@ def test_a_search_of_a_slow_subject_is_brief_unless_its_budget_is_given(monkeypa
 
     declared.slow = True  # type: ignore[attr-defined]
     for function, options, total in ((of_one_layer, {"slow": True}, 5), (declared, {}, 5), (declared, {"cases": 7}, 7)):
-        with Search(as_subject(function), Scope().only(num_layers=1, T=2), Options(**options)) as search:
+        with Search(as_subject(function), Scope().only(num_layers=1, T=2), SearchOptions(**options)) as search:
             assert list(search.findings()) == []
         assert (search.record.total, search.record.limit) == (total, total)
 

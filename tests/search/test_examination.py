@@ -9,13 +9,13 @@ import torch
 
 from harness import Case, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.dropout import check_dropout
-from harness.checks.malformed import NotRefused, RefusalDefect, Refusals
-from harness.checks.result import Comparison, Result
+from harness.checks.malformed import MalformedCallAnswers, NotRefused, RefusalDefect
+from harness.checks.result import ComparisonMethod, Result
 from harness.search import examination
 from harness.search.deadline import Hang
 from harness.search.evidence import Certificate
 from harness.search.examination import DROPOUT_RUNS, Examination, examine
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.search.search_record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
@@ -32,7 +32,7 @@ def hunted(verdict: Verdict | None = Verdict.AGREES) -> SearchRecord:
     record = SearchRecord("mine", 7, ALL)
     if verdict is Verdict.AGREES:
         record.scope = record.scope.only(**{name: values[0] for name, values in record.scope.values().items()})
-        record.checks[Comparison.LOCAL] = 200
+        record.checks[ComparisonMethod.LOCAL] = 200
     elif verdict is Verdict.UNSUPPORTED:
         record.unsupported["one layer only"] = 3
     elif verdict is not None:
@@ -40,14 +40,14 @@ def hunted(verdict: Verdict | None = Verdict.AGREES) -> SearchRecord:
     return record
 
 
-def refused(*lapses: RefusalDefect) -> Refusals:
-    return Refusals(findings=[NotRefused("hx: batch", lapse, (), "", "rnn(x)") for lapse in lapses])
+def refused(*lapses: RefusalDefect) -> MalformedCallAnswers:
+    return MalformedCallAnswers(findings=[NotRefused("hx: batch", lapse, (), "", "rnn(x)") for lapse in lapses])
 
 
 ACCEPTED, CRASHED, HUNG = RefusalDefect.ACCEPTED, RefusalDefect.CRASHED, RefusalDefect.HUNG
 BROKEN_STATISTICS, GOOD_STATISTICS = (
-    Result(Verdict.DISAGREES, method=Comparison.DROPOUT),
-    Result(Verdict.AGREES, method=Comparison.DROPOUT),
+    Result(Verdict.DISAGREES, method=ComparisonMethod.DROPOUT),
+    Result(Verdict.AGREES, method=ComparisonMethod.DROPOUT),
 )
 
 
@@ -115,7 +115,7 @@ class Asked:
         """Examine a subject after a search that found nothing."""
         record = hunted()
         record.scope, record.stop, record.seed, record.until = scope, self.stop, seed, until
-        return examine(subject, record, Options(**options), dropping_until=dropping_until)
+        return examine(subject, record, SearchOptions(**options), dropping_until=dropping_until)
 
     def check_dropout(self, subject: Any, device: str, seed: int, scope: Scope, until: float) -> Result:
         self.calls.append(("dropout", {"device": device, "seed": seed, "until": until}))
@@ -123,7 +123,7 @@ class Asked:
             raise self.dropout
         return self.dropout  # type: ignore[no-any-return]
 
-    def check_refusals(self, call: Any, dtype: str, device: str, until: float, *, cell: str) -> Refusals:
+    def check_refusals(self, call: Any, dtype: str, device: str, until: float, *, cell: str) -> MalformedCallAnswers:
         self.calls.append(("refusals", {"dtype": dtype, "device": device, "until": until}))
         if isinstance(self.refusals, BaseException):
             raise self.refusals
@@ -174,7 +174,7 @@ def test_the_relation_of_dropout_takes_no_more_runs_than_it_is_said_to() -> None
 
     result = check_dropout(Counted())
 
-    assert (result.verdict, result.method) == (Verdict.AGREES, Comparison.DROPOUT)
+    assert (result.verdict, result.method) == (Verdict.AGREES, ComparisonMethod.DROPOUT)
     assert DROPOUT_RUNS - 20 < len(runs) <= DROPOUT_RUNS
 
 
@@ -240,7 +240,7 @@ def test_after_an_interrupt_nothing_more_is_asked(asked: Asked) -> None:
 def test_a_subject_agrees_where_enough_cases_and_gradients_do(cases: int, gradients: int, lacking: list[str]) -> None:
     record = hunted()
     record.scope = record.scope.only(loss=[None, "h_n"])
-    record.checks[Comparison.LOCAL] = cases
+    record.checks[ComparisonMethod.LOCAL] = cases
     for number in range(cases):
         record.coverage.add(RNNConfig(1, 1, loss="h_n" if number < gradients else None), "normal")
 
@@ -323,9 +323,9 @@ def test_a_right_module_agrees_and_one_that_takes_what_it_should_refuse_does_not
 
     small = ALL.only(loss=[None], lengths=[None], preparation=["new"])
 
-    right = examine(TORCH, hunt(TORCH, small, cases=300), Options(300))
+    right = examine(TORCH, hunt(TORCH, small, cases=300), SearchOptions(300))
     lenient = as_subject(Lenient)
-    wrong = examine(lenient, hunt(lenient, small, cases=300), Options(300))
+    wrong = examine(lenient, hunt(lenient, small, cases=300), SearchOptions(300))
 
     assert right.verdict is Verdict.AGREES
     assert right.refusals is not None
@@ -335,6 +335,6 @@ def test_a_right_module_agrees_and_one_that_takes_what_it_should_refuse_does_not
     assert [one.rule for one in wrong.refusals.findings] == ["hx: batch beside one sequence"]
     assert wrong.verdict is Verdict.DISAGREES
 
-    as_a_port = examine(lenient, hunt(lenient, small, cases=300), Options(300, profile="port"))
+    as_a_port = examine(lenient, hunt(lenient, small, cases=300), SearchOptions(300, profile="port"))
     assert as_a_port.refusals is None
     assert as_a_port.verdict is Verdict.AGREES

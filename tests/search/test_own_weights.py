@@ -9,7 +9,7 @@ import pytest
 from harness import RNNConfig, Verdict, as_subject, check, draw
 from harness.search.own_weights import NEAR_WEIGHTS, load_weights
 from harness.search.search import Search
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.search.workers import Workers
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
@@ -54,7 +54,7 @@ def test_all_cases_have_the_weights_or_some_near_them(tmp_path: Path, workers: W
         "bidirectional": (True,),
         "input_size": (3,),
     }
-    with Search(as_subject("torch"), scope, Options(cases=40, weights=weights, workers=workers)) as search:
+    with Search(as_subject("torch"), scope, SearchOptions(cases=40, weights=weights, workers=workers)) as search:
         assert list(search.findings()) == []
     for seed in range(4):
         case = weights.in_place(draw(WIDE.replace(dtype="float64"), "normal", seed), seed)

@@ -19,7 +19,7 @@ import pytest
 from benchmarks.layers import first_torch
 from harness import Capabilities, Case, Result, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import Observation, check_agreement
-from harness.checks.result import Comparison
+from harness.checks.result import ComparisonMethod
 from harness.diagnosis.investigate import Investigation
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.search import checker, confirm_and_shrink
@@ -29,7 +29,7 @@ from harness.search.covering import covering
 from harness.search.log import MARGINS
 from harness.search.plan import COVERED
 from harness.search.search import RecognisedCause, Search
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.search.search_record import Finding, Stop
 from harness.search.shrink import CaseShrinker
 from harness.space.errors import UsageError
@@ -329,7 +329,7 @@ def test_an_interrupt_while_shrinking_keeps_the_failure_found() -> None:
 
 
 def test_every_case_of_the_plan_is_an_event() -> None:
-    with Search(RIGHT, SMALL, Options(cases=100)) as search:
+    with Search(RIGHT, SMALL, SearchOptions(cases=100)) as search:
         totals = [search.record.total for _ in search]
 
     assert totals[-1] == 100
@@ -648,7 +648,7 @@ class Everything(NamedTuple):
 
 def test_a_search_goes_on_after_a_finding_that_it_can_recognise() -> None:
     known_cause = Everything("6dfbaed6")
-    with Search(as_subject(implementations.without_b_hh), SMALL, Options(cases=60)) as search:
+    with Search(as_subject(implementations.without_b_hh), SMALL, SearchOptions(cases=60)) as search:
         for finding in search.findings():
             assert search.record.explaining
             assert search.record.findings[-1] is finding
@@ -672,7 +672,7 @@ def test_cases_that_may_show_a_cause_alone_are_checked_after_those_of_the_plan_a
         assert search.record.total == 60
         yield from (draw(RNNConfig(1, 1, T=T, N=1), "normal", 1) for T in (6, 7))
 
-    with Search(as_subject(implementations.without_b_hh), SMALL, Options(cases=60)) as search:
+    with Search(as_subject(implementations.without_b_hh), SMALL, SearchOptions(cases=60)) as search:
         first, second = search.findings(), list[Finding]()
         search.pass_over(RecognisedCause(OfFewSteps(next(first).id), alone=alone))
         for finding in first:
@@ -695,7 +695,7 @@ def test_such_cases_are_not_checked_when_the_time_is_over() -> None:
             asked.append(draw(RNNConfig(1, 1, T=1, N=1), "normal", seed))
             yield asked[-1]
 
-    with Search(as_subject(slow), SMALL, Options(cases=20, seconds=3.0)) as search:
+    with Search(as_subject(slow), SMALL, SearchOptions(cases=20, seconds=3.0)) as search:
         for finding in search.findings():
             search.pass_over(RecognisedCause(Everything(finding.id), alone=alone))
 
@@ -711,7 +711,7 @@ class DiesAlways(DiesOnce):
 
 
 def test_a_search_that_ends_because_of_deaths_says_so_and_what_to_do() -> None:
-    with Search(DiesAlways(), SMALL, Options(cases=60)) as search:
+    with Search(DiesAlways(), SMALL, SearchOptions(cases=60)) as search:
         for finding in search.findings():
             search.pass_over(RecognisedCause(Everything(finding.id)))
 
@@ -791,4 +791,4 @@ def test_a_case_without_an_answer_is_not_counted_as_compared_step_by_step() -> N
 
     record = hunt(rnn, Scope().only(num_layers=1, T=[1, 2]), cases=5)
 
-    assert set(record.checks) == {Comparison.NONE}
+    assert set(record.checks) == {ComparisonMethod.NONE}

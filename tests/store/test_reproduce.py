@@ -17,7 +17,7 @@ from harness.checks.derivatives import check_derivatives
 from harness.checks.dropout import NOTHING_DROPPED, net
 from harness.checks.full_check import check
 from harness.checks.repeatability import check_repeatability
-from harness.checks.result import Comparison
+from harness.checks.result import ComparisonMethod
 from harness.diagnosis.script.make import Script, script
 from harness.diagnosis.script.module_call import WRITTEN_PREPARATIONS
 from harness.oracle.arithmetic_assumptions import accepted
@@ -813,7 +813,7 @@ def test_a_function_that_drops_nothing_is_counted(tmp_path: Path) -> None:
     path = saved(tmp_path, "mine.py", DROPPING + "RATE = 0")
     config = RNNConfig(33, 32, num_layers=2, nonlinearity="relu", dropout=0.5, training=True, T=8, N=32)
     result = Result(
-        Verdict.DISAGREES, message=f"{NOTHING_DROPPED}: all are kept", method=Comparison.DROPOUT, net=config
+        Verdict.DISAGREES, message=f"{NOTHING_DROPPED}: all are kept", method=ComparisonMethod.DROPOUT, net=config
     )
 
     made = script(Finding(f"{path}:rnn", net(config), result), find_subject(f"{path}:rnn"))

@@ -13,7 +13,7 @@ import pytest
 
 from harness import RNNConfig, as_subject, draw
 from harness.cli.main import cli
-from harness.search.vector_cases import cases_of
+from harness.search.vector_selection import cases_of
 from harness.space import safetensors_file
 from harness.space.case import Array, Case
 from harness.space.errors import UsageError

@@ -21,7 +21,7 @@ FORWARD = RNNConfig(4, 3, T=4, N=2)
 BACK = RNNConfig(4, 3, T=4, N=2, loss="both")
 
 
-class Options:
+class SearchOptions:
     def __init__(self, inputs: int, units: int) -> None:
         self.inputs, self.units = inputs, units
 
@@ -31,7 +31,7 @@ class OfOptions(nn.Module):
 
     forgets = False
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: SearchOptions) -> None:
         super().__init__()
         self.Wx = nn.Parameter(torch.randn(options.inputs, options.units))
         self.Wh = nn.Parameter(torch.randn(options.units, options.units))
@@ -59,7 +59,7 @@ def call(module: nn.Module, x: Any, h: Any) -> Any:
 
 
 def build_of(layer: Any) -> Any:
-    return lambda config: layer(Options(config.input_size, config.hidden_size))
+    return lambda config: layer(SearchOptions(config.input_size, config.hidden_size))
 
 
 def verdicts(subject: Any, *configs: RNNConfig) -> set[Verdict]:

@@ -419,7 +419,7 @@ def test_options_that_are_unknown_are_not_made_up() -> None:
 
 
 @dataclass
-class Options:
+class SearchOptions:
     units: int
     inputs: int = 3
     drops: float = 0.0
@@ -429,7 +429,7 @@ class Options:
 class OfOptions(torch.nn.RNN):
     """A class that reads some of its options in a call."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: SearchOptions) -> None:
         super().__init__(options.inputs, options.units)
         self.options = options
 

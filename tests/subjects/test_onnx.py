@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from harness import RNNConfig, Verdict, as_subject, draw
-from harness.checks.accuracy import measure
+from harness.checks.activation_accuracy import measure
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.script.make import script
 from harness.oracle.arithmetic_assumptions import STRICT

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness import RNNConfig, Verdict, as_subject, draw
-from harness.checks.accuracy import measure
+from harness.checks.activation_accuracy import measure
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.script.make import script

@@ -8,7 +8,7 @@ import pytest
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.checks.dropout import check_dropout
-from harness.checks.result import Comparison
+from harness.checks.result import ComparisonMethod
 from harness.oracle.compare import MismatchKind
 from harness.search.examination import examine
 from harness.search.search_record import Finding, SearchRecord
@@ -131,7 +131,7 @@ def test_a_mode_that_loses_dropout_breaks_its_relation(made: CompiledSubject) ->
     done = examine(made, SearchRecord("mine", 0, scope.only(dtype="float32")))
 
     assert done.dropout is not None
-    assert (done.dropout.verdict, done.dropout.method) == (Verdict.DISAGREES, Comparison.DROPOUT)
+    assert (done.dropout.verdict, done.dropout.method) == (Verdict.DISAGREES, ComparisonMethod.DROPOUT)
     assert done.refusals is None
 
 

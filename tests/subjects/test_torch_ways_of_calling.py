@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
-from harness.checks.result import Comparison
+from harness.checks.result import ComparisonMethod
 from harness.space.factor_table import DTYPES, PREPARATION_PAIRS, PREPARATIONS, WEIGHT_SETTING
 from harness.subjects import torch_facts
 from harness.subjects.torch_module import TorchSubject
@@ -587,7 +587,7 @@ def test_on_meta_forms_alone_come_back_and_are_compared(config: RNNConfig) -> No
         name: (spec.shape, config.dtype) for name, spec in config.returned.items()
     }
     assert (outcome.changed_inputs, outcome.aliased) == ((), ())
-    assert (result.verdict, result.method) == (Verdict.AGREES, Comparison.FORM)
+    assert (result.verdict, result.method) == (Verdict.AGREES, ComparisonMethod.FORM)
 
 
 def test_a_wrong_shape_on_meta_disagrees() -> None:

@@ -39,7 +39,7 @@ def number(value: float) -> str:
     return short if float(short) == value or near is None or float(near) != value else str(near)
 
 
-class Family(NamedTuple):
+class ActivationFamily(NamedTuple):
     """A function of s and of its parameters. Its second derivative is at most ``bend``, but where its slope jumps."""
 
     line: str | Callable[..., str]  # {0} is s, the others are its parameters
@@ -62,7 +62,7 @@ class Activation(NamedTuple):
     dead_zone: float = 0.0  # values between -dead_zone and dead_zone become 0
 
     @property
-    def family(self) -> Family:
+    def family(self) -> ActivationFamily:
         """The function with its parameters left open."""
         return FAMILIES[self.name]
 
@@ -312,37 +312,37 @@ def _limits(h: Floats, parameters: Parameters) -> Iterator[float]:
 
 
 # Each by its usual name, the plainest first.
-FAMILIES: Final[dict[str, Family]] = {
-    "tanh": Family(
+FAMILIES: Final[dict[str, ActivationFamily]] = {
+    "tanh": ActivationFamily(
         "np.tanh({0})", np.tanh, lambda s: 1 - np.tanh(s) ** 2, 0.8, inverse=lambda h: (_arctanh(h), np.abs(h) < 1)
     ),
-    "relu": Family(
+    "relu": ActivationFamily(
         "np.maximum({0}, 0)", lambda s: np.maximum(s, 0), lambda s: (s > 0) * 1.0, 0.0, inverse=lambda h: (h, h > 0)
     ),
-    "identity": Family("{0}", lambda s: s * 1.0, np.ones_like, 0.0, inverse=lambda h: (h, np.isfinite(h))),
-    "sigmoid": Family(
+    "identity": ActivationFamily("{0}", lambda s: s * 1.0, np.ones_like, 0.0, inverse=lambda h: (h, np.isfinite(h))),
+    "sigmoid": ActivationFamily(
         "1 / (1 + np.exp(-{0}))",
         sigmoid,
         lambda s: sigmoid(s) * sigmoid(-s),
         cancels=True,
         inverse=lambda h: (np.log(h / (1 - h)), (h > 0) & (h < 1)),
     ),
-    "abs": Family("np.abs({0})", np.abs, np.sign, 0.0, (0.0, math.inf)),
-    "leaky relu": Family(
+    "abs": ActivationFamily("np.abs({0})", np.abs, np.sign, 0.0, (0.0, math.inf)),
+    "leaky relu": ActivationFamily(
         "np.where({0} > 0, {0}, {1} * {0})",
         lambda s, a: np.where(s > 0, s, a * s),
         lambda s, a: np.where(s > 0, 1.0, a),
         0.0,
         guesses=lambda s, h, _: [(_plain(h[0] / s[0]),)] if h[0] / s[0] > 0 else [],
     ),
-    "clip": Family(
+    "clip": ActivationFamily(
         "np.clip({0}, {1}, {2})",
         np.clip,
         _inner,
         0.0,
         guesses=lambda s, h, _: [(_plain(h.min()), _plain(h.max()))],  # noqa: ARG005
     ),
-    "hard sigmoid": Family(
+    "hard sigmoid": ActivationFamily(
         "np.clip({1} * {0} + 0.5, 0, 1)",
         lambda s, k: np.clip(k * s + 0.5, 0, 1),
         lambda s, k: k * _inner(k * s, -0.5, 0.5),
@@ -350,60 +350,64 @@ FAMILIES: Final[dict[str, Family]] = {
         cancels=True,
         guesses=lambda s, h, _: [(_plain((h[k] - 0.5) / s[k]),) for k in [int(np.abs(s).argmin())]],
     ),
-    "elu": Family(
+    "elu": ActivationFamily(
         "np.where({0} > 0, {0}, {1} * np.expm1({0}))",
         lambda s, a: np.where(s > 0, s, a * _expm1(s)),
         lambda s, a: np.where(s > 0, 1.0, a * np.exp(np.minimum(s, 0))),
         cancels=True,
         guesses=lambda s, h, _: [(_plain(h[0] / np.expm1(s[0])),)] if h[0] < 0 else [],
     ),
-    "celu": Family(
+    "celu": ActivationFamily(
         "np.where({0} > 0, {0}, {1} * np.expm1({0} / {1}))",
         lambda s, a: np.where(s > 0, s, a * _expm1(s / a)),
         lambda s, a: np.where(s > 0, 1.0, np.exp(np.minimum(s, 0) / a)),
         cancels=True,
         guesses=lambda s, h, _: [(_plain(-h[0]),)] if h[0] < 0 else [],  # noqa: ARG005
     ),
-    "softplus": Family("np.log1p(np.exp({0}))", _softplus, sigmoid, cancels=True),
-    "softsign": Family("{0} / (1 + np.abs({0}))", lambda s: s / (1 + np.abs(s)), lambda s: 1 / (1 + np.abs(s)) ** 2),
-    "silu": Family(
+    "softplus": ActivationFamily("np.log1p(np.exp({0}))", _softplus, sigmoid, cancels=True),
+    "softsign": ActivationFamily(
+        "{0} / (1 + np.abs({0}))", lambda s: s / (1 + np.abs(s)), lambda s: 1 / (1 + np.abs(s)) ** 2
+    ),
+    "silu": ActivationFamily(
         "{0} / (1 + np.exp(-{0}))",
         lambda s: s * sigmoid(s),
         lambda s: sigmoid(s) * (1 + s * sigmoid(-s)),
         rises=(0.0, math.inf),
         cancels=True,
     ),
-    "gelu": Family(
+    "gelu": ActivationFamily(
         "{0} * (1 + erf({0} / np.sqrt(2))) / 2",
         lambda s: s * _normal(s),
         lambda s: _normal(s) + s * _bell(s),
         rises=(0.0, math.inf),
         cancels=True,
     ),
-    "gelu by tanh": Family(
+    "gelu by tanh": ActivationFamily(
         "{0} * (1 + np.tanh(np.sqrt(2 / np.pi) * ({0} + 0.044715 * {0}**3))) / 2",
         lambda s: 0.5 * s * (1 + _gelu_inner(s)),
         _gelu_tanh_slope,
         rises=(0.0, math.inf),
         cancels=True,
     ),
-    "mish": Family(
+    "mish": ActivationFamily(
         "{0} * np.tanh(np.log1p(np.exp({0})))",
         lambda s: s * np.tanh(_softplus(s)),
         _mish_slope,
         rises=(0.0, math.inf),
         cancels=True,
     ),
-    "hard swish": Family(
+    "hard swish": ActivationFamily(
         "{0} * np.clip({0} / 6 + 0.5, 0, 1)",
         lambda s: s * np.clip(s / 6 + 0.5, 0, 1),
         lambda s: np.clip(s / 6 + 0.5, 0, 1) + s / 6 * _inner(s, -3, 3),
         rises=(0.0, math.inf),
     ),
-    "arctan": Family("np.arctan({0})", np.arctan, lambda s: 1 / (1 + s * s)),
-    "sin": Family("np.sin({0})", np.sin, np.cos, 1.0, rises=(-math.pi / 2, math.pi / 2)),
-    "tanhshrink": Family("{0} - np.tanh({0})", lambda s: s - np.tanh(s), lambda s: np.tanh(s) ** 2, cancels=True),
-    "softshrink": Family(
+    "arctan": ActivationFamily("np.arctan({0})", np.arctan, lambda s: 1 / (1 + s * s)),
+    "sin": ActivationFamily("np.sin({0})", np.sin, np.cos, 1.0, rises=(-math.pi / 2, math.pi / 2)),
+    "tanhshrink": ActivationFamily(
+        "{0} - np.tanh({0})", lambda s: s - np.tanh(s), lambda s: np.tanh(s) ** 2, cancels=True
+    ),
+    "softshrink": ActivationFamily(
         "np.sign({0}) * np.maximum(np.abs({0}) - {1}, 0)",
         lambda s, a: np.sign(s) * np.maximum(np.abs(s) - a, 0),
         lambda s, a: (np.abs(s) > a) * 1.0,
@@ -411,22 +415,24 @@ FAMILIES: Final[dict[str, Family]] = {
         cancels=True,
         guesses=lambda s, h, _: [(_plain(s[-1] - h[-1]),)] if s[-1] > h[-1] > 0 else [],
     ),
-    "hardshrink": Family(
+    "hardshrink": ActivationFamily(
         "np.where(np.abs({0}) > {1}, {0}, 0)",
         lambda s, a: np.where(np.abs(s) > a, s, 0.0),
         lambda s, a: (np.abs(s) > a) * 1.0,
         0.0,
         guesses=lambda s, h, _: _between(np.abs(s[h == 0]).max(initial=0), np.abs(s[h != 0]).min(initial=np.inf)),
     ),
-    "logsigmoid": Family("-np.log1p(np.exp(-{0}))", lambda s: -_softplus(-s), lambda s: sigmoid(-s), cancels=True),
-    "exp": Family("np.exp({0})", np.exp, np.exp),
-    "squareplus": Family(
+    "logsigmoid": ActivationFamily(
+        "-np.log1p(np.exp(-{0}))", lambda s: -_softplus(-s), lambda s: sigmoid(-s), cancels=True
+    ),
+    "exp": ActivationFamily("np.exp({0})", np.exp, np.exp),
+    "squareplus": ActivationFamily(
         "({0} + np.sqrt({0}**2 + 4)) / 2",
         lambda s: (s + np.sqrt(s * s + 4)) / 2,
         lambda s: (1 + s / np.sqrt(s * s + 4)) / 2,
         cancels=True,
     ),
-    "threshold": Family(
+    "threshold": ActivationFamily(
         "np.where({0} > {1}, {0}, {2})",
         lambda s, a, v: np.where(s > a, s, v),
         lambda s, a, v: (s > a) * 1.0,  # noqa: ARG005
@@ -435,11 +441,11 @@ FAMILIES: Final[dict[str, Family]] = {
             (a, _plain(h[0])) for (a,) in _between(s[h != s].max(initial=-np.inf), s[h == s].min(initial=np.inf))
         ],
     ),
-    "quotient": Family(_quotient_line, _quotient, _quotient_slope, cancels=True, guesses=_quotients),
+    "quotient": ActivationFamily(_quotient_line, _quotient, _quotient_slope, cancels=True, guesses=_quotients),
 }
 
 
-def _composed(outer: Family, inner: Family) -> Family:
+def _composed(outer: ActivationFamily, inner: ActivationFamily) -> ActivationFamily:
     """Return one function of another one."""
 
     def inverse(h: Floats) -> tuple[Floats, Floats]:
@@ -450,7 +456,7 @@ def _composed(outer: Family, inner: Family) -> Family:
         return s, known & there
 
     assert isinstance(outer.line, str)
-    return Family(
+    return ActivationFamily(
         outer.line.format(inner.line),
         lambda s: outer.value(inner.value(s)),
         lambda s: outer.slope(inner.value(s)) * inner.slope(s),

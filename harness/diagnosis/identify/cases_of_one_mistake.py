@@ -9,8 +9,8 @@ from harness.diagnosis.fresh_cases import changed
 from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ball import Rounding
 from harness.diagnosis.identify.cause import error_of
+from harness.diagnosis.identify.elman_identify import Identification
 from harness.diagnosis.identify.gather import values_of
-from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
 from harness.diagnosis.identify.questions import rounding_of

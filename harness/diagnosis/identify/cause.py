@@ -13,10 +13,10 @@ from harness.checks.relation_check import asked_by, relations_of
 from harness.checks.result import RaisedError, Result
 from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ball import Rounding
+from harness.diagnosis.identify.elman_identify import Identification, identify
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import layer_of, right_of
 from harness.diagnosis.identify.gather import values_of
-from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import differing, states_of
 from harness.diagnosis.identify.model import LayerModel, Network, needs_square
 from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
@@ -25,7 +25,7 @@ from harness.diagnosis.identify.recurrence import recurrence, step_lines
 from harness.diagnosis.identify.run import derived_flow, run, run_whole
 from harness.diagnosis.identify.terms import LINK, STEP_TERMS, Flow
 from harness.diagnosis.identify.wiring import Place
-from harness.diagnosis.observations import Observations, forward_part
+from harness.diagnosis.observation_cache import Observations, forward_part
 from harness.oracle.arithmetic_assumptions import FORMATS, U64
 from harness.oracle.bounded_array import Floats
 from harness.oracle.compare import MismatchKind

@@ -62,7 +62,7 @@ _BEYOND: Final = {
 ENDS: Final = 3  # the steps at an end that a term stands at, or does not, at most
 
 
-class Choice(NamedTuple):
+class CandidateDifference(NamedTuple):
     """A difference of a network from nn.RNN: whether it is of the way back, and one of the plainest."""
 
     back: bool
@@ -70,16 +70,16 @@ class Choice(NamedTuple):
     apply: Callable[[Network], Network]
 
 
-def choices(config: RNNConfig, arrays: Mapping[str, Floats]) -> list[Choice]:
+def choices(config: RNNConfig, arrays: Mapping[str, Floats]) -> list[CandidateDifference]:
     """Return the choices that may show in the given arrays of a config, the plainest first."""
     every: list[tuple[bool, bool, Any]] = [(False, *pair) for pair in _forward(config)] if not config.gated else []
     every += [(True, *pair) for pair in _back(config, arrays)] if config.loss is not None and not config.gated else []
     every += gate_choices(config, back=config.loss is not None) if config.gated else []
-    result = [Choice(back, plain, _everywhere(change)) for back, plain, change in every]
+    result = [CandidateDifference(back, plain, _everywhere(change)) for back, plain, change in every]
     for place in _places(config):
-        result += [Choice(back, plain, _in_place(change, place)) for back, plain, change in every]
+        result += [CandidateDifference(back, plain, _in_place(change, place)) for back, plain, change in every]
     if config.bidirectional and not config.gated:
-        result.append(Choice(False, True, _in_place(_setting("written", "h[T-1-t]"), "reverse")))
+        result.append(CandidateDifference(False, True, _in_place(_setting("written", "h[T-1-t]"), "reverse")))
     return sorted(result, key=lambda choice: not choice.plain)
 
 

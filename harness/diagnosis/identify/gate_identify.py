@@ -7,18 +7,18 @@ from itertools import chain, islice, product
 from typing import Any, Final
 
 from harness.diagnosis.identify.choices import choices
+from harness.diagnosis.identify.elman_identify import Identification, seen_in
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
 from harness.diagnosis.identify.gate_inquiry import SATURATING_DRIVE, GateInquiry, StepToRead
 from harness.diagnosis.identify.gates import GatedModel, step_of
-from harness.diagnosis.identify.identify import Identification, seen_in
 from harness.diagnosis.identify.inquiry import departing, distant, explains, fresh_answers, nearly
 from harness.diagnosis.identify.model import LayerModel, Network
 from harness.diagnosis.identify.one_direction import one_way, with_exchanged_states
+from harness.diagnosis.identify.output_transform_inquiry import transformable, with_transform
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
 from harness.diagnosis.identify.step_patterns import TermSteps, patterns
 from harness.diagnosis.identify.terms import STATES_RETURNED
-from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.oracle.pinned_numpy import np
 from harness.space.cells import KNOWN
@@ -33,7 +33,7 @@ ABOVE: Final = ("l > 0", "l < L - 1", "0 < l == L - 1")  # the layers that may h
 
 
 def identify_gated(asker: Asker, config: RNNConfig, before: Identification | None = None) -> Identification:
-    """Return what a subject computes whose cell has gates, as ``identify.identify`` does."""
+    """Return what a subject computes whose cell has gates, as ``elman_identify.identify`` does."""
     with np.errstate(all="ignore"):
         network = None if before is None else before.network
         if network is None or not _all(network, fresh_answers(asker, (None,)), asker):

@@ -43,7 +43,7 @@ from harness.space.config import RNNConfig, role_of
 from harness.space.values import draw
 
 
-class Difference(NamedTuple):
+class ModelDifference(NamedTuple):
     """A difference of a model from nn.RNN's: what is said of it, the line that has it, and what mends it."""
 
     line: str  # its key among ``lines``
@@ -200,14 +200,14 @@ SUM_PARTS: Final = (
 )
 
 
-def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
+def _forward(model: LayerModel, nonlinearity: str) -> Iterator[ModelDifference]:
     if model.start != "hx":
         words = (
             "ignores hx: it starts at zeros"
             if model.start == "0 * hx"
             else f"starts at {STARTED.get(model.start, model.start.removesuffix(' + 0 * hx'))}, not at hx"
         )
-        yield Difference("start", words, _set("start"))
+        yield ModelDifference("start", words, _set("start"))
     yield from _sum(model)
     if model.activation is not None:
         none = model.activation.name == "identity"
@@ -215,32 +215,32 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
         if model.activation == Activation(nonlinearity, dead_zone=model.activation.dead_zone):
             end = number(model.activation.dead_zone)
             words = f"sets states between -{end} and {end} to 0"
-        yield Difference("h", words, _mended_activation)
+        yield ModelDifference("h", words, _mended_activation)
     phi = (model.activation or Activation(nonlinearity)).name
     if model.inside != 1:
         words = f"applies {phi} to {number(model.inside)} * s, not to s"
-        yield Difference("h", words, _set("inside"))
+        yield ModelDifference("h", words, _set("inside"))
     for kind, when in model.otherwise:
         words = f"applies {_function(kind)}, not {nonlinearity}, {when.words}"
-        yield Difference("h", words, _set("otherwise"))
+        yield ModelDifference("h", words, _set("otherwise"))
     moved = _behind(model)
     rest = replace(model, added=tuple(pair for pair in model.added if pair[0] not in moved))
     if rest.added or model.activated != 1:
         words = f"makes its state of {_outside(rest)}, where nn.RNN takes phi(s) alone"
-        yield Difference("h", words, _mended_outside)
+        yield ModelDifference("h", words, _mended_outside)
     if model.visited != TermSteps():
         words = f"{_visited_sentence(model.visited)}: the state stays there, and the output is 0"
-        yield Difference("steps", words, lambda m: replace(m, visited=TermSteps(), final=LayerModel().final))
+        yield ModelDifference("steps", words, lambda m: replace(m, visited=TermSteps(), final=LayerModel().final))
     yield from _returned(model, nonlinearity)
 
 
-def _returned(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
+def _returned(model: LayerModel, nonlinearity: str) -> Iterator[ModelDifference]:
     if model.at_zero is not None:
         state, batch, silent = model.at_zero
         where = " in the whole batch" if batch else ""
         words = f"skips a step at which x is all zeros{where}: its state stays" if state != "0" else ""
         words = words or f"sets the state to zero at a step at which x is all zeros{where}"
-        yield Difference("at zero", words + (", and its output is 0" if silent else ""), _set("at_zero"))
+        yield ModelDifference("at zero", words + (", and its output is 0" if silent else ""), _set("at_zero"))
     if model.written != LayerModel().written:
         words = {
             "s[t]": "returns the sum of each step as the output, not its state",
@@ -249,32 +249,32 @@ def _returned(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
             "h[T-1-t]": "leaves its output in the order in which it was computed",
         }.get(model.written, f"returns {model.written} as the output of step t, not h[t]")
         words += f": {model.written[:-1].partition('%')[2]} buffers take turns" if "%" in model.written else ""
-        yield Difference("h_n", words, _set("written"))
+        yield ModelDifference("h_n", words, _set("written"))
     if model.shown != TermSteps():
-        yield Difference("h_n", f"writes its output {model.shown.words}: elsewhere it is 0", _set("shown"))
+        yield ModelDifference("h_n", f"writes its output {model.shown.words}: elsewhere it is 0", _set("shown"))
     if model.final != LayerModel().final and model.visited == TermSteps():
         words = f"returns {model.final} as h_n, not the state after the last step"
-        yield Difference("h_n", words, _set("final"))
+        yield ModelDifference("h_n", words, _set("final"))
 
 
-def _sum(model: LayerModel) -> Iterator[Difference]:
+def _sum(model: LayerModel) -> Iterator[ModelDifference]:
     names, moved = dict(model.step), _behind(model)
     joint = [name for name in names if name.startswith("np.hstack")]
     if joint:
         words = f"takes {joint[0]} in its step, whose parts do not belong together"
-        yield Difference("s", words, _mended_joint)
+        yield ModelDifference("s", words, _mended_joint)
     if moved:
         words = f"adds {' + '.join(moved)} to its activation, not to the sum of its step"
-        yield Difference("h", words, _mended_behind)
+        yield ModelDifference("h", words, _mended_behind)
     twice = next((b for b, second in (BIASES, BIASES[::-1]) if names.get(b) == Coef(2.0) and second not in names), "")
     if twice:
         roles = ("bias_ih", "bias_hh") if twice == "b_ih" else ("bias_hh", "bias_ih")
-        yield Difference("s", f"adds {roles[0]} twice, and {roles[1]} never", _mended_biases)
+        yield ModelDifference("s", f"adds {roles[0]} twice, and {roles[1]} never", _mended_biases)
     neither = not twice and not any(
         b in moved or belongs.search(n) for b, belongs in SUM_PARTS if b in BIASES for n in names
     )
     if neither:  # most people add them together, in one line
-        yield Difference("s", "ignores both biases: neither is ever added", _mended_biases)
+        yield ModelDifference("s", "ignores both biases: neither is ever added", _mended_biases)
     parts = [
         (right, belongs, tuple(pair for pair in model.step if belongs.search(pair[0]))) for right, belongs in SUM_PARTS
     ]
@@ -285,9 +285,11 @@ def _sum(model: LayerModel) -> Iterator[Difference]:
             continue
         if both and right in BIASES:  # a line that adds both has one mistake
             if right == BIASES[0]:
-                yield Difference("s", f"{_step_sentence(terms, right)}, and {BIASES[1]} likewise", _mended_biases)
+                yield ModelDifference("s", f"{_step_sentence(terms, right)}, and {BIASES[1]} likewise", _mended_biases)
         elif terms != (((right, ONE),) if right else ()):
-            yield Difference("s", _step_sentence(terms, right), partial(_mended_step, right=right, belongs=belongs))
+            yield ModelDifference(
+                "s", _step_sentence(terms, right), partial(_mended_step, right=right, belongs=belongs)
+            )
 
 
 BIASES: Final = ("b_ih", "b_hh")
@@ -330,9 +332,9 @@ def _mended_joint(model: LayerModel) -> LayerModel:
     return replace(model, step=(*right, *(pair for pair in model.step if not pair[0].startswith("np.hstack"))))
 
 
-def _extents(model: LayerModel) -> Iterator[Difference]:
+def _extents(model: LayerModel) -> Iterator[ModelDifference]:
     for extent in model.extents:
-        yield Difference("s", _extent_sentence(extent), partial(_without_extent, extent=extent))
+        yield ModelDifference("s", _extent_sentence(extent), partial(_without_extent, extent=extent))
 
 
 def _without_extent(model: LayerModel, extent: Extent) -> LayerModel:
@@ -398,22 +400,22 @@ def _outside(model: LayerModel) -> str:
 # The way back.
 
 
-def _passes(model: LayerModel) -> Iterator[Difference]:
+def _passes(model: LayerModel) -> Iterator[ModelDifference]:
     if model.passes.kind == "never" or not model.links:
         right = LayerModel()
         links = model.links or right.links
         mend = partial(replace, links=links, passes=right.passes, horizon=right.horizon)
-        yield Difference("next", "passes no gradient from a step to the one before it", mend)
+        yield ModelDifference("next", "passes no gradient from a step to the one before it", mend)
     elif model.horizon:
         words = f"goes back {model.horizon} steps at most from the output of each step"
-        yield Difference("next", words, _set("horizon"))
+        yield ModelDifference("next", words, _set("horizon"))
     elif model.passes != TermSteps():
         words = {
             "but every": f"cuts the way back every {model.passes.k} steps",
             "but every from the end": f"cuts the way back every {model.passes.k} steps, counted from the end",
             "but last but": f"cuts the way back once, before the last {model.passes.k} steps",
         }.get(model.passes.kind, f"passes a gradient to the step before {model.passes.words}")
-        yield Difference("next", re.sub(r"last 1 steps", "last step", words), _set("passes"))
+        yield ModelDifference("next", re.sub(r"last 1 steps", "last step", words), _set("passes"))
 
 
 SUMMED: Final = frozenset({"weight_ih", "weight_hh", "bias_ih", "bias_hh", "x"})  # the gradients made of each da
@@ -421,7 +423,7 @@ WAY_IN: Final = ("counted", "entry", "own")  # of the gradients that are given
 WAY_BACK: Final = ("reached", "slope", "sloped", "at_kink", "at", "links")
 
 
-def _back(model: LayerModel, nonlinearity: str, derived: frozenset[str]) -> Iterator[Difference]:
+def _back(model: LayerModel, nonlinearity: str, derived: frozenset[str]) -> Iterator[ModelDifference]:
     """Yield the differences of the way back, but for roles whose gradients are the derivative of the way forward."""
     yield from _way_in(model)
     if not derived & SUMMED:
@@ -430,22 +432,22 @@ def _back(model: LayerModel, nonlinearity: str, derived: frozenset[str]) -> Iter
         where, limit = model.step_limit
         what = f"clips {where} to ±" if limit.kind == "elements" else f"clips the norm of {where} to "
         key = {"dh_next": "next"}.get(where, where)
-        yield Difference(key, f"{what}{number(limit.most)} at each step of the way back", _set("step_limit"))
+        yield ModelDifference(key, f"{what}{number(limit.most)} at each step of the way back", _set("step_limit"))
     yield from _readouts(model, derived)
     yield from _limits(model)
 
 
-def _way_in(model: LayerModel) -> Iterator[Difference]:
+def _way_in(model: LayerModel) -> Iterator[ModelDifference]:
     right = LayerModel()
     if model.counted != right.counted:
         words = f"counts the gradient of the output {model.counted.words}"
         words = "ignores the gradient of the output" if model.counted.kind == "never" else words
-        yield Difference("counted", words, _set("counted"))
+        yield ModelDifference("counted", words, _set("counted"))
     last = Coef(when=TermSteps("last", 1))
     if model.entry not in {(Entry(how, last),) for how in ("g", "passed")}:  # two ways to write one thing
-        yield Difference("entry", _entry_sentence(model), _set("entry"))
+        yield ModelDifference("entry", _entry_sentence(model), _set("entry"))
     if model.own != right.own:
-        yield Difference("dh" if model.own[0][0] else "da", _own_sentence(model), _set("own"))
+        yield ModelDifference("dh" if model.own[0][0] else "da", _own_sentence(model), _set("own"))
 
 
 def _own_sentence(model: LayerModel) -> str:
@@ -459,10 +461,10 @@ def _own_sentence(model: LayerModel) -> str:
     return f"takes {written(tuple(('g[t]', coef) for coef in coefs))} for the output's gradient"
 
 
-def _way_back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
+def _way_back(model: LayerModel, nonlinearity: str) -> Iterator[ModelDifference]:
     right = LayerModel()
     if model.reached != right.reached:
-        yield Difference("back", _reached_sentence(model.reached), _set("reached"))
+        yield ModelDifference("back", _reached_sentence(model.reached), _set("reached"))
     yield from _slopes(model, nonlinearity)
     if model.links and model.links != right.links:
         behind = not model.links[0].sloped
@@ -472,23 +474,23 @@ def _way_back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
         else:
             where = ", behind the slope" if behind else ""
             words = f"passes {passed} from step t+1 back to step t{where}, not {right.links[0].term}"
-        yield Difference("da" if passed == right.links[0].term else "next", words, _set("links"))
+        yield ModelDifference("da" if passed == right.links[0].term else "next", words, _set("links"))
 
 
-def _slopes(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
+def _slopes(model: LayerModel, nonlinearity: str) -> Iterator[ModelDifference]:
     right = LayerModel()
     if model.slope is not None and not _has_own_slope(model):
         slopes = [slope_of(variant, nonlinearity) for variant in (model, right)]
         words = f"takes {slopes[0]} for the slope of {nonlinearity}, not {slopes[1]}"
-        yield Difference("slope", words, _set("slope"))
+        yield ModelDifference("slope", words, _set("slope"))
     if model.sloped != right.sloped:
         words = f"takes the slope of {nonlinearity} {model.sloped.words}: elsewhere it is 1"
-        yield Difference("slope", words, _set("sloped"))
+        yield ModelDifference("slope", words, _set("sloped"))
     if model.at_kink:
         words = f"takes {number(model.at_kink)} for the slope of relu where the sum is 0, not 0"
-        yield Difference("slope", words, _set("at_kink"))
+        yield ModelDifference("slope", words, _set("at_kink"))
     if model.at != right.at:
-        yield Difference("slope", f"takes the slope of step {model.at} at step t of the way back", _set("at"))
+        yield ModelDifference("slope", f"takes the slope of step {model.at} at step t of the way back", _set("at"))
 
 
 def _entry_sentence(model: LayerModel) -> str:
@@ -517,7 +519,7 @@ def _reached_sentence(when: TermSteps) -> str:
     return re.sub(r"the (last|first) 1 steps", r"the \1 step", words)
 
 
-def _readouts(model: LayerModel, derived: frozenset[str] = frozenset()) -> Iterator[Difference]:
+def _readouts(model: LayerModel, derived: frozenset[str] = frozenset()) -> Iterator[ModelDifference]:
     groups: dict[tuple[str, object], list[str]] = {}
     for role, terms in model.gradient_sums.items():
         if role in derived or terms == RIGHT_GRADIENT_SUMS[role]:
@@ -533,7 +535,7 @@ def _readouts(model: LayerModel, derived: frozenset[str] = frozenset()) -> Itera
     for (kind, _), roles in groups.items():
         terms = model.gradient_sums[roles[0]]
         words = _factor_sentence(of_roles(roles), terms[0][1]) if kind == "factor" else _sum_sentence(roles, terms)
-        yield Difference(roles[0], words, partial(_mended_readouts, roles=tuple(roles)))
+        yield ModelDifference(roles[0], words, partial(_mended_readouts, roles=tuple(roles)))
 
 
 def _mended_readouts(model: LayerModel, roles: Sequence[str]) -> LayerModel:
@@ -577,7 +579,7 @@ def _sum_sentence(roles: Sequence[str], terms: Sum) -> str:
     )
 
 
-def _limits(model: LayerModel) -> Iterator[Difference]:
+def _limits(model: LayerModel) -> Iterator[ModelDifference]:
     groups: dict[Limit, list[str]] = {}
     for role, limit in model.limits.items():
         groups.setdefault(limit, []).append(role)
@@ -590,7 +592,7 @@ def _limits(model: LayerModel) -> Iterator[Difference]:
             "running sum": f"clips the running sum of the gradient by {whose} to ±{most} at each step",
         }[limit.kind]
         key = roles[0] if limit.kind == "running sum" else f"limit of {roles[0]}"
-        yield Difference(key, words, partial(_mended_limits, roles=tuple(roles)))
+        yield ModelDifference(key, words, partial(_mended_limits, roles=tuple(roles)))
 
 
 def _mended_limits(model: LayerModel, roles: Sequence[str]) -> LayerModel:

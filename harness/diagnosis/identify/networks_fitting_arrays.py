@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from numpy.typing import NDArray
 
 from harness.diagnosis.identify.ball import Ball
-from harness.diagnosis.identify.choices import Choice, choices
+from harness.diagnosis.identify.choices import CandidateDifference, choices
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import explains, states_of
@@ -64,7 +64,7 @@ class _Node(NamedTuple):
     """A network on the way, its choices, and how many of the views it explains."""
 
     network: Network
-    choices: tuple[Choice, ...]
+    choices: tuple[CandidateDifference, ...]
     views: int
 
 
@@ -218,14 +218,16 @@ class _NetworkSearch:
         """Return a network whose gradients are the derivative of its way forward."""
         return self._scored(replace(node.network, derived=True), node.choices) or node
 
-    def _scored(self, network: Network, chosen: tuple[Choice, ...], base: _Node | None = None) -> _Node | None:
+    def _scored(
+        self, network: Network, chosen: tuple[CandidateDifference, ...], base: _Node | None = None
+    ) -> _Node | None:
         """Return a network with the views that it explains, if these are more than a base explains."""
         row = self._run(network) if self._runs > 0 else None
         if row is None or (views := self._views_of(row)) <= (0 if base is None else base.views):
             return None
         return _Node(network, chosen, views)
 
-    def _choices_of(self, base: _Node) -> list[Choice]:
+    def _choices_of(self, base: _Node) -> list[CandidateDifference]:
         """Return the choices that may show in the first view that is not explained."""
         if not self._forward:
             return self._choices
@@ -243,7 +245,7 @@ class _NetworkSearch:
         """
         if base.views == len(self._views) or (before := self._run(base.network)) is None:
             return []
-        view, classes = self._views[base.views], dict[bytes, list[Choice]]()
+        view, classes = self._views[base.views], dict[bytes, list[CandidateDifference]]()
         size = 1e-300 + np.abs(self._actual[view]).max()
         for choice in self._choices_of(base):
             if (row := self._run(choice.apply(base.network))) is not None and not (row == before)[view].all():

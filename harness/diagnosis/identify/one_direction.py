@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from harness.diagnosis.identify.questions import Asker
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.diagnosis.fresh_cases import fitting
 from harness.diagnosis.identify.ball import Rounding
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.oracle.arithmetic_assumptions import FORMATS
 from harness.oracle.bounded_array import Floats
 from harness.oracle.compare import MismatchKind

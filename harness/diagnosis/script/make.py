@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from harness.checks.dropout import FALSE_ALARMS, NOTHING_DROPPED, RATE, RUNS_OF_A_CONFIG, share_kept
-from harness.checks.malformed import Refusals
+from harness.checks.malformed import MalformedCallAnswers
 from harness.checks.repeatability import FLAKY_RUNS
-from harness.checks.result import Comparison
+from harness.checks.result import ComparisonMethod
 from harness.diagnosis.script.expected_arrays import in_own_names, wanted
 from harness.diagnosis.script.function_call import Code, function_call
 from harness.diagnosis.script.module_call import module_call
@@ -101,7 +101,7 @@ def script_with_harness(finding: Finding, reason: str, tolerance: str, file: str
     )
 
 
-def script_of_refusals(spec: str, subject: Subject, refusals: Refusals) -> str:
+def script_of_refusals(spec: str, subject: Subject, refusals: MalformedCallAnswers) -> str:
     """Return a script that makes the malformed calls that a class does not refuse. Raise ``NoScript`` if none can."""
     user = user_named(spec, subject)
     says = {"title": title_of(spec), "lines": user.lines, "expression": user.recipe.expression}
@@ -201,7 +201,7 @@ class _Maker:
         """Return what the template says of the end, which tells whether it fails."""
         result = self.finding.result
         sorts = {mismatch.sort for mismatch in result.mismatches}
-        if result.method is Comparison.DROPOUT:
+        if result.method is ComparisonMethod.DROPOUT:
             return self._end_of_dropout()
         if sorts & SCRIPT_OF_FORM:
             return self._end_of_form()

@@ -7,9 +7,9 @@ import pytest
 from harness import LSTMConfig, RNNConfig, Scope
 from harness.diagnosis.identify.cases_of_one_mistake import shown_alone
 from harness.diagnosis.identify.cause import shows
+from harness.diagnosis.identify.elman_identify import Identification
 from harness.diagnosis.identify.gates import step_of
 from harness.diagnosis.identify.gather import values_of
-from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.model import ONE, LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Response

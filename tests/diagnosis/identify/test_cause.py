@@ -9,7 +9,7 @@ import torch
 from harness import RNNConfig, Subject, as_subject, check_agreement, draw
 from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, seen_of
 from harness.diagnosis.identify.model_differences import mistakes_of
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.space.case import Case
 from harness.subjects.protocol import scope_of
 

@@ -17,17 +17,17 @@ from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.autodiff import Var, backward
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.cause import IdentifiedCause, error_of, identified_of
+from harness.diagnosis.identify.elman_identify import Identification
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import GatedModel, limited, right_of, step_of
 from harness.diagnosis.identify.gather import values_of
-from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker, rounding_of
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.pipeline import check
 from harness.search.search import hunt
 from harness.space.config import RNNConfig

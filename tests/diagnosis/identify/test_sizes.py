@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from harness import as_subject
-from harness.diagnosis.identify.identify import identify
+from harness.diagnosis.identify.elman_identify import identify
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from tests.diagnosis.identify.test_steps import SCOPE
 
 

@@ -9,10 +9,10 @@ import torch
 
 from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.cause import identified_of
-from harness.diagnosis.identify.identify import identify
+from harness.diagnosis.identify.elman_identify import identify
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 

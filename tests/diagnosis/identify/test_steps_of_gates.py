@@ -13,7 +13,7 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation
 from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.gates import SIGMOID, step_of
 from harness.diagnosis.identify.model_differences import mistakes_of
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import scope_of

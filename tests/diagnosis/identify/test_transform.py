@@ -8,12 +8,12 @@ import torch
 
 from harness import as_subject, scope_of
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
-from harness.diagnosis.identify.identify import Identification, identify
+from harness.diagnosis.identify.elman_identify import Identification, identify
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.transform import AXIS_MATRICES, Transform
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from tests.implementations import vectorised
 
 WAYS = [

@@ -13,7 +13,7 @@ from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.run import run
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.subjects.protocol import scope_of
 from tests.long import few
 

@@ -15,14 +15,14 @@ from benchmarks.planted.same import same_as
 from benchmarks.planted.subject import PlantedSubject
 from harness import RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.diagnosis.identify.cause import cause_of, identified_of, seen_of
-from harness.diagnosis.identify.identify import Identification, LayerInquiry, identify
+from harness.diagnosis.identify.elman_identify import Identification, LayerInquiry, identify
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.wiring import REVERSE, Wiring
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 from tests.diagnosis.identify.test_ways_back import layer as single_layer

@@ -60,7 +60,7 @@ OPEN: Final = 40.0
 exp(2 * 40) does not overflow in float32."""
 
 
-class FunctionView(NamedTuple):
+class ActivationView(NamedTuple):
     """A setting of a layer of gates in which a function shows."""
 
     swept: str  # the gate whose preactivations are the arguments
@@ -73,12 +73,15 @@ class FunctionView(NamedTuple):
 
 # The views by cell and function, the best one first: z is h where n is 0 and h starts from 1, and else 1 - h.
 VIEWS: Final = {
-    ("GRU", "tanh"): (FunctionView("n", {"z": -OPEN, "r": OPEN}, "output"),),
-    ("GRU", "sigmoid"): (FunctionView("z", {}, "output", hx=1.0), FunctionView("z", {"n": OPEN}, "output", sign=-1.0)),
-    ("LSTM", "tanh"): (FunctionView("g", {"i": OPEN, "f": -OPEN}, "c_n", scaled=True),),
-    ("LSTM", "sigmoid"): (FunctionView("i", {"g": OPEN, "f": -OPEN}, "c_n"),),
+    ("GRU", "tanh"): (ActivationView("n", {"z": -OPEN, "r": OPEN}, "output"),),
+    ("GRU", "sigmoid"): (
+        ActivationView("z", {}, "output", hx=1.0),
+        ActivationView("z", {"n": OPEN}, "output", sign=-1.0),
+    ),
+    ("LSTM", "tanh"): (ActivationView("g", {"i": OPEN, "f": -OPEN}, "c_n", scaled=True),),
+    ("LSTM", "sigmoid"): (ActivationView("i", {"g": OPEN, "f": -OPEN}, "c_n"),),
 }
-PLAIN_VIEW: Final = FunctionView("h", {}, "output")  # of nn.RNN, whose states are tanh(x)
+PLAIN_VIEW: Final = ActivationView("h", {}, "output")  # of nn.RNN, whose states are tanh(x)
 
 LEAST_RELATIVE: Final = float(np.finfo(np.float32).tiny)  # a smaller result counts by its absolute error alone
 FEW_BITS: Final = 8  # the bits of an argument that no rounding of operands changes: bfloat16's
@@ -201,7 +204,7 @@ class _Sweep:
         accepted: UserTolerance,
         *,
         function: str,
-        view: FunctionView,
+        view: ActivationView,
     ) -> None:
         self._subject, self._config, self._scope = subject, config, scope
         self._function, self._view = function, view
@@ -355,7 +358,7 @@ def _room(config: RNNConfig) -> int:
     return config.T * config.N * min(config.input_size, config.hidden_size)
 
 
-def one_step(config: RNNConfig, x: Floats, view: FunctionView = PLAIN_VIEW) -> Case:
+def one_step(config: RNNConfig, x: Floats, view: ActivationView = PLAIN_VIEW) -> Case:
     """Return a case whose preactivations are the numbers given: W_ih is 1, and all else 0 but what the view sets."""
     width, H = min(config.input_size, config.hidden_size), config.hidden_size
     arrays = {name: np.zeros(spec.shape, config.dtype) for name, spec in {**config.inputs, **config.weights}.items()}
@@ -438,7 +441,7 @@ def _nan_from(points: _Points) -> float | None:
     return least if np.isnan(points.y[tail]).all() and np.isnan(points.y[lost]).all() else None
 
 
-class Overflows(NamedTuple):
+class TanhOverflow(NamedTuple):
     """A known cause for NaN where a preactivation is so large that a subject's tanh gives NaN."""
 
     name: str  # of the finding that reports it

@@ -17,7 +17,7 @@ from harness.checks.relation_check import check_relation
 from harness.checks.relations import RELATIONS
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced, seen_of
-from harness.diagnosis.identify.identify import Identification, identify
+from harness.diagnosis.identify.elman_identify import Identification, identify
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.layer import FINAL_STATES
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm, Sum, in_order
@@ -26,7 +26,7 @@ from harness.diagnosis.identify.questions import Asker, Response, SubjectTooSlow
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import OVER_TIME
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 from tests import implementations

@@ -27,7 +27,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class SavedFinding:
+class FindingFiles:
     """A finding that was kept."""
 
     folder: Path
@@ -42,7 +42,7 @@ class SavedFinding:
 
 
 @dataclass(frozen=True)
-class Stored:
+class SavedFinding:
     """A finding as it was kept, or any case in a file; ``None`` stands for what the file does not say."""
 
     path: Path  # the finding's folder, or the file

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Final
 
-from harness.checks.result import Comparison
+from harness.checks.result import ComparisonMethod
 from harness.diagnosis.error_map import error_maps
 from harness.diagnosis.explain_given_arrays import (
     ArrayCause,
+    ArrayInterpretation,
     ArraysExplained,
     GivenCase,
-    Interpretation,
     explained,
     hidden_by_roundings,
     spec_line,
@@ -166,7 +166,7 @@ def line(word: str, text: str) -> str:
     return f"{word:<{WORD_COLUMNS}}{text}"
 
 
-def numbers(reading: Interpretation) -> int:
+def numbers(reading: ArrayInterpretation) -> int:
     """Return how many numbers were given."""
     return sum(array.size for run in reading.seen for array in run.outcome.arrays.values())
 
@@ -182,7 +182,7 @@ def _verdict(answer: ArraysExplained) -> str:
 
 
 def _how(answer: ArraysExplained) -> str:
-    if all(result.method is Comparison.LOCAL for result in answer.results):
+    if all(result.method is ComparisonMethod.LOCAL for result in answer.results):
         return "step by step"
     assert answer.reading is not None
     return f"end to end; less than {max(hidden_by_roundings(run) for run in answer.reading.seen):.1g} may hide"
@@ -256,7 +256,7 @@ def _code(cause: ArrayCause) -> list[tuple[str, str]]:
     return [line for pair in dict.fromkeys(pairs) for line in zip(("yours", layer), pair, strict=True) if line[1]]
 
 
-def _first(reading: Interpretation, case: int, mismatch: Mismatch) -> str:
+def _first(reading: ArrayInterpretation, case: int, mismatch: Mismatch) -> str:
     """Return where the error begins: if all states are known, by comparing each step alone."""
     where = first_departure(reading.seen[case])
     if where is None:
@@ -268,19 +268,19 @@ def _first(reading: Interpretation, case: int, mismatch: Mismatch) -> str:
     return f"{where.array}[{at}]{_which_case(reading, case)}{pattern}{follows}"
 
 
-def _worst(reading: Interpretation, case: int, mismatch: Mismatch) -> str:
+def _worst(reading: ArrayInterpretation, case: int, mismatch: Mismatch) -> str:
     site, dtype = mismatch.sites[0], reading.seen[case].arithmetic.dtype
     values = f"{number(site.actual, dtype)}, should be {number(site.expected, dtype)}"
     return f"{mismatch.array}[{place(site)}]{_which_case(reading, case)} = {values} (±{site.tolerance:.2g})"
 
 
-def _which_case(reading: Interpretation, case: int) -> str:
+def _which_case(reading: ArrayInterpretation, case: int) -> str:
     if reading.names:
         return f" of case {reading.names[case]}"
     return f" of case {case + 1}" if len(reading.seen) > 1 else ""
 
 
-def _taken_as(reading: Interpretation, *, drops: bool) -> Iterator[str]:
+def _taken_as(reading: ArrayInterpretation, *, drops: bool) -> Iterator[str]:
     run = reading.seen[0]
     config, arrays = reading.config, run.outcome.arrays
     names = ", ".join(f"{name} {spec_line(config.returned[name])}" for name in arrays)

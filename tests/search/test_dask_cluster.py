@@ -12,7 +12,7 @@ import pytest
 
 from harness import Scope
 from harness.oracle.arithmetic_assumptions import STRICT
-from harness.search.cluster import Cluster, _Call, difference
+from harness.search.dask_cluster import Cluster, _Call, difference
 from harness.search.plan import Planned
 from harness.search.workers import WorkerTask, _subject, answer
 from harness.space.errors import UsageError

@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.search.covering import covering
 from harness.search.plan import Planned, small
-from harness.search.preparation import asked_scope
+from harness.search.scope_and_workers import asked_scope
 from harness.space.case import Case
 from harness.space.conformance_profile import PORT
 from harness.subjects.conventions import Conventions

@@ -8,21 +8,21 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.checks.malformed import NotRefused, Refusals
+from harness.checks.malformed import MalformedCallAnswers, NotRefused
 from harness.report import wording
 from harness.report.paper import fact_table
 
 TWO_LINES: Final = 140  # the characters of two lines on 80 columns, less some that words leave at their ends
 
 
-def refusals_facts(refusals: Refusals) -> Iterator[tuple[str, str]]:
+def refusals_facts(refusals: MalformedCallAnswers) -> Iterator[tuple[str, str]]:
     """Yield how many malformed calls were refused, and which rules could not be asked for."""
     yield "refusals", refusals_line(refusals)
     for reason, number in wording.alike(refusals.left_out).items():
         yield "", f"{wording.counted(number, 'kind')} left out, whose well-formed call fails: {reason}"
 
 
-def refusals_line(refusals: Refusals) -> str:
+def refusals_line(refusals: MalformedCallAnswers) -> str:
     """Return how many malformed calls were refused, and how many were not."""
     parts = [f"{refusals.refused:,} of {wording.counted(refusals.calls, 'malformed call')} refused as documented"]
     if refusals.interrupted:
@@ -32,12 +32,12 @@ def refusals_line(refusals: Refusals) -> str:
     return "; ".join(parts)
 
 
-def refusals_findings(refusals: Refusals) -> RenderableType:
+def refusals_findings(refusals: MalformedCallAnswers) -> RenderableType:
     """Return every finding."""
     return Group(*(part for finding in refusals.findings for part in ("", _finding(finding))))
 
 
-def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
+def refusals_findings_in_short(refusals: MalformedCallAnswers) -> RenderableType:
     """Return a line for each wrong way to answer a malformed call: the number of kinds of calls and their names."""
     lines = [
         Padding(Text(f"{lapse} ({len(rules)}): {_some(rules, TWO_LINES - len(lapse))}"), (0, 0, 0, 2))

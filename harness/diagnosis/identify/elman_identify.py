@@ -27,10 +27,10 @@ from harness.diagnosis.identify.inquiry import (
 from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.model import ONE, RIGHT_GRADIENT_SUMS, LayerModel, Network, in_order
 from harness.diagnosis.identify.model_differences import mistakes_of
+from harness.diagnosis.identify.output_transform_inquiry import transformable, with_transform
 from harness.diagnosis.identify.questions import LONG_TIMES, Asker, Response
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.transform import Transform
-from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.identify.wiring_inquiry import WiringCases, WiringInquiry, own_view, views_of
 from harness.oracle.pinned_numpy import np

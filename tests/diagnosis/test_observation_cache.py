@@ -8,7 +8,7 @@ import pytest
 
 from harness import Case, Outcome, RNNConfig, Scope, Subject, as_subject, draw, hunt
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observation_cache import Observations
 from harness.store.save import keep
 from tests import implementations
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness import Outcome, RNNConfig, Verdict, as_subject, conventions, draw, scope_of
-from harness.checks.accuracy import OPEN, Accuracy, Overflows, measure, one_step
+from harness.checks.activation_accuracy import OPEN, Accuracy, TanhOverflow, measure, one_step
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.diagnosis.investigate import Investigation
 from harness.oracle.arithmetic_assumptions import (
@@ -181,7 +181,7 @@ def test_nan_is_excused_where_the_tanh_gives_it_and_nowhere_else(
     result = assess(observation)
 
     assert result.verdict is Verdict.DISAGREES
-    assert Overflows("its id", "float32", 88.7).covers(observation, result) is excused
+    assert TanhOverflow("its id", "float32", 88.7).covers(observation, result) is excused
 
 
 @pytest.mark.parametrize(
