@@ -411,7 +411,7 @@ def _steps_at_once(
     states_after = together([whole.of(name) for name in model.carried], lambda parts: np.concatenate(parts, -1))
     f.ends = {"h": Var(own[T - 1])} | ({"c": Var(at(steps["c'"], T - 1))} if model.memory else {})
     last = at(states_after, T - 1)
-    return Var(each(together([states_after, last]), lambda array: array.reshape(T + 1, N, -1)))
+    return Var(each(together([states_after, last]), lambda array: array.reshape(T + 1, N, array.shape[-1])))
 
 
 def _detached(blocks: list[tuple[Any, ...]], roles: Collection[str]) -> list[tuple[Any, ...]]:
