@@ -202,7 +202,7 @@ def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
     if not taken:
         raise SubjectUnavailable(
             f"{name}: forward{signature} takes something that is neither x nor a state\n"
-            "expected forward(x), or forward(x, hx)"
+            "expected forward(x), or forward(x, hx); other arguments need a default, such as lengths=None"
         )
     return tuple(taken)
 

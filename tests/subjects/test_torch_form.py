@@ -747,7 +747,7 @@ def test_a_layer_that_takes_one_step_as_well_is_called_with_all() -> None:
         (Coupled, "more.weight (2, 7), more.bias (2,)"),
         (Gain, "gain (1,), read.weight (3, 5)"),
         (Places, "its Embedding place is given something else than x\nexpected the Embedding of x alone"),
-        (NeedsLengths, "takes something that is neither x nor a state\nexpected forward(x), or forward(x, hx)"),
+        (NeedsLengths, "takes something that is neither x nor a state\nexpected forward(x), or forward(x, hx); other"),
     ],
 )
 def test_a_class_that_cannot_be_compared_is_refused(layer: Any, said: str) -> None:
