@@ -134,7 +134,7 @@ def _in_a_line(finding: ReportedFinding) -> str:
     if finding.certainty in {"certain", "possibly"}:
         return f"possibly {finding.cause}" if finding.certainty == "possibly" else f"{finding.cause} (certain)"
     fails = (fact.text for fact in finding.facts if fact.name == "fails")
-    return " ".join([_SHARE.sub("", finding.cause), *fails])
+    return " ".join([_SHARE.sub("", finding.cause), *fails, *[f"({finding.certainty})"] * bool(finding.certainty)])
 
 
 def quiet_report(summary: Summary) -> RenderableType:

@@ -145,7 +145,7 @@ def test_lines_tell_findings_without_a_cause_apart_by_what_they_need() -> None:
     lines = rendered(_one_line_each(told), 80).splitlines()
 
     assert [line.partition("values")[2].strip() for line in lines] == [
-        "output differs with bias=True",
-        "output differs with bias=False",
-        "output differs",
+        "output differs with bias=True (cause unknown)",
+        "output differs with bias=False (cause unknown)",
+        "output differs (cause unknown)",
     ]
