@@ -23,6 +23,7 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
     """Yield the facts of a whole examination, or of one with findings what bears on these, unless ``verbose``."""
     if findings and not verbose:
         yield "checked", _in_a_line(done.hunt)
+        yield from _not_compared(done.hunt)
         yield from _never_given(done)
         yield from _undone(done.hunt)
         yield from _unfinished(done.hunt)
@@ -114,10 +115,14 @@ def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
 def _gradients(hunt: SearchRecord) -> Facts:
     if hunt.checks and hunt.scope.cell == ("RNN",) and (text := coverage_words.of_whole(hunt.searched)) is not None:
         yield "of nn.RNN", text
-    for text in wording.not_compared_lines(hunt.not_compared):
-        yield "not compared", text
+    yield from _not_compared(hunt)
     if hunt.ignored:
         yield "ignored", f"gradients by {', '.join(sorted(hunt.ignored))}: nn.RNN has none"
+
+
+def _not_compared(hunt: SearchRecord) -> Facts:
+    for text in wording.not_compared_lines(hunt.not_compared):
+        yield "not compared", text
 
 
 def _suspicions(hunt: SearchRecord, *, verbose: bool) -> str:

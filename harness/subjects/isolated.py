@@ -215,7 +215,7 @@ class IsolatedSubject:
                     f"{self._spec}: {lost}, expected {GREETING}, before it is asked anything; "
                     "see docs/other-languages.md"
                 ) from None
-            raise SubjectUnavailable(f"{self._spec}: while it was imported, {lost}") from None
+            raise SubjectUnavailable(f"{self._spec}: while it was imported and read, {lost}") from None
         except BaseException:
             self._abandon()
             raise

@@ -10,6 +10,7 @@ from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.precision import ShownPrecision
 from harness.oracle.compare import Mismatch, MismatchKind
+from harness.report.examination_facts import examination_facts
 from harness.report.facts import cause_of
 from harness.report.finding_entry import Summary
 from harness.report.reported import in_order, reported
@@ -149,3 +150,12 @@ def test_lines_tell_findings_without_a_cause_apart_by_what_they_need() -> None:
         "output differs with bias=False (cause unknown)",
         "output differs (cause unknown)",
     ]
+
+
+def test_a_failing_report_says_what_was_never_compared() -> None:
+    record = disagreement()
+    record.not_compared.update(["h_n"])
+
+    facts = dict(examination_facts(Examination(record), [reported(finding())]))
+
+    assert "h_n" in facts["not compared"]

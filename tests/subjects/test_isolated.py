@@ -416,7 +416,7 @@ def test_what_cannot_be_found_is_said_in_the_same_words(spec: str, text: str) ->
 def test_an_import_that_ends_the_process_is_no_subject(text: str, words: str) -> None:
     Path("bad.py").write_text(f"import os\n{text}\ndef rnn(x): pass")
 
-    with pytest.raises(SubjectUnavailable, match=f"bad.py:rnn: while it was imported, {words}"):
+    with pytest.raises(SubjectUnavailable, match=f"bad.py:rnn: while it was imported and read, {words}"):
         IsolatedSubject("bad.py:rnn")
 
 

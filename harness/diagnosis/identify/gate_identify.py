@@ -138,7 +138,11 @@ def _one_choice_away(networks: Iterable[Network], generic: Sequence[Response], a
     """Yield networks that give some answers, and differ in one choice from what is known."""
     config = generic[0].case.config
     made = (choice.apply(network) for network in networks for choice in choices(config, {}) if not choice.back)
-    return (network for network in made if not distant(network, generic[0]) and _all(network, generic, asker))
+    return (
+        network
+        for network in made
+        if not distant(network, generic[0], asker.rounding) and _all(network, generic, asker)
+    )
 
 
 def _elsewhere(asker: Asker, reverse: Callable[[], LayerModel], network: Network, inquiry: WiringInquiry) -> Network:
@@ -234,7 +238,10 @@ def _returning(asker: Asker, model: GatedModel, answers: Sequence[Response], rig
                 continue
             returned[k], written = choice, steps if k == 0 else written
             network = Network(replace(model, returned=tuple(returned), written=written), derived=True)
-            if not any(name in distant(network, a) or name in departing(network, a, asker.rounding) for a in answers):
+            if not any(
+                name in distant(network, a, asker.rounding) or name in departing(network, a, asker.rounding)
+                for a in answers
+            ):
                 break
         else:
             return None
