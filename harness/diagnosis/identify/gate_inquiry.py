@@ -26,6 +26,7 @@ from harness.diagnosis.identify.gates import (
     Part,
     StepEvaluation,
     blocks_of,
+    complements,
     step_of,
 )
 from harness.diagnosis.identify.model import in_order
@@ -663,7 +664,9 @@ class GateInquiry:
         for blocks in permutations(range(self.G)):
             letter_of = dict(zip(map(str, blocks), letters, strict=True))
             named = renamed(model, self.gates, letter_of, self.right, bias=self.asker.has_bias)
-            away = (distance(named, self.right), sum(j != k for j, k in enumerate(blocks)))
+            mistakes, numbers = distance(named, self.right)
+            moved = sum(j != k for j, k in enumerate(blocks))
+            away = (mistakes + (moved > 0), numbers, moved)
             if best is None or away < best[0]:
                 best = away, named
         assert best is not None
@@ -729,17 +732,40 @@ def renamed(
     return replace(model, gates=tuple(every), memory=lettered(model.memory), mix=lettered(model.mix))
 
 
-def distance(model: GatedModel, reference: GatedModel) -> int:
-    """Return how many numbers and functions of two models are not the same."""
-    apart = int(model.outer != reference.outer)
-    for a, b in ((model.memory, reference.memory), (model.mix, reference.mix)):
-        apart += 2 * len({*a} ^ {*b})
-    rights = dict(reference.gates)
+def distance(model: GatedModel, reference: GatedModel) -> tuple[int, int]:
+    """Return how many mistakes apart two models are, and how many numbers and functions.
+
+    What several gates have alike is one mistake, as in a report. A term of a state counts twice.
+    """
+    away, numbers, mistakes, rights = int(model.outer != reference.outer), 0, set[Any](), dict(reference.gates)
+    for terms, right_terms in ((model.memory, reference.memory), (model.mix, reference.mix)):
+        # A sum with 1 - a gate in the place of one is one mistake away.
+        near = [(0, right_terms), *((1, made) for made in _complemented(right_terms, tuple(rights)))]
+        away += min(first + 2 * len({*terms} ^ {*made}) for first, made in near)
+        numbers += 2 * len({*terms} ^ {*right_terms})
     for letter, gate in model.gates:
-        apart += (gate.activation, gate.inside) != (rights[letter].activation, rights[letter].inside)
-        own, wanted = ({p._replace(block=0) for p in function.parts} for function in (gate, rights[letter]))
-        apart += len(own ^ wanted)
-    return apart
+        right = rights[letter]
+        if (gate.activation, gate.inside) != (right.activation, right.inside):
+            mistakes.add((gate.activation, gate.inside, right.activation))
+            numbers += 1
+        own, wanted = ({p._replace(block=0) for p in function.parts} for function in (gate, right))
+        less = wanted - own
+        for part in sorted(own - wanted):
+            pair = next((p for p in sorted(less) if p.name == part.name), None)
+            if pair is None:
+                mistakes.add((part, "added"))
+            else:
+                less.remove(pair)
+                mistakes.add((part[2:], pair[2:]))
+        mistakes |= {(part, "missing") for part in less}
+        numbers += len(own ^ wanted)
+    return away + len(mistakes), numbers
+
+
+@cache
+def _complemented(terms: Polynomial, gates: tuple[str, ...]) -> list[Polynomial]:
+    """Return a sum of products with 1 - a gate in the place of each gate."""
+    return [made for _, _, made in complements(terms, gates)]
 
 
 def arrays_of(a: Response) -> dict[str, Floats]:

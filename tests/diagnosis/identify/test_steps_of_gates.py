@@ -187,6 +187,31 @@ def in_keras_order(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return np.stack(output), h[None]
 
 
+def without_r(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Compute a GRU that forgets r and exchanges z and 1 - z: as near to torch's by terms with its gates renamed."""
+    h, output = h0[0], []
+    for x_t in x:
+        i = np.split(x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
+        g = np.split(h @ weights["weight_hh_l0"].T + weights["bias_hh_l0"], 3, 1)
+        z, n = sigmoid(i[1] + g[1]), np.tanh(i[2] + g[2])
+        h = z * n + (1 - z) * h
+        output.append(h)
+    return np.stack(output), h[None]
+
+
+def test_gates_have_the_names_with_which_there_are_the_fewest_mistakes() -> None:
+    subject = FunctionSubject(without_r, "mine", conventions=Conventions(cell="GRU"))
+    scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, bias=True, loss=None)
+
+    found = identified_of(Observations(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell="GRU"), "normal", 1))
+
+    assert found is not None
+    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
+        "does not apply r: it multiplies nothing in n",
+        "exchanges z and 1 - z",
+    ]
+
+
 def test_a_gate_that_reads_rows_of_another_one_is_seen_through_the_one_that_it_multiplies() -> None:
     subject = FunctionSubject(in_keras_order, "mine", conventions=Conventions(cell="GRU"))
     scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, bias=True, loss=None)
