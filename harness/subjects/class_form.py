@@ -148,6 +148,9 @@ class ClassForm:
     state_names: tuple[str, ...] = ()  # the names by which it must be given its states
     never_given: tuple[str, ...] = ()  # the arguments of a call that it is never given
     valid: tuple[str, str] = ("", "")  # the argument that says how many steps count, and what it is given
+    # The axes of x, TN or NT, for an argument of that kind without a default: each call is given it. Nothing, if there
+    # is a default.
+    needs: str = ""
     loader: str = ""  # the method of NumPy code that takes the weights of torch's layer by their names
     back: str = ""  # the method or function whose gradients are compared, of NumPy code
     unread_back: str = ""  # the one whose are not, and why
@@ -222,7 +225,8 @@ class ClassForm:
         words += f"; reads ({', '.join(axes).replace('I', 'input_size')})" * bool(axes)
         words += f"; its {self.loader} is given the weights" * bool(self.loader)
         if self.valid[0]:
-            words += f"; {self.valid[0]} is given {self.valid[1]}, and the output in the padding is not compared"
+            words += f"; {self.valid[0]} is {'always ' * bool(self.needs)}given {self.valid[1]}"
+            words += ", and the output in the padding is not compared"
         if self.never_given:
             words += f"; {', '.join(self.never_given)} {'is' if len(self.never_given) == 1 else 'are'} never given"
         words += f"; gradients are those of its {self.back}" * bool(self.back)

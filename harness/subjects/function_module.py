@@ -21,10 +21,11 @@ import torch
 from harness.space.cells import CELL_OF, CELLS
 from harness.subjects.axes import INPUT_ORDERS, in_order, mapped
 from harness.subjects.class_form import ModuleSizes
-from harness.subjects.numpy_back import NumpyBackward, called
+from harness.subjects.length_argument import LENGTH_KINDS, with_all_steps
+from harness.subjects.numpy_back import NO_ARGUMENTS, NumpyBackward, called, in_numpy
 from harness.subjects.parameters_by_shape import TELLING_SIZES, layers_of
 from harness.subjects.protocol import SubjectUnavailable
-from harness.subjects.signature import STATE_WORDS, STATES_OF_C
+from harness.subjects.signature import OF_STEPS, STATE_WORDS, STATES_OF_C
 
 # The words in the names of arguments that are x, weights in one argument, and a size.
 X_WORDS: Final = {"x", "xs", "input", "inputs", "seq", "sequence", "data", "inp", "xt", "batch"}
@@ -34,7 +35,6 @@ SIZE: Final = {"size", "dim", "units", "n"}
 
 NAMED_KINDS: Final = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 OUTPUTS: Final = 7  # of an output layer
-NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
 
 _WORD: Final = re.compile(r"[A-Za-z]+\d*")
 # The most weights whose shapes are tried one by one: those of a layer with an output layer, as W, U, V, b and c. There
@@ -49,6 +49,8 @@ _VECTORS: Final[tuple[Shape, ...]] = (("R",), ("1", "R"), ("R", "1"))
 class _Anything:
     """A stand-in for an array. Each operation on it returns it, so a function runs before its arrays are known."""
 
+    dtype: Final = None  # which stands for the usual one where new arrays are made
+
     def __init__(self, *shape: int) -> None:
         self.shape, self.ndim = shape, len(shape)
 
@@ -57,6 +59,7 @@ class _Anything:
 
     __array_ufunc__ = __array_function__ = __call__ = __getitem__ = __add__ = __radd__ = __sub__ = __rsub__ = _itself
     __mul__ = __rmul__ = __matmul__ = __rmatmul__ = __truediv__ = __rtruediv__ = __neg__ = __pow__ = __rpow__ = _itself
+    __lt__ = __le__ = __gt__ = __ge__ = _itself
 
     def __setitem__(self, *_: Any) -> None: ...
 
@@ -88,6 +91,7 @@ class _Signature(NamedTuple):
     sizes: tuple[str, ...] = ()  # the arguments that are hidden_size
     zeros: str = ""  # the argument that is one of two states: it is given zeros, as the other cannot be given
     batch: int = 1  # the axis of x along which these zeros are as long
+    of_steps: str = ""  # the argument without a default that says how many steps count
 
 
 def modules_of_function(function: Callable[..., Any]) -> Iterator[type[torch.nn.Module]]:
@@ -96,21 +100,25 @@ def modules_of_function(function: Callable[..., Any]) -> Iterator[type[torch.nn.
     for axes, (signature, readable), numpy in product(INPUT_ORDERS, ways, (True, False)):
         for shapes, gates in copy(readable):  # from its begin, and no further than anybody reads
             module = _module_of(function, signature, shapes, gates, axes, numpy=numpy)
-            if _can_be_called(module, len(signature.states)):
+            if _can_be_called(module, signature):
                 yield module
 
 
-def _can_be_called(module: type[torch.nn.Module], states: int) -> bool:
-    """Tell whether some call on x, of a sequence or a step, with so many states, succeeds and returns a tensor."""
+def _can_be_called(module: type[torch.nn.Module], signature: _Signature) -> bool:
+    """Tell whether some call on x, of a sequence or a step, with its states, succeeds and returns a tensor."""
     made, H = module(*TELLING_SIZES[0][:2]), TELLING_SIZES[0].hidden_size
     of_x = [torch.zeros(*axes, TELLING_SIZES[0].input_size) for axes in ((4, 2), (4,), ())]
     of_states = [torch.zeros(*axes, H) for axes in ((2,), (4,), (1, 2), (1, 4), (), (1,))]
-    for x, state in product(of_x, of_states):
-        for number in {0, states}:
-            with suppress(Exception), np.errstate(all="ignore"), torch.no_grad():
-                tensors: list[torch.Tensor] = []
-                mapped(made(x, *[state] * number), tensors.append)
-                return bool(tensors)
+    states = [(), *([state] * len(signature.states) for state in of_states if signature.states)]
+    calls: list[Callable[..., Any]] = [made]
+    if name := signature.of_steps:
+        kinds = product(LENGTH_KINDS, (False, True))
+        calls = [partial(with_all_steps, made, (name, kind), batch_first) for kind, batch_first in kinds]
+    for x, given, call in product(of_x, states, calls):
+        with suppress(Exception), np.errstate(all="ignore"), torch.no_grad():
+            tensors: list[torch.Tensor] = []
+            mapped(call(x, *given), tensors.append)
+            return bool(tensors)
     return False
 
 
@@ -170,8 +178,18 @@ def _signatures(function: Callable[..., Any]) -> Iterator[_Signature]:
 
     A function that takes one of two states starts the other from zeros.
     """
-    if (signature := _signature(function)) is None or CONFIG in signature.weights:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
         return
+    needed = [arg.name for arg in parameters if arg.default is arg.empty and arg.kind in NAMED_KINDS]
+    for name in [*filter(OF_STEPS.search, needed)] or [""]:
+        if (signature := _signature(function, name)) is not None and CONFIG not in signature.weights:
+            yield from _with_fewer_states(function, signature)
+
+
+def _with_fewer_states(function: Callable[..., Any], signature: _Signature) -> Iterator[_Signature]:
+    """Yield what the arguments may be, with all that may be states, and with fewer of them."""
     yield signature
     if len(signature.states) > 1 and not signature.held:
         order = [name for name in inspect.signature(function).parameters if name != signature.x]
@@ -183,11 +201,8 @@ def _signatures(function: Callable[..., Any]) -> Iterator[_Signature]:
         yield from (alone, alone._replace(batch=0))
 
 
-def _signature(function: Callable[..., Any]) -> _Signature | None:
-    try:
-        parameters = [*inspect.signature(function).parameters.values()]
-    except (TypeError, ValueError):
-        return None
+def _signature(function: Callable[..., Any], of_steps: str) -> _Signature | None:
+    parameters = [arg for name, arg in inspect.signature(function).parameters.items() if name != of_steps]
     words = {arg.name: {word.lower() for word in _WORD.findall(arg.name)} for arg in parameters}
     needed = [arg.name for arg in parameters if arg.default is arg.empty and arg.kind in NAMED_KINDS]
     first = next((name for name in needed if not words[name] & (STATE_WORDS | STATES_OF_C)), "")
@@ -201,19 +216,20 @@ def _signature(function: Callable[..., Any]) -> _Signature | None:
     if not x or not rest:
         return None
     if len(rest) == 1:
-        held, by_key = _held(function, x, states, rest[0], sizes)
+        others = dict.fromkeys(states, _Anything(2, 3)) | dict.fromkeys(sizes, 3)
+        others |= dict.fromkeys([of_steps] * bool(of_steps), _Anything(2))
+        held, by_key = _held(function, x, others, rest[0])
         if held:
-            return _Signature(x, tuple(states), held, rest[0], by_key, sizes)
+            return _Signature(x, tuple(states), held, rest[0], by_key, sizes, of_steps=of_steps)
         if words[rest[0]] & HELD:
             return None
-    return _Signature(x, tuple(states), (*rest, *optional), sizes=sizes)
+    return _Signature(x, tuple(states), (*rest, *optional), sizes=sizes, of_steps=of_steps)
 
 
 def _held(
-    function: Callable[..., Any], x: str, states: Sequence[str], name: str, sizes: Sequence[str]
+    function: Callable[..., Any], x: str, arguments: Mapping[str, Any], name: str
 ) -> tuple[tuple[str, ...], bool]:
     """Return the names of what one argument holds, by the keys that a call asks for, or as the source unpacks it."""
-    arguments = dict.fromkeys(states, _Anything(2, 3)) | dict.fromkeys(sizes, 3)
     keys = max((_keys_of(function, name, {**arguments, x: _Anything(*of_x)}) for of_x in ((4, 2, 5), (4, 5))), key=len)
     if keys:
         return tuple(keys), True
@@ -271,8 +287,7 @@ def _module_of(
                 raise TypeError("more arguments than it takes")
             own = dict(self.named_parameters())
             if numpy:
-                more = {name: arg.numpy() if isinstance(arg, torch.Tensor) else arg for name, arg in more.items()}
-                return called(partial(self.run, more=more), arguments, own, order, self.back)
+                return called(partial(self.run, more=in_numpy(more)), arguments, own, order, self.back)
             _, returned = self.run(mapped(arguments, lambda tensor: in_order(tensor, order)), own, more)
             return mapped(returned, lambda tensor: in_order(tensor, order, back=True))
 
@@ -298,7 +313,9 @@ def _module_of(
     beside = [
         arg.replace(kind=arg.KEYWORD_ONLY)
         for arg in parameters.values()
-        if arg.name not in used and arg.kind in NAMED_KINDS and arg.default is not arg.empty
+        if arg.name not in used
+        and arg.kind in NAMED_KINDS
+        and (arg.default is not arg.empty or arg.name == signature.of_steps)
     ]
     taken = [parameters[name] for name in (signature.x, *signature.states)]
     self_ = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)

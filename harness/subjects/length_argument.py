@@ -1,6 +1,6 @@
 """length_argument: the argument of a call that says how many steps of each sequence count: lengths, or a mask."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.torch_tensors import near
 
 STEPS_LESS: Final = 2  # the steps by which a sequence is made shorter
@@ -52,12 +53,22 @@ Call = Callable[..., Sequence[torch.Tensor | None]]
 ``None``, and final states, each (rows, N, H)."""
 
 
-def valid_steps_of(names: Sequence[str], trial: "LengthTrial") -> ValidStepsArgument | None:
-    """Return the first argument, of some names, by which the last sequence can be made shorter."""
-    for name, kind in product(names, LENGTH_KINDS):
+def valid_steps_of(choices: Iterable[tuple[str, str]], trial: "LengthTrial") -> ValidStepsArgument | None:
+    """Return the first argument, of some names and kinds, by which the last sequence can be made shorter."""
+    for name, kind in choices:
         if trial.cuts((name, kind), trial.N - 1):
             return ValidStepsArgument(name, kind, trial.cuts((name, kind), 0))
     return None
+
+
+class LengthsUnreadError(SubjectUnavailable):
+    """Raised for an argument without a default, with some kinds of which calls succeed, and with none get shorter."""
+
+    def __init__(self, subject: str, name: str) -> None:
+        super().__init__(
+            f"{subject}: {name} has no default, and neither lengths (N,), nor a list of them, nor a mask makes a "
+            f"sequence shorter\nexpected that steps behind a length do not count, or a default, such as {name}=None"
+        )
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,9 @@ class LengthTrial:
 
         With all steps, the results are those without the argument. With fewer in one sequence, some of its final states
         are those of a call on these steps alone, where they differ from those of all steps, and nothing of any other
-        sequence changes. So a mask of something else, such as one that resets the state, is none.
+        sequence changes. So a mask of something else, such as one that resets the state, is none. Without final
+        states, the output of these steps is that of such a call, where it differs from that of all steps, or where the
+        others become zero, or stay what the last of these is.
         """
         with suppress(Exception):  # whatever the user's code raises for what it does not take
             if not all(map(_same, self.plain, self._called(valid, [self.T] * self.N))):
@@ -97,7 +110,12 @@ class LengthTrial:
                 differ = [not _same(mine, its) for mine, its in zip(a.unbind(1), b.unbind(1), strict=True)]
                 if any(differ[:n] + differ[n + 1 :]):
                     return False
-                if place > 0:
+                if place == 0 and not any(final is not None for final in self.plain[1:]):
+                    steps = len(end)
+                    (mine, after), (its, padding) = ((part[:steps, n], part[steps:, n]) for part in (a, b))
+                    cut = any(_same(padding, rest) and not _same(after, rest) for rest in _paddings(its, padding))
+                    ends = _same(its, end[:, n]) and (cut or not _same(mine, its))
+                elif place > 0:
                     rows = zip(a[:, n], b[:, n], end[:, n], strict=True)
                     ends |= any(_same(its, at_end) and not _same(mine, at_end) for mine, its, at_end in rows)
             return ends
@@ -105,6 +123,11 @@ class LengthTrial:
 
     def _called(self, valid: tuple[str, str], lengths: Sequence[int]) -> Sequence[torch.Tensor | None]:
         return self.call(self.T, **lengths_by_name(valid, lengths, self.T, self.x))
+
+
+def _paddings(counted: torch.Tensor, padding: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return what the output is behind the steps that count: zero, or the last of these."""
+    return torch.zeros_like(padding), counted[-1:].expand_as(padding)
 
 
 def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
@@ -119,10 +142,31 @@ def lengths_by_name(valid: tuple[str, str], lengths: Sequence[int], T: int, x: t
     return {name: LENGTH_KINDS[kind](lengths, T, x)}
 
 
+def with_all_steps(
+    call: Callable[..., Any], valid: tuple[str, str], batch_first: bool, x: torch.Tensor, /, *states: Any, **named: Any
+) -> Any:
+    """Call on x (T, N, input_size), or (N, T, input_size), with an argument that says that each step counts.
+
+    It is given by name, as it is if it is among the ``named`` ones.
+    """
+    if valid[0] not in named:
+        T, N, _ = x.transpose(0, 1).shape if batch_first else x.shape
+        named |= lengths_by_name(valid, [T] * N, T, x)
+    return call(x, *states, **named)
+
+
 def inside(lengths: Sequence[int], T: int, *, batch_first: bool) -> torch.Tensor:
     """Return where a step counts, (T, N, 1), or (N, T, 1) with ``batch_first``."""
     mask = torch.arange(T)[:, None] < torch.tensor(lengths)  # (T, N)
     return (mask.T if batch_first else mask)[..., None]
+
+
+def last_steps(output: Any, lengths: Sequence[int], *, batch_first: bool) -> Any:
+    """Return the last output of each sequence, with an axis for layers, or ``None`` of one of another shape."""
+    if not isinstance(output, torch.Tensor) or output.dim() != 3:
+        return None
+    of_sequences = (output if batch_first else output.transpose(0, 1)).unbind()
+    return torch.stack([steps[min(T, len(steps)) - 1] for steps, T in zip(of_sequences, lengths, strict=False)])[None]
 
 
 def filled(output: Any, lengths: Sequence[int], T: int, *, batch_first: bool) -> Any:

@@ -43,6 +43,8 @@ OF_STATES: Final = (
 RETURNED_PATH: Final = "returned"  # the first part of the path of what is returned
 X_NUMBER: Final = "0"  # the number of x among the arguments
 
+NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
+
 Path = tuple[str, ...]
 
 
@@ -156,6 +158,11 @@ class NumpyBackward:
                     f"{self.call.name} gives a gradient of shape {array.shape} by {which}, of shape {shape}"
                 )
         return gradients
+
+
+def in_numpy(more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments that are given by name, with arrays for tensors: they have no axes of x to be turned."""
+    return {name: arg.numpy() if isinstance(arg, torch.Tensor) else arg for name, arg in more.items()}
 
 
 def called(

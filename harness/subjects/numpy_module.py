@@ -17,7 +17,7 @@ import torch
 from harness.space.case import Array
 from harness.subjects.axes import INPUT_ORDERS
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
-from harness.subjects.numpy_back import NumpyBackward, called
+from harness.subjects.numpy_back import NO_ARGUMENTS, NumpyBackward, called, in_numpy
 from harness.subjects.signature import STATE_WORDS, STATES_OF_C, by_state_names, states_by_name
 
 # The methods that may be the call of a layer, or one step of a cell, the likeliest first.
@@ -101,12 +101,14 @@ class NumpyModule(torch.nn.Module):
                 module = getattr(module, holder)
             module.register_parameter(name, torch.nn.Parameter(torch.tensor(array)))
 
-    def run(self, arguments: Any, parameters: Mapping[str, Array]) -> tuple[Any, Any]:
+    def run(
+        self, arguments: Any, parameters: Mapping[str, Array], more: Mapping[str, Any] = NO_ARGUMENTS
+    ) -> tuple[Any, Any]:
         """Return a new copy of the object, and what a call of it returns."""
         layer = deepcopy(self._layer)
         for name, array in parameters.items():
             _put(layer, name.split("."), array)
-        return layer, self._call(layer, *arguments)
+        return layer, self._call(layer, *arguments, **more)
 
     def loaders(self) -> Iterator[str]:
         """Yield the names of the object's methods that may take weights by torch's names."""
@@ -135,9 +137,10 @@ class NumpyModule(torch.nn.Module):
                     raise NotImplementedError(f"its {loader} makes {held[name].dtype} of the weights")
                 parameter.copy_(torch.tensor(held[name]).broadcast_to(parameter.shape))
 
-    def forward(self, *arguments: Any) -> Any:
+    def forward(self, *arguments: Any, **more: Any) -> Any:
         """Return what a call returns, as tensors."""
-        return called(self.run, arguments, dict(self.named_parameters()), self.axes, self.back)
+        run = partial(self.run, more=in_numpy(more))
+        return called(run, arguments, dict(self.named_parameters()), self.axes, self.back)
 
 
 def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) -> type[torch.nn.Module]:
@@ -159,8 +162,8 @@ def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) ->
     first = [inspect.Parameter("input_size", inspect.Parameter.POSITIONAL_ONLY)] * built_by_call
     ModuleOfClass.__signature__ = inspect.Signature([*first, *own])  # type: ignore[attr-defined]
 
-    def forward(self: Any, *arguments: Any) -> Any:
-        return NumpyModule.forward(self, *arguments)
+    def forward(self: Any, *arguments: Any, **more: Any) -> Any:
+        return NumpyModule.forward(self, *arguments, **more)
 
     forward.__signature__ = inspect.signature(call)  # type: ignore[attr-defined]
     ModuleOfClass.forward = forward  # type: ignore[method-assign]
@@ -173,8 +176,8 @@ def with_states_first(call: Callable[..., Any]) -> Callable[..., Any]:
     if not (names := states_by_name(call)):
         return call
 
-    def by_place(layer: Any, x: Any, *states: Any) -> Any:
-        return by_state_names(partial(call, layer), names, x, *states)
+    def by_place(layer: Any, x: Any, *states: Any, **more: Any) -> Any:
+        return by_state_names(partial(call, layer), names, x, *states, **more)
 
     parameters = inspect.signature(call).parameters
     states = [parameters[name].replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]

@@ -286,11 +286,13 @@ def _of_modules(
     If none does, raise the error of the first of them, or that which is given if it is to be the ``last`` word.
     """
     from harness.subjects.axes import INPUT_ORDERS
+    from harness.subjects.length_argument import LengthsUnreadError
     from harness.subjects.torch_form import form_of, form_of_adapter, reads_each_gate, with_loader, with_way_back
     from harness.subjects.torch_own_form import AdaptedSubject, ModuleOfSubject, OwnFormSubject, completed
 
     declared = declared_by(target, name) if conventions is None else conventions
     first: SubjectUnavailable | None = None
+    of_lengths: SubjectUnavailable | None = None  # which says more
     for module in modules:
         adapted = isinstance(module, BuiltClass)
         try:
@@ -299,6 +301,7 @@ def _of_modules(
             )
         except SubjectUnavailable as refusal:
             first = first or refusal
+            of_lengths = of_lengths or (refusal if isinstance(refusal, LengthsUnreadError) else None)
             continue
         if form is None or (
             form.conventions.batch_first and module.axes != INPUT_ORDERS[0]
@@ -316,7 +319,7 @@ def _of_modules(
                 else partial(ModuleOfSubject, module, name, conventions=conventions, place=place_of(target))
             )
             return own(completed(own, form))
-    raise error if last or first is None else first
+    raise of_lengths or (error if last or first is None else first)
 
 
 def _is_subject(value: object) -> TypeGuard[Subject]:

@@ -60,7 +60,7 @@ _FUNCTION: Final = re.compile("(?i)activ|nonlin|squash")  # in the names of argu
 _LIST: Final = re.compile("(?i)(sizes|dims|units|layers|hiddens|nodes|widths|neurons|channels)$")
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+")
 # Part of the names of arguments that are the lengths of sequences, or say where the padding is.
-_NO_STATE: Final = re.compile("len|mask")
+OF_STEPS: Final = re.compile("(?i)len|mask")
 
 
 def _plain(name: str) -> str:
@@ -183,13 +183,13 @@ def _is_output(arg: inspect.Parameter) -> bool:
     return bool(words & OUTPUT) and (arg.default is arg.empty or type(arg.default) is int)
 
 
-def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
+def states_taken(call: Callable[..., Any], name: str, states: int = 1) -> tuple[bool, ...]:
     """Return ``False`` if ``forward`` can be called with x alone, ``True`` if it can be called with a state as well.
 
     Several states may be one argument, or one each. Raise ``SubjectUnavailable`` if it needs something else.
     """
     try:
-        signature = inspect.signature(factory.forward)
+        signature = inspect.signature(call)
     except (TypeError, ValueError):
         return False, True
     taken = []
@@ -201,8 +201,9 @@ def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
                 taken.append(bool(number))
     if not taken:
         raise SubjectUnavailable(
-            f"{name}: forward{signature} takes something that is neither x nor a state\n"
-            "expected forward(x), or forward(x, hx); other arguments need a default, such as lengths=None"
+            f"{name}: forward{signature} needs something that calls show to be neither x, nor a state, nor lengths, "
+            "nor a mask\nexpected forward(x), or forward(x, hx), and lengths (N,) or a mask beside these; other "
+            "arguments need a default"
         )
     return tuple(taken)
 
@@ -231,6 +232,34 @@ def may_be_states(call: Callable[..., Any], states: int) -> Iterator[tuple[str, 
             yield from permutations(names, number)
 
 
+def needed(call: Callable[..., Any]) -> list[str]:
+    """Return the names of the arguments of a call after x that have no default."""
+    try:
+        _, others = _parted(call)
+    except (TypeError, ValueError):
+        return []
+    return [arg.name for arg in others if arg.default is arg.empty and arg.kind is not arg.POSITIONAL_ONLY]
+
+
+def as_optional(call: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return what has the signature of a call, of which an argument, no state, and those behind it may be left out."""
+    signature = inspect.signature(call)
+    parameters = [*signature.parameters.values()]
+    place = [arg.name for arg in parameters].index(name)
+    several = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    behind = [
+        arg.replace(default=False if arg.name == name else None)
+        if arg.default is arg.empty and arg.kind not in several
+        else arg
+        for arg in parameters[place:]
+    ]
+
+    def of_signature(*_: Any, **__: Any) -> None: ...
+
+    of_signature.__signature__ = signature.replace(parameters=[*parameters[:place], *behind])  # type: ignore[attr-defined]
+    return of_signature
+
+
 def never_given(call: Callable[..., Any], by_place: int, by_name: Collection[str]) -> tuple[str, ...]:
     """Return the names of the arguments of a call after x, and after so many states, that are not given by name."""
     try:
@@ -240,7 +269,7 @@ def never_given(call: Callable[..., Any], by_place: int, by_name: Collection[str
     return tuple(arg.name for arg in others[0 if by_name else by_place :] if arg.name not in by_name)
 
 
-def by_state_names(call: Callable[..., Any], names: Sequence[str], x: Any, *states: Any, **named: Any) -> Any:
+def by_state_names(call: Callable[..., Any], names: Sequence[str], x: Any, /, *states: Any, **named: Any) -> Any:
     """Call with the first states by their names. Raise ``TypeError`` if there are more."""
     if len(states) > len(names):
         raise TypeError("more states than it takes")
@@ -259,4 +288,4 @@ def _parted(call: Callable[..., Any]) -> tuple[list[inspect.Parameter], list[ins
 
 def _may_be_state(arg: inspect.Parameter) -> bool:
     """Tell whether an argument may be a state: neither its name nor the type of its default says something else."""
-    return not _NO_STATE.search(arg.name) and not isinstance(arg.default, int | float | str)
+    return not OF_STEPS.search(arg.name) and not isinstance(arg.default, int | float | str)

@@ -23,6 +23,7 @@ from harness.space.config import RNNConfig, role_of
 from harness.space.factor_table import OPTIONS, PACKINGS, PLAIN
 from harness.space.scope import Scope
 from harness.subjects.adapter import Adapter, BuiltClass, form_of_weights
+from harness.subjects.axes import mapped
 from harness.subjects.class_form import (
     H_FIRST,
     LAYERS,
@@ -35,7 +36,13 @@ from harness.subjects.class_form import (
     stacked,
 )
 from harness.subjects.conventions import Conventions
-from harness.subjects.length_argument import LengthTrial, valid_steps_of
+from harness.subjects.length_argument import (
+    LENGTH_KINDS,
+    LengthsUnreadError,
+    LengthTrial,
+    valid_steps_of,
+    with_all_steps,
+)
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
 from harness.subjects.numpy_back import BackwardRequest, NumpyCall, calls_back, way_back_of
 from harness.subjects.parameters_by_shape import (
@@ -50,9 +57,11 @@ from harness.subjects.parameters_by_shape import (
 )
 from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.signature import (
+    as_optional,
     by_state_names,
     constructor,
     may_be_states,
+    needed,
     never_given,
     spare,
     states_by_name,
@@ -140,12 +149,54 @@ def form_of(factory: Any, name: str, cell: str = "") -> ClassForm | None:
     rows = shapes.get("weight_ih_l0", (0,))[0] // sizes.hidden_size
     if same and rows == 1:
         return None
-    return replace(_read(_FormReader(factory, name, form, sizes, cell), shapes), drop_in=same and rows > 1)
+    return replace(_read_called(_FormReader(factory, name, form, sizes, cell), shapes), drop_in=same and rows > 1)
+
+
+def _read_called(plain: "_FormReader", shapes: Shapes) -> ClassForm:
+    """Return what a reader finds out of a class, with the argument of its call that says how many steps count."""
+    try:
+        return _with_valid_steps(plain, _read(replace(plain), shapes))
+    except SubjectUnavailable:
+        forms: list[ClassForm] = []
+        for form in _with_needed_argument(plain, shapes):
+            # Of two kinds that work, such as a mask m of booleans where 1 - m is an int, one keeps the dtype of x.
+            if "lengths" in form.offers and plain.keeps_dtype(form):
+                return form
+            forms.append(form)
+        if not forms:
+            raise
+    for form in forms:
+        if "lengths" in form.offers:
+            return form
+    raise LengthsUnreadError(plain.name, forms[0].valid[0])
+
+
+def _with_needed_argument(plain: "_FormReader", shapes: Shapes) -> Iterator[ClassForm]:
+    """Yield what a reader finds out with each kind of an argument that a call needs, of which all calls succeed.
+
+    In these calls each step counts. Such a form offers lengths if the argument makes sequences shorter.
+    """
+    reads: list[tuple[ClassForm, list[torch.Tensor]]] = []
+    names = [] if plain.has_own_call else needed(plain.factory.forward)
+    for valid, axes in product(product(names, LENGTH_KINDS), ("NT", "TN")):
+        with suppress(SubjectUnavailable):
+            known = (
+                replace(read, valid=valid)
+                for read, results in reads
+                if (read.valid[0], read.needs) == (valid[0], axes)
+                and _same(plain.results(replace(read, valid=valid)), results)
+            )
+            given = replace(plain, form=replace(plain.form, valid=valid, needs=axes))
+            if (read := next(known, None)) is None:
+                read = _read(given, shapes)
+                reads.append((read, plain.results(read)))
+            if ("batch_first" not in read.takes and read.conventions.batch_first) == (axes == "NT"):
+                yield _with_valid_steps(given, read)
 
 
 def _read(plain: "_FormReader", shapes: Shapes) -> ClassForm:
     """Return what a reader finds out of a class as it is, or without those of its arrays that are states."""
-    plain.form = replace(plain.form, state_names=states_by_name(plain.factory.forward))
+    plain.form = replace(plain.form, state_names=states_by_name(plain.forward))
     try:
         read, apart = _either_way(plain, shapes)
     except SubjectUnavailable:
@@ -157,7 +208,7 @@ def _read(plain: "_FormReader", shapes: Shapes) -> ClassForm:
                 break
         else:
             raise
-    every = [*may_be_states(plain.factory.forward, len(read.cell.final))]
+    every = [*may_be_states(plain.forward, len(read.cell.final))]
     by_place = apart or plain.form.state_names or len({*chain(*every)}) <= len(read.cell.final)
     for names in () if by_place and not read.stateless else every:  # another argument may be the state
         with suppress(SubjectUnavailable):
@@ -167,8 +218,8 @@ def _read(plain: "_FormReader", shapes: Shapes) -> ClassForm:
                 read = replace(candidate, states=read.states)
                 break
     number = len(read.passed([*read.cell.final])) * (True in read.offers["hx"])
-    unused = () if read.stateless else never_given(plain.factory.forward, number, read.state_names[:number])
-    return _with_valid_steps(plain, _with_axes_of_a_stack(plain, replace(read, never_given=unused)))
+    unused = () if read.stateless else never_given(plain.forward, number, read.state_names[:number])
+    return _with_axes_of_a_stack(plain, replace(read, never_given=unused))
 
 
 def _with_axes_of_a_stack(plain: "_FormReader", form: ClassForm) -> ClassForm:
@@ -220,11 +271,13 @@ def _with_valid_steps(plain: "_FormReader", form: ClassForm) -> ClassForm:
                 part = x.narrow(int(turned), 0, steps)
                 made = module(part, *states, **named)
                 output, *finals = form.arranged(made, tuple(part.shape[:2]), torch.stack, batch_first=turned)
+                finals = [None for _ in finals] if form.h_n_is_last and output is not None else finals
                 return [output.transpose(0, 1) if turned and output is not None else output, *finals]
 
             return LengthTrial(call, x, STEPS, SEQUENCES)
 
-        argument = valid_steps_of(form.never_given, on(x, turned=turned))
+        choices = [form.valid] if form.needs else product(form.never_given, LENGTH_KINDS)
+        argument = valid_steps_of(choices, on(x, turned=turned))
         either = "batch_first" not in form.takes or "batch_first" in form.offers
         if argument is not None and not either:  # a mask may be laid out as x is
             trial = on(x.transpose(0, 1), turned=True, batch_first=True)
@@ -337,7 +390,7 @@ def form_of_adapter(built: BuiltClass, name: str, cell: str = "") -> ClassForm:
         form = form if weights is None else form_of_weights(form, weights, shapes, *sizes[:2], cell=cell)
     except SubjectUnavailable as error:
         raise SubjectUnavailable(f"{name}: {error}") from None
-    return _read(_FormReader(built, name, form, sizes, cell), shapes)
+    return _read_called(_FormReader(built, name, form, sizes, cell), shapes)
 
 
 def _always(form: ClassForm) -> tuple[int, int]:
@@ -511,7 +564,7 @@ class _FormReader:
             self.offers["bias"] = (False,)
         if not self.form.sizes and not self.form.by_name:
             self.offers |= {"input_size": (self.sizes.input_size,), "hidden_size": (self.sizes.hidden_size,)}
-        if self._adapter is not None and self._adapter.call is not None:
+        if self.has_own_call:
             self._read_layer(shapes, roles, self._answered_by_adapter())
             return replace(self.form, offers={**self.offers, **self.factory.offers})
         returned = self._read_call(shapes, roles)
@@ -759,6 +812,17 @@ class _FormReader:
                 return {name for name, array in before.items() if not np.array_equal(array, after.get(name, ()))}
         return set()
 
+    def keeps_dtype(self, form: ClassForm) -> bool:
+        """Tell whether all that a call returns is of the dtype of x."""
+        return {result.dtype for result in self.results(form)} <= {torch.float32}
+
+    def results(self, form: ClassForm) -> list[torch.Tensor]:
+        """Return the tensors that a call of a class of a known form returns; none if it fails."""
+        tensors: list[torch.Tensor] = []
+        with suppress(Exception):
+            mapped(returned_by(self.factory, form, self.sizes), tensors.append)
+        return tensors
+
     def _module(self, **options: Any) -> torch.nn.Module:
         module = _built(self.factory, self.form, self.sizes, options).eval()
         for parameter in module.parameters():
@@ -771,6 +835,17 @@ class _FormReader:
     def _is_named(self) -> bool:
         """True if an adapter names the parameters."""
         return self._adapter is not None and self._adapter.weights is not None
+
+    @property
+    def has_own_call(self) -> bool:
+        """True if an adapter says how to call it."""
+        return self._adapter is not None and self._adapter.call is not None
+
+    @property
+    def forward(self) -> Callable[..., Any]:
+        """What has the signature of a call, in which an argument that each call is given may be left out."""
+        call: Callable[..., Any] = self.factory.forward
+        return as_optional(call, self.form.valid[0]) if self.form.needs else call
 
     @property
     def _adapter(self) -> Adapter | None:
@@ -789,7 +864,7 @@ class _FormReader:
         """Return ``False`` if a call takes x alone, ``True`` if it takes states."""
         if self.form.state_names:
             return False, True
-        return states_taken(self.factory, self.name, len(self._finals))
+        return states_taken(self.forward, self.name, len(self._finals))
 
     def _with_states(self, x: torch.Tensor, *shape: int) -> Iterator[Given]:
         """Yield what a call with states of a shape may take: one, a tuple of several, or several."""
@@ -1244,6 +1319,9 @@ def _built(factory: Any, form: ClassForm, sizes: ModuleSizes, options: Mapping[s
     first, named = form.given(sizes.given(values["num_layers"]) | values)
     with seeded(0):
         module: torch.nn.Module = without(factory(*first, **named), form.replaced)
+    if form.needs:
+        turned = values["batch_first"] if "batch_first" in form.takes else form.needs == "NT"
+        module.forward = partial(with_all_steps, module.forward, form.valid, turned)
     if form.state_names:
         module.forward = partial(by_state_names, module.forward, form.state_names)
     return module

@@ -24,7 +24,7 @@ from harness.subjects.adapter import BuiltClass
 from harness.subjects.capabilities import Recipe
 from harness.subjects.class_form import FLOATS, Block, ClassForm, ModuleSizes
 from harness.subjects.conventions import Conventions, declared_by
-from harness.subjects.length_argument import filled, inside, lengths_by_name
+from harness.subjects.length_argument import filled, inside, last_steps, lengths_by_name, with_all_steps
 from harness.subjects.numpy_back import NumpyBackward
 from harness.subjects.parameters_by_shape import TELLING_SIZES
 from harness.subjects.protocol import SubjectUnavailable
@@ -39,7 +39,9 @@ NO_DROP_IN: Final = {name: (PLAIN[name],) for name in having("drop_in")}
 """The values of the factors that such a class need not have: it is no drop-in replacement. Its attribute ``offers`` may
 name more, as a function's does."""
 
-_DIRECTIONS: Final = "_rnn_harness_directions"  # the attribute of a module with the number that it was built for
+# The attributes of a module with what it was built for.
+_DIRECTIONS: Final = "_rnn_harness_directions"
+_BATCH_FIRST: Final = "_rnn_harness_batch_first"
 
 # What the names of arrays begin with that are zero in simpler and simpler cases, and T. In one step from zeros without
 # biases, gates stand for others: (1 - r) n is what an nn.GRU makes of n whose r and z are exchanged.
@@ -99,6 +101,8 @@ class OwnFormSubject(TorchSubject):
         """Return what a call returns, as nn.RNN does."""
         x, *hx = arguments
         step = partial(super().call, module, parameters)
+        if self._form.needs:
+            step = partial(with_all_steps, step, self._form.valid, getattr(module, _BATCH_FIRST, False))
         if self._form.state_names:
             step = partial(by_state_names, step, self._form.state_names)
         if self._form.unbatched and x.ndim == 3:
@@ -124,7 +128,10 @@ class OwnFormSubject(TorchSubject):
             return super().padded(returned, config)
         if config.lengths is None or not isinstance(returned, tuple | list) or not returned:
             return returned
-        return filled(returned[0], config.lengths, config.T, batch_first=config.batch_first), *returned[1:]
+        output, *finals = returned
+        if self._form.h_n_is_last and output is not None:
+            finals[0] = last_steps(output, config.lengths, batch_first=config.batch_first)
+        return filled(output, config.lengths, config.T, batch_first=config.batch_first), *finals
 
     def _outputs(self, case: Case, module: torch.nn.Module, lent: Mapping[str, torch.Tensor]) -> ForwardPass:
         # A view of the output as h_n is usual, and only nn.RNN itself has no memory in common between the two.
@@ -142,6 +149,7 @@ class OwnFormSubject(TorchSubject):
             first, by_name = self._form.given(ModuleSizes.of(config).given(config.num_layers) | values)
             module: torch.nn.Module = self._factory(*first, **by_name)
             setattr(module, _DIRECTIONS, config.num_directions)
+            setattr(module, _BATCH_FIRST, config.batch_first)
             return without(module, self._form.replaced).to(device=config.device, dtype=dtype)
 
     def prepare(self, config: RNNConfig, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:

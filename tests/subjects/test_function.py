@@ -342,3 +342,40 @@ def test_lengths_are_given_to_a_function_with_arguments_of_its_own_and_else_that
     assert "seq_lens is given lengths" in right.capabilities.read_as
     assert "seq_lens is never given" in wrong.capabilities.read_as
     assert hunt(right, cases=60).verdict is Verdict.AGREES
+
+
+def needing(emb: Any, seq_lens: Any, Wx: Any, Wh: Any, b: Any) -> Any:
+    return of_lengths(emb, Wx, Wh, b, seq_lens=seq_lens + 0)
+
+
+def needing_a_mask(x: Any, mask: Any, params: Any) -> Any:
+    h, states = np.zeros((x.shape[0], len(params["Wh"])), x.dtype), []
+    for t in range(x.shape[1]):
+        inside = mask[:, t, None]
+        h = inside * np.tanh(x[:, t] @ params["Wx"] + h @ params["Wh"] + params["b"]) + (1 - inside) * h
+        states.append(h)
+    return np.stack(states, 1), h
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (needing, "seq_lens is always given lengths"),
+        (needing_a_mask, "mask is always given a mask (N, T), 1.0 where a step counts"),
+    ],
+)
+def test_lengths_are_given_to_a_function_that_has_no_default_for_them(function: Any, said: str) -> None:
+    subject = as_subject(function)
+
+    assert said in subject.capabilities.read_as
+    for lengths in (None, (2, 4)):
+        case = draw(RNNConfig(4, 3, T=4, N=2, batch_first=True, bias=True, lengths=lengths), "normal", 1)
+        assert check_agreement(subject, case).verdict is Verdict.AGREES
+
+
+def test_a_function_is_refused_whose_lengths_shorten_nothing() -> None:
+    def rnn(X: Any, seq_lens: Any, Wx: Any, Wh: Any) -> Any:
+        return of_lengths(X, Wx, Wh, 0, seq_lens=seq_lens, last=True)
+
+    with pytest.raises(SubjectUnavailable, match="seq_lens has no default, and neither lengths"):
+        as_subject(rnn)

@@ -295,6 +295,35 @@ def test_states_are_given_by_name_where_something_else_comes_first(layer: Any) -
     assert "lengths is never given" in subject.capabilities.read_as
 
 
+class ToldSteps:
+    """A class of arrays that is told how many steps count."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        self.W, self.U = np.ones((n_in, n_hidden)), np.ones((n_hidden, n_hidden))
+
+    def forward(self, x: Any, lengths: Any, h: Any = None) -> Any:
+        h, states = np.zeros((x.shape[1], len(self.U)), x.dtype) if h is None else h, []
+        for t, step in enumerate(x):
+            h = np.where((t < np.asarray(lengths))[:, None], np.tanh(step @ self.W + h @ self.U), h)
+            states.append(h)
+        return np.stack(states), h
+
+
+class MayBeToldSteps(ToldSteps):
+    def forward(self, x: Any, lengths: Any = None, h: Any = None) -> Any:
+        return super().forward(x, [len(x)] * x.shape[1] if lengths is None else lengths, h)
+
+
+@pytest.mark.parametrize(("layer", "said"), [(ToldSteps, "always given"), (MayBeToldSteps, "given")])
+def test_a_class_of_arrays_is_given_lengths(layer: Any, said: str) -> None:
+    subject = as_subject(layer)
+
+    assert f"lengths is {said} lengths" in subject.capabilities.read_as
+    for hx, lengths in ((False, None), (True, (2, 3)), (False, (1, 3))):
+        case = draw(PLAIN.replace(hx=hx, bias=False, T=3, N=2, lengths=lengths), "normal", 1)
+        assert check_agreement(subject, case).verdict is Verdict.AGREES
+
+
 class Between(torch.nn.Module):
     """A class with a factor that has a state's name, between what may be left out and nothing else."""
 

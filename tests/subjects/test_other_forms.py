@@ -1,6 +1,6 @@
 """Tests of classes and functions with other axes, arguments and arrays than nn.RNN's: each right, and each wrong."""
 
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -491,10 +491,10 @@ def test_states_may_have_layers_and_directions_apart_or_joined(taken: str, retur
         assert check_agreement(wrong, case).verdict is Verdict.DISAGREES
 
 
-def of_valid_steps(how: str, *, runs_on: bool = False, hides: bool = False) -> type[nn.Module]:
+def of_valid_steps(how: str, *, runs_on: bool = False, hides: bool = False, needed: bool = False) -> type[nn.Module]:
     """Return a class that is told which steps count; with ``runs_on``, c goes on in the padding.
 
-    With ``hides``, only the output is cut, and the states go on as if every step counted.
+    With ``hides``, only the output is cut, and the states go on as if every step counted. It may be ``needed`` to tell.
     """
 
     class Told(nn.Module):
@@ -526,7 +526,12 @@ def of_valid_steps(how: str, *, runs_on: bool = False, hides: bool = False) -> t
             return valid[t, :, 0] > 0
         return valid[:, t]
 
-    return Told
+    class AlwaysTold(Told):
+        def forward(self, x: Tensor, valid: Any, state: Any = None) -> Any:  # type: ignore[override]
+            assert valid is not None
+            return super().forward(x, state, valid)
+
+    return AlwaysTold if needed else Told
 
 
 SAID = {
@@ -538,11 +543,14 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("how", SAID)
-def test_a_call_is_told_which_steps_count(how: str) -> None:
-    right, wrong = (as_subject(of_valid_steps(how, runs_on=runs_on)) for runs_on in (False, True))
+@pytest.mark.parametrize(("how", "needed"), [*product(SAID, (False, True))])
+def test_a_call_is_told_which_steps_count(how: str, *, needed: bool) -> None:
+    right, wrong = (as_subject(of_valid_steps(how, runs_on=runs_on, needed=needed)) for runs_on in (False, True))
 
-    assert (SAID[how] if how != "list" else "valid is given lengths") in right.capabilities.read_as
+    said = SAID[how] if how != "list" else "valid is given lengths"
+    assert (said.replace("is given", "is always given") if needed else said) in right.capabilities.read_as
+    plain = draw(PLAIN.replace(cell="LSTM", preparation="used"), "normal", 1)
+    assert check_agreement(right, plain).verdict is Verdict.AGREES
     for loss in (None, "both"):
         config = PLAIN.replace(cell="LSTM", lengths=(2, 4), loss=loss)
         case = draw(config.replace(hx=True), "normal", 1)
@@ -597,26 +605,57 @@ class Reset(nn.Module):
         return torch.stack(output), h
 
 
+def test_what_makes_no_sequence_shorter_is_never_given() -> None:
+    subject = as_subject(Reset)
+
+    assert "masks is never given" in subject.capabilities.read_as
+    assert {*scope_of(subject).lengths} == {None}
+
+
 class OutputAlone(nn.Module):
     """A class whose h_n is not returned, so that no state ends with its sequence."""
 
+    both = False
+
     def __init__(self, n_in: int, n_hidden: int) -> None:
         super().__init__()
-        self.gru = nn.GRU(n_in, n_hidden)
+        self.gru = nn.GRU(n_in, n_hidden, bidirectional=self.both)
 
-    def forward(self, x: Tensor, lengths: Any = None) -> Any:
-        if lengths is None:
-            return self.gru(x)[0]
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
         packed = nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
         return nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0])[0]
 
 
-@pytest.mark.parametrize(("given", "name"), [(Reset, "masks"), (OutputAlone, "lengths")])
-def test_what_makes_no_sequence_shorter_is_never_given(given: Any, name: str) -> None:
+class OutputsOfBoth(OutputAlone):
+    both = True
+
+
+class OutputThatStays(OutputAlone):
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        steps = torch.arange(len(x))[:, None].minimum(lengths - 1)
+        return super().forward(x, lengths).gather(0, steps[..., None].expand(-1, -1, self.gru.hidden_size))
+
+
+class FirstOutputs(OutputAlone):
+    """Its output is right where all steps count."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        output = super().forward(x, lengths)
+        return torch.where((lengths < len(x))[:, None], output.flip(0), output)
+
+
+@pytest.mark.parametrize("given", [OutputAlone, OutputsOfBoth, OutputThatStays])
+def test_lengths_show_in_an_output_alone(given: Any) -> None:
     subject = as_subject(given)
 
-    assert f"{name} is never given" in subject.capabilities.read_as
-    assert {*scope_of(subject).lengths} == {None}
+    for lengths, loss in product((None, (2, 4)), (None, "output")):
+        config = PLAIN.replace(cell="GRU", bidirectional=given.both, lengths=lengths, loss=loss)
+        assert check_agreement(subject, draw(config, "normal", 1)).verdict is Verdict.AGREES
+
+
+def test_what_changes_the_output_otherwise_is_not_taken_for_lengths() -> None:
+    with pytest.raises(SubjectUnavailable, match="lengths has no default, and neither lengths"):
+        as_subject(FirstOutputs)
 
 
 class OfAStack(nn.Module):

@@ -456,6 +456,11 @@ class NeedsLengths(WithLengths):
         return super().forward(x, seq_lens)
 
 
+class NeedsMore(WithLengths):
+    def forward(self, x: Any, seq_lens: Any) -> Any:  # type: ignore[override]
+        return super().forward(x.unflatten(seq_lens.name, (1, -1)))
+
+
 class WithFlag(WithLengths):
     """A layer with a flag as its second argument, and its sizes in the other order."""
 
@@ -747,7 +752,8 @@ def test_a_layer_that_takes_one_step_as_well_is_called_with_all() -> None:
         (Coupled, "more.weight (2, 7), more.bias (2,)"),
         (Gain, "gain (1,), read.weight (3, 5)"),
         (Places, "its Embedding place is given something else than x\nexpected the Embedding of x alone"),
-        (NeedsLengths, "takes something that is neither x nor a state\nexpected forward(x), or forward(x, hx); other"),
+        (NeedsLengths, "seq_lens has no default, and neither lengths (N,), nor a list of them, nor a mask makes a"),
+        (NeedsMore, "neither x, nor a state, nor lengths, nor a mask\nexpected forward(x), or forward(x, hx), and"),
     ],
 )
 def test_a_class_that_cannot_be_compared_is_refused(layer: Any, said: str) -> None:

@@ -28,7 +28,7 @@ def module_call(case: Case, user: UserSubject, code: Code) -> dict[str, Any]:
     returns = ("output", *final) if form is None else form.returns
     if form is not None and (form.by_layer or form.layered or {form.state_axes, form.final_axes} != {TORCH_AXES}):
         raise NoScript("only this package puts the states of each layer as it takes them")
-    if form is not None and form.valid[0] and config.lengths is not None:
+    if form is not None and form.valid[0] and (form.needs or config.lengths is not None):
         raise NoScript("only this package gives it lengths")
     if form is not None and form.unbatched and config.batched:
         raise NoScript("only this package calls it once for each sequence")
