@@ -287,7 +287,7 @@ def not_compared_lines(names: Iterable[str]) -> list[str]:
     finals = [name for name in ("h_n", "c_n") if name in names]
     gradients = sorted({*names} - {"output", *finals})
     lines = ["output: h_n is compared in its place (last_output_only)"] * ("output" in names)
-    lines += [f"{' and '.join(finals)}: nothing that a call returns has that shape"] * bool(finals)
+    lines += [f"{' and '.join(finals)}: nothing that a call returns is known to be that"] * bool(finals)
     return [*lines, *[f"gradients by {', '.join(gradients)}: not returned"] * bool(gradients)]
 
 

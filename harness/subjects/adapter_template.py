@@ -13,6 +13,7 @@ from harness.subjects.adapter import KEPT_WORD, MARK, NUMBER_PLACES, ZERO_WORD
 from harness.subjects.class_form import H_FIRST, LAYERS, ClassForm, is_layered
 from harness.subjects.config_object import by_fields
 from harness.subjects.function_module import X_WORDS
+from harness.subjects.length_argument import all_steps_in_code
 from harness.subjects.numpy_module import CALL_METHODS, methods_of, modules_of
 from harness.subjects.parameters_by_shape import Shapes, layers_of
 from harness.subjects.protocol import SubjectUnavailable
@@ -58,7 +59,9 @@ def adapter_of(target: Any, spec: str) -> str:
     drawn, method = _drawn_in_numpy(target, spec) if numpy else (_drawn_of_any(target, spec), "")
     form = drawn.form
     imported += f", {drawn.packed.partition('.')[0]}" * bool(drawn.packed)
-    torch = ["import torch"] * bool(not numpy and (form.replaced or form.is_cell or form.listed or form.layered))
+    torch = ["import torch"] * bool(
+        not numpy and (form.replaced or form.is_cell or form.listed or form.layered or form.needs)
+    )
     parts = [_build(drawn, name)]
     made = "harness.adapt(build)  # once build is complete, its weights and call may be found out by themselves"
     if drawn.shapes and numpy and drawn.returned is not None:
@@ -267,6 +270,8 @@ def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     names = iter(name or "_" for name in form.returns)
     values = ".values()" * isinstance(drawn.returned, Mapping)
     passed = [f"{name}={state}" for name, state in zip(form.state_names, passed, strict=False)] or passed
+    if form.needs:
+        passed.append(f"{form.valid[0]}={all_steps_in_code(form.valid[1])}")
     yield f"    {_targets(drawn.returned, names, form)} = module({', '.join([x, *passed])}){values}"
     output = "output" if "output" in form.returns else "None"
     if form.by_layer:

@@ -204,7 +204,7 @@ class ClassForm:
         elif self.returns != ("output", *self.cell.final):
             shown = filter(None, self.returns)
             words += f"; returns {', '.join(shown).replace('last', 'the last output alone')}"
-            words += ", and something of no known shape" * ("" in self.returns)
+            words += ", and something that is not compared" * ("" in self.returns)
         words += f"; not compared: {self.beside}" if self.beside else ""
         words += f"; its Embedding {self.embedding} is replaced by the identity" if self.embedding else ""
         are = "is" if len(self.heads) == 1 else "are"
@@ -219,7 +219,7 @@ class ClassForm:
         words += "; its states are a list of (N, H), one for each layer" * self.layered
         for does, axes in (("takes", self.state_axes), ("returns", self.final_axes)):
             words += f"; {does} states {said_axes(axes)}" * (
-                axes != TORCH_AXES and not (self.stateless and does == "takes")
+                axes != TORCH_AXES and not (does == "takes" and self.offers.get("hx") == (False,))
             )
         axes = self.axes or "NTI" * self.conventions.batch_first
         words += f"; reads ({', '.join(axes).replace('I', 'input_size')})" * bool(axes)
@@ -372,7 +372,13 @@ class ClassForm:
         return gradient[:, :size] if "weight_hh" in name else gradient[:, size:]
 
     def arranged(
-        self, returned: Any, leading: tuple[int, ...], stack: Callable[[Any], Any], *, batch_first: bool
+        self,
+        returned: Any,
+        leading: tuple[int, ...],
+        stack: Callable[[Any], Any],
+        *,
+        batch_first: bool,
+        directions: int = 1,
     ) -> Any:
         """Return what a call returned as torch's layer does, (output, h_n) or (output, h_n, c_n), or else unchanged.
 
@@ -393,7 +399,8 @@ class ClassForm:
         if self.rows and output is not None and output.shape[:1] == (leading[0] * leading[1],):
             output = output.reshape(*leading, *output.shape[1:])
         states = [named[name][None] if self.flat_h_n else named[name] for name in self.cell.final if name in named]
-        states = [from_axes(state, self.final_axes) for state in states]
+        size = 0 if output is None else output.shape[-1] // directions
+        states = [from_axes(state, self.final_axes, directions, size) for state in states]
         if "h_n" not in named:
             last = None
             if output is None:

@@ -48,6 +48,17 @@ def _kinds() -> Iterator[tuple[str, Callable[..., Any]]]:
 LENGTH_KINDS: Final = dict(_kinds())
 
 
+def all_steps_in_code(kind: str) -> str:
+    """Return torch code of an argument of a kind, that says that each step of x (T, N, input_size) counts."""
+    if kind in ("lengths", "a list of lengths"):
+        return "torch.full((x.shape[1],), len(x))" if kind == "lengths" else "[len(x)] * x.shape[1]"
+    axes, words = kind.partition("(")[2].split("), ")
+    sizes = {"N": "x.shape[1]", "T": "len(x)", "1": "1"}
+    filled = "zeros" if "padding" in words else "ones"
+    dtype = "torch.bool" if "True" in words else "x.dtype"
+    return f"torch.{filled}({', '.join(sizes[axis] for axis in axes.split(', '))}, dtype={dtype})"
+
+
 Call = Callable[..., Sequence[torch.Tensor | None]]
 """Calls a class on its first steps, so many, with named arguments, and returns the output, time first, (T, N, H), or
 ``None``, and final states, each (rows, N, H)."""
@@ -102,7 +113,7 @@ class LengthTrial:
         with suppress(Exception):  # whatever the user's code raises for what it does not take
             if not all(map(_same, self.plain, self._called(valid, [self.T] * self.N))):
                 return False
-            shorter = self._called(valid, [self.T - STEPS_LESS if k == n else self.T for k in range(self.N)])
+            shorter = self.with_shorter(valid, n)
             ends = False
             for place, (a, b, end) in enumerate(zip(self.plain, shorter, self.shorter, strict=True)):
                 if a is None or b is None or end is None:
@@ -120,6 +131,10 @@ class LengthTrial:
                     ends |= any(_same(its, at_end) and not _same(mine, at_end) for mine, its, at_end in rows)
             return ends
         return False
+
+    def with_shorter(self, valid: tuple[str, str], n: int) -> Sequence[torch.Tensor | None]:
+        """Return the results with fewer steps in a sequence."""
+        return self._called(valid, [self.T - STEPS_LESS if k == n else self.T for k in range(self.N)])
 
     def _called(self, valid: tuple[str, str], lengths: Sequence[int]) -> Sequence[torch.Tensor | None]:
         return self.call(self.T, **lengths_by_name(valid, lengths, self.T, self.x))

@@ -233,12 +233,13 @@ def may_be_states(call: Callable[..., Any], states: int) -> Iterator[tuple[str, 
 
 
 def needed(call: Callable[..., Any]) -> list[str]:
-    """Return the names of the arguments of a call after x that have no default."""
+    """Return the names of the arguments of a call after x that have no default, and no name of a state."""
     try:
         _, others = _parted(call)
     except (TypeError, ValueError):
         return []
-    return [arg.name for arg in others if arg.default is arg.empty and arg.kind is not arg.POSITIONAL_ONLY]
+    by_name = [arg.name for arg in others if arg.default is arg.empty and arg.kind is not arg.POSITIONAL_ONLY]
+    return [name for name in by_name if name.lower() not in STATE_WORDS | STATES_OF_C]
 
 
 def as_optional(call: Callable[..., Any], name: str) -> Callable[..., Any]:

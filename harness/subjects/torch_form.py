@@ -40,11 +40,12 @@ from harness.subjects.length_argument import (
     LENGTH_KINDS,
     LengthsUnreadError,
     LengthTrial,
+    lengths_by_name,
     valid_steps_of,
     with_all_steps,
 )
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
-from harness.subjects.numpy_back import BackwardRequest, NumpyCall, calls_back, way_back_of
+from harness.subjects.numpy_back import BackwardRequest, NumpyCall, calls_back, in_numpy, way_back_of
 from harness.subjects.parameters_by_shape import (
     TELLING_SIZES,
     Roles,
@@ -68,7 +69,7 @@ from harness.subjects.signature import (
     states_taken,
     trials,
 )
-from harness.subjects.state_axes import TORCH_AXES, all_axes, shape_of, to_axes
+from harness.subjects.state_axes import IN_ROWS, TORCH_AXES, all_axes, from_axes, shape_of, to_axes
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_tensors import near
 
@@ -224,63 +225,109 @@ def _read(plain: "_FormReader", shapes: Shapes) -> ClassForm:
 
 def _with_axes_of_a_stack(plain: "_FormReader", form: ClassForm) -> ClassForm:
     """Return a form with the axes of the states of a stack: of one layer and one direction, several orders are one."""
-    layers, directions = _always(form)
-    layers = 3 if "num_layers" not in form.offers else layers  # all sizes differ, and from those of x
-    directions = 2 if "bidirectional" not in form.offers else directions
-    if form.is_cell or form.unbatched or form.flat or form.flat_h_n or (layers, directions) == _always(form):
-        return form
-    every, options = all_axes(directions), {"num_layers": layers, "bidirectional": directions == 2}
+    always = _always(form)
+    layers = 3 if "num_layers" not in form.offers else always[0]  # all sizes differ, and from those of x
+    directions = 2 if "bidirectional" not in form.offers else always[1]
+    flat = form.flat or form.flat_h_n
+    in_rows = flat or not {form.state_axes, form.final_axes}.isdisjoint(IN_ROWS)
+    alone = form
+    if in_rows and not form.is_cell:
+        alone = replace(form, offers={**form.offers, "num_layers": always[:1], "bidirectional": (always[1] == 2,)})
+    if form.is_cell or form.unbatched or (layers, directions) == always:
+        return alone
+    every, options = all_axes(layers, directions), {"num_layers": layers, "bidirectional": directions == 2}
+    every = tuple(filter(IN_ROWS.__contains__, every)) if flat else every
 
     def returned(taken: str) -> str:
         """Return the axes of what is returned for states of some axes; nothing if that fails, or has none."""
-        candidate = replace(form, state_axes=taken)
+        candidate = replace(form, state_axes=taken, flat=False)
         with seeded(0), torch.no_grad(), suppress(Exception):
             module = _built(plain.factory, form, plain.sizes, options)
             hx = True in form.offers["hx"]
             arguments = _arguments(candidate, plain.sizes, torch.randn, hx=hx, stack=(layers, directions))
-            named = zip(form.returns, form.parts(module(*arguments)), strict=True)
-            shapes = {tuple(part.shape) for name, part in named if name in form.cell.final}
+            parts = dict(zip(form.returns, form.parts(module(*arguments)), strict=True))
+            finals = [part for name, part in parts.items() if name in form.cell.final]
+            shapes = {tuple(part.shape) for part in finals}
             sizes = layers, directions, SEQUENCES, plain.sizes.hidden_size
             fits = [axes for axes in dict.fromkeys((form.final_axes, *every)) if shapes == {shape_of(axes, *sizes)}]
+            if fits and fits[0] in IN_ROWS:
+                states = StatesInRows(finals[0], parts["output"], layers, directions)
+                return "" if states.are_of_a_step else states.axes
             return fits[0] if fits else ""
         return ""
 
-    for taken in dict.fromkeys((form.state_axes, *every)):
+    for taken in dict.fromkeys(every if flat else (form.state_axes, *every)):
         if final := returned(taken):
             same = sorted(final) == sorted(taken) and returned(final) == final  # what is returned is taken again
-            return replace(form, state_axes=final if same else taken, final_axes=final)
-    return form
+            return replace(form, state_axes=final if same else taken, final_axes=final, flat=False, flat_h_n=False)
+    return alone
+
+
+class StatesInRows(NamedTuple):
+    """States (N, layers * directions * H), which numbers tell from all else of that shape, beside an output."""
+
+    states: torch.Tensor
+    output: torch.Tensor  # (T, N, directions * H), or (N, T, directions * H)
+    layers: int
+    directions: int
+
+    @property
+    def _steps(self) -> torch.Tensor:
+        """The output as (T, directions, N, H)."""
+        output = self.output if self.output.shape[1] == len(self.states) else self.output.transpose(0, 1)
+        return output.reshape(*output.shape[:2], self.directions, -1).transpose(1, 2)
+
+    def _of_last_layer(self, axes: str) -> torch.Tensor:
+        """Return the states of the last layer, (directions, N, H), if all have an order of axes."""
+        states: torch.Tensor = from_axes(self.states, axes, self.directions, self._steps.shape[-1])
+        return states[-self.directions :]
+
+    @property
+    def axes(self) -> str:
+        """The order of their axes, in which those of the last layer are outputs of some steps; nothing if none is."""
+        outputs = self._steps.flatten(0, 1)
+        for axes in filter(IN_ROWS.__contains__, all_axes(self.layers, self.directions)):
+            if all(any(near(own, state) for own in outputs) for state in self._of_last_layer(axes)):
+                return axes
+        return ""
+
+    @property
+    def are_of_a_step(self) -> bool:
+        """True if they are the output of one step, in which two directions do not end."""
+        return self.directions > 1 and any(near(step, self._of_last_layer(self.axes)) for step in self._steps)
 
 
 def _with_valid_steps(plain: "_FormReader", form: ClassForm) -> ClassForm:
-    """Return a form with the argument that says how many steps of a sequence count, if there is one."""
+    """Return a form with the argument that says how many steps of a sequence count, if there is one.
+
+    What may be final states, or one step of the output in both directions, is told by calls with this argument.
+    """
+    read = _with_lengths(plain, form)
+    if form.final_axes in IN_ROWS and _always(form)[1] == 2 and "h_n" in form.returns:
+        with seeded(0), torch.no_grad():
+            trial = plain.trial(read, read.conventions.batch_first)
+            output, h_n, *_ = trial.plain
+            if read.valid[0]:
+                output, h_n, *_ = trial.with_shorter(read.valid, SEQUENCES - 1)
+            if output is not None and h_n is not None:
+                last = h_n[-2:, -1]  # (directions, H), of the last sequence
+                if any(near(step.unflatten(-1, (2, -1)), last) for step in output[:, -1]):
+                    returns = tuple(name * (name not in form.cell.final) for name in form.returns)
+                    offers = {**form.offers, "loss": (None, "output")}
+                    return _with_lengths(plain, replace(form, returns=returns, final_axes=TORCH_AXES, offers=offers))
+    return read
+
+
+def _with_lengths(plain: "_FormReader", form: ClassForm) -> ClassForm:
     if form.is_cell or form.unbatched or not form.never_given:
         return form
     with seeded(0), torch.no_grad(), suppress(Exception):
-        x, *states = _arguments(form, plain.sizes, torch.randn, hx=form.offers["hx"] == (True,))
         turned = form.conventions.batch_first
-
-        def on(x: torch.Tensor, *, turned: bool, **options: Any) -> LengthTrial:
-            module = _built(plain.factory, form, plain.sizes, options).eval()
-            # N(0, 1/4), so that a sum of input_size + hidden_size = 8 products with N(0, 1) is some 1.4, where tanh
-            # tells states apart. A function's own parameters are larger, and all its states near 1.
-            for own in module.parameters():
-                own.normal_(0, 0.5)
-
-            def call(steps: int, **named: Any) -> list[torch.Tensor | None]:
-                part = x.narrow(int(turned), 0, steps)
-                made = module(part, *states, **named)
-                output, *finals = form.arranged(made, tuple(part.shape[:2]), torch.stack, batch_first=turned)
-                finals = [None for _ in finals] if form.h_n_is_last and output is not None else finals
-                return [output.transpose(0, 1) if turned and output is not None else output, *finals]
-
-            return LengthTrial(call, x, STEPS, SEQUENCES)
-
         choices = [form.valid] if form.needs else product(form.never_given, LENGTH_KINDS)
-        argument = valid_steps_of(choices, on(x, turned=turned))
+        argument = valid_steps_of(choices, plain.trial(form, turned))
         either = "batch_first" not in form.takes or "batch_first" in form.offers
         if argument is not None and not either:  # a mask may be laid out as x is
-            trial = on(x.transpose(0, 1), turned=True, batch_first=True)
+            trial = plain.trial(form, True, batch_first=True)
             argument = argument if trial.cuts(argument[:2], SEQUENCES - 1) else None
         if argument is not None:
             kinds = (None, None, None, *PACKINGS[1 : 4 if argument.any_order else 3])
@@ -478,8 +525,11 @@ def _numpy_runs(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[B
                 for parameter in module.parameters():
                     parameter.normal_(0, SPREAD)
                 own = to_numpy(dict(module.named_parameters()))
-                arguments = to_numpy(_arguments(form, sizes, torch.randn, hx=hx, stack=stack), factory.axes)
-                holder, returned = module.run(arguments, own)
+                given = _arguments(form, sizes, torch.randn, hx=hx, stack=stack)
+                T, N = given[0].shape[:2][:: -1 if form.needs == "NT" else 1]
+                more = in_numpy(lengths_by_name(form.valid, [T] * N, T, given[0])) if form.needs else {}
+                arguments = to_numpy(given, factory.axes)
+                holder, returned = module.run(arguments, own, more)
                 needed = {block.own for name in of_layers for block in form.blocks(name, stack[1])}
                 yield BackwardRequest(NumpyCall(holder, arguments, own, returned), stack, frozenset(needed))
 
@@ -715,8 +765,6 @@ class _FormReader:
                 self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional", "batch_first")}
             elif not replace(self.form, offers=self.offers).h_n_is_last:
                 self.offers["loss"] = (None, "output")
-        if returned.flat or returned.flat_h_n:
-            self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional")}
         if conventions.last_output_only:  # the statistics of dropout is about the output
             self.offers["dropout"] = (0.0,)
         if (self.form.heads or self.form.beside) and self._drops(returned):
@@ -812,6 +860,28 @@ class _FormReader:
                 return {name for name, array in before.items() if not np.array_equal(array, after.get(name, ()))}
         return set()
 
+    def trial(self, form: ClassForm, turned: bool, **options: Any) -> LengthTrial:
+        """Return a class of a known form, whose x is (N, T, input_size) if it is turned, as lengths are tried on it."""
+        x, *states = _arguments(form, self.sizes, torch.randn, hx=form.offers["hx"] == (True,))
+        x = x if turned == form.conventions.batch_first else x.transpose(0, 1)
+        module = _built(self.factory, form, self.sizes, options).eval()
+        # N(0, 1/4), so that a sum of input_size + hidden_size = 8 products with N(0, 1) is some 1.4, where tanh tells
+        # states apart. A function's own parameters are larger, and all its states near 1.
+        for own in module.parameters():
+            own.normal_(0, 0.5)
+
+        def call(steps: int, **named: Any) -> list[torch.Tensor | None]:
+            part = x.narrow(int(turned), 0, steps)
+            made = module(part, *states, **named)
+            directions = _always(form)[1]
+            output, *finals = form.arranged(
+                made, tuple(part.shape[:2]), torch.stack, batch_first=turned, directions=directions
+            )
+            finals = [None for _ in finals] if form.h_n_is_last and output is not None else finals
+            return [output.transpose(0, 1) if turned and output is not None else output, *finals]
+
+        return LengthTrial(call, x, STEPS, SEQUENCES)
+
     def keeps_dtype(self, form: ClassForm) -> bool:
         """Tell whether all that a call returns is of the dtype of x."""
         return {result.dtype for result in self.results(form)} <= {torch.float32}
@@ -903,7 +973,7 @@ class _FormReader:
         """Return the orders of axes that states may have, torch's first, each with its shape for either batch."""
         sizes = self.layers, self.directions
         H = self.sizes.hidden_size
-        return [(axes, shape_of(axes, *sizes, N, H)) for axes in all_axes(self.directions) for N in (SEQUENCES, STEPS)]
+        return [(axes, shape_of(axes, *sizes, N, H)) for axes in all_axes(*sizes) for N in (SEQUENCES, STEPS)]
 
     def _axes_of(self, state: torch.Tensor) -> str:
         """Return the order of the axes of a state; nothing for one without an axis for layers."""
@@ -1029,7 +1099,7 @@ class _FormReader:
         plain = self._named([{"flat": "h_n", "rows": "output"}.get(kind, kind) for kind in kinds])
         if not plain or None in plain:
             return None
-        flat, flat_h_n = any(state.dim() == 2 for state in _tensors(arguments[1:])), "flat" in kinds
+        flat, flat_h_n = self._are_flat(arguments[1:]), "flat" in kinds
         outputs = [place for place, name in enumerate(plain) if name == "output"]
         if not outputs:
             return self._answered_last(module, _Returned(plain, flat, flat_h_n, given=arguments), rest)
@@ -1042,6 +1112,9 @@ class _FormReader:
             for axes, state in zip((*taken, *final), (*_tensors(arguments[1:]), *finals), strict=True)
         )
         state_axes, final_axes = (next(filter(None, orders), TORCH_AXES) for orders in (taken, final))
+        if final_axes in IN_ROWS:
+            final_axes = self._in_rows(finals[0], parts[place])
+            state_axes = final_axes if state_axes in IN_ROWS else state_axes
         layered = any(map(_is_layered, (*arguments[1:], returned)))
         listed = is_steps(returned) or (isinstance(returned, tuple | list) and any(map(is_steps, returned)))
         return _Returned(
@@ -1059,8 +1132,8 @@ class _FormReader:
         if self.form.heads:
             of_output[STEPS * SEQUENCES, features] = "rows"
         shapes = [tuple(part.shape) for part in parts]
-        flat = any(state.dim() == 2 for state in _tensors(arguments[1:]))
-        kinds = [(of_states | of_output).get(shape, "") for shape in shapes]
+        flat = self._are_flat(arguments[1:])
+        kinds = self._without_other_rows([(of_states | of_output).get(shape, "") for shape in shapes], parts)
         if rest:  # what depends on parameters that torch's layer does not have is none of its results
             changed = deepcopy(module)
             for own in rest:
@@ -1081,6 +1154,30 @@ class _FormReader:
             kinds[kinds.index("flat")] = "last"
         clear = 0 < sum(map(bool, kinds)) <= 1 + len(self._finals) and len(outputs) < 2
         return kinds if clear and not ("flat" in kinds and ("h_n" in kinds or self.layers > 1)) else []
+
+    def _without_other_rows(self, kinds: list[str], parts: Tensors) -> list[str]:
+        """Return kinds without states (N, layers * directions * H) that are none by their numbers."""
+        output = next((part for kind, part in zip(kinds, parts, strict=True) if kind == "output"), None)
+        states: list[torch.Tensor] = []
+        for place, part in enumerate(parts):
+            if kinds[place] == "h_n" and part.dim() == 2:
+                if states:  # c has the signs of h
+                    right = len(states) < len(self._finals) and torch.equal(states[0].sign(), part.sign())
+                else:
+                    right = output is not None and bool(self._in_rows(part, output))
+                if right:
+                    states.append(part)
+                else:
+                    kinds[place] = ""
+        return kinds
+
+    def _in_rows(self, state: torch.Tensor, output: torch.Tensor) -> str:
+        """Return the order of the axes of a state that has all of a sequence side by side; nothing if it is none."""
+        return StatesInRows(state, output, self.layers, self.directions).axes
+
+    def _are_flat(self, states: Given) -> bool:
+        """Tell whether states are (N, H)."""
+        return any(state.dim() == 2 and state.shape[-1] == self.sizes.hidden_size for state in _tensors(states))
 
     def _named(self, kinds: Sequence[str]) -> tuple[Any, ...]:
         """Return the names of parts that a call returned, each state by its own; ``None`` for a state too many."""

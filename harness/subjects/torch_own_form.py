@@ -110,10 +110,12 @@ class OwnFormSubject(TorchSubject):
         if self._form.is_cell:
             return looped(step, self._form, torch.stack, x, *hx)
         states = [state[0] if self._form.flat else state for state in flattened(hx)]
-        states = [to_axes(state, self._form.state_axes, getattr(module, _DIRECTIONS, 1)) for state in states]
+        directions = getattr(module, _DIRECTIONS, 1)
+        states = [to_axes(state, self._form.state_axes, directions) for state in states]
         returned = step(x, *self._form.passed(states), **named)
         leading = tuple(x.shape[:2]) if isinstance(x, torch.Tensor) else ()
-        return self._form.arranged(returned, leading, torch.stack, batch_first=self._conventions.batch_first)
+        batch_first = self._conventions.batch_first
+        return self._form.arranged(returned, leading, torch.stack, batch_first=batch_first, directions=directions)
 
     def of_lengths(self, x: torch.Tensor, config: RNNConfig) -> tuple[Any, dict[str, Any]]:
         """Return x with zeros in the padding, and the argument that says which steps count."""

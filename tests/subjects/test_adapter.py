@@ -15,6 +15,7 @@ from harness.checks.agreement import check_agreement
 from harness.space.errors import UsageError
 from harness.subjects.adapter import MARK
 from harness.subjects.adapter_template import adapter_of
+from harness.subjects.length_argument import LENGTH_KINDS, all_steps_in_code
 from harness.subjects.protocol import SubjectUnavailable, scope_of
 
 FORWARD = RNNConfig(4, 3, T=4, N=2)
@@ -289,6 +290,14 @@ class Single(nn.Module):
             h = torch.relu(self.i2h.weight @ x + self.i2h.bias + self.h2h(h))
             steps.append(h)
         return self.fc(torch.stack(steps)), h
+
+class Summary(nn.Module):
+    def __init__(self, n_in, n_hid):
+        super().__init__()
+        self.gru = nn.GRU(n_in, n_hid, bidirectional=True)
+    def forward(self, x, lengths):
+        output, h = self.gru(nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False))
+        return nn.utils.rnn.pad_packed_sequence(output)[0], torch.cat([h[0], h[1]], 1)
 '''
 
 WRONG = {
@@ -296,6 +305,7 @@ WRONG = {
     "Stack": ("cell(step, states[k])", "cell(step, states[0])"),
     "Both": (".flip(1)], 2", "], 2"),
     "Single": ("torch.relu(", "torch.sin("),
+    "Summary": ("[h[0], h[1]]", "[h[1], h[0]]"),
 }
 
 
@@ -325,6 +335,16 @@ def test_the_adapter_that_is_written_compares_what_is_read(tmp_path: Path, name:
         plain: dict[str, Any] = {one: getattr(scope, one)[0] for one in names}
         plain |= {"hx": scope.hx[-1], "num_layers": 1 + (2 in scope.num_layers), "N": 1 + plain["batched"]}
         assert verdicts(subject, RNNConfig(5, 3, T=4, **plain)) == {verdict}, subject.name
+
+
+@pytest.mark.parametrize("kind", LENGTH_KINDS)
+def test_an_adapter_says_that_all_steps_count_as_calls_do(kind: str) -> None:
+    x = torch.zeros(4, 2, 5)
+
+    written = eval(all_steps_in_code(kind), {"torch": torch, "x": x})  # noqa: S307
+    given = LENGTH_KINDS[kind]([4] * 2, 4, x)
+    assert type(given) is type(written)
+    torch.testing.assert_close(torch.as_tensor(written), torch.as_tensor(given))
 
 
 def homework_with_a_comment(folder: Path) -> str:

@@ -658,6 +658,131 @@ def test_what_changes_the_output_otherwise_is_not_taken_for_lengths() -> None:
         as_subject(FirstOutputs)
 
 
+def rows_of(states: Tensor, layers: int, *, by_direction: bool = False) -> Tensor:
+    """Return states (layers * directions, N, H) side by side, those of each layer first, or those of each direction."""
+    apart = states.reshape(layers, -1, *states.shape[1:])
+    turned = apart.transpose(0, 1) if by_direction else apart
+    return turned.flatten(0, 1).transpose(0, 1).flatten(1)
+
+
+def in_rows(
+    layers: int, *, both: bool = True, by_direction: bool = False, of_step: Any = None, mean: bool = False
+) -> type[nn.Module]:
+    """Return an LSTM that returns h_n and c_n in rows; or, in h_n's place, a step of the output, or the mean of all."""
+
+    class InRows(nn.Module):
+        def __init__(self, n_in: int, n_hidden: int) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(n_in, n_hidden, layers, bidirectional=both)
+
+        def forward(self, x: Tensor) -> Any:
+            output, states = self.lstm(x)
+            h, c = (rows_of(state, layers, by_direction=by_direction) for state in states)
+            if of_step is not None:
+                return output, output[of_step]
+            return (output, output.mean(0)) if mean else (output, h, c)
+
+    return InRows
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"layers": 1}, "layers * directions"),
+        ({"layers": 2}, "layers * directions"),
+        ({"layers": 2, "by_direction": True}, "directions * layers"),
+        ({"layers": 2, "both": False}, "layers * directions"),
+    ],
+)
+def test_final_states_may_be_side_by_side(form: Any, said: str) -> None:
+    subject = as_subject(in_rows(**form))
+
+    assert f"returns states (N, {said} * H)" in subject.capabilities.read_as
+    plain = PLAIN.replace(cell="LSTM", num_layers=form["layers"], bidirectional=form.get("both", True))
+    outcome = subject.run(draw(plain, "normal", 1))
+    assert {"h_n", "c_n"} <= {*outcome.arrays}
+    for loss in (None, "both"):
+        assert check_agreement(subject, draw(plain.replace(loss=loss), "normal", 1)).verdict is Verdict.AGREES
+
+
+@pytest.mark.parametrize("form", [{"of_step": -1}, {"of_step": 0}, {"mean": True}])
+def test_what_has_the_shape_of_states_side_by_side_is_none_by_its_numbers(form: Any) -> None:
+    subject = as_subject(in_rows(1, **form))
+
+    assert "returns output, and something that is not compared" in subject.capabilities.read_as
+    case = draw(PLAIN.replace(cell="LSTM", bidirectional=True), "normal", 1)
+    assert check_agreement(subject, case).verdict is Verdict.AGREES
+
+
+class RowsOfAStack(nn.Module):
+    """A class whose states are (N, H) of one layer and one direction, and else side by side."""
+
+    def __init__(self, n_in: int, n_hidden: int, num_layers: int = 1, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.gru = nn.GRU(n_in, n_hidden, num_layers, bidirectional=bidirectional)
+
+    def forward(self, x: Tensor, h: Any = None) -> Any:
+        h = None if h is None else h.unflatten(1, (-1, self.gru.hidden_size)).transpose(0, 1).contiguous()
+        output, h = self.gru(x, h)
+        return output, h.transpose(0, 1).flatten(1)
+
+
+class LastOfAStack(RowsOfAStack):
+    def forward(self, x: Tensor, h: Any = None) -> Any:
+        output, _ = super().forward(x, h)
+        return output, output[-1]
+
+
+def test_states_may_be_side_by_side_in_a_stack() -> None:
+    subject = as_subject(RowsOfAStack)
+
+    assert "takes states (N, layers * directions * H)" in subject.capabilities.read_as
+    for layers, bidirectional in ((1, False), (2, True), (3, False), (1, True)):
+        config = PLAIN.replace(cell="GRU", num_layers=layers, bidirectional=bidirectional, hx=True, loss="both")
+        assert check_agreement(subject, draw(config, "normal", 1)).verdict is Verdict.AGREES
+    assert {*scope_of(as_subject(LastOfAStack)).num_layers} == {1}
+    assert {*scope_of(as_subject(LastOfAStack)).bidirectional} == {False}
+
+
+class Summary(nn.Module):
+    """Both directions by hand, with lengths, and the last state of each side by side."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.forth, self.back = nn.GRUCell(n_in, n_hidden), nn.GRUCell(n_in, n_hidden)
+
+    def one_way(self, cell: Any, x: Tensor, lengths: Tensor, steps: Any) -> Any:
+        h, output = x.new_zeros(x.shape[1], cell.hidden_size), {}
+        for t in steps:
+            h = torch.where((t < lengths)[:, None], cell(x[t], h), h)
+            output[t] = h * (t < lengths)[:, None]
+        return torch.stack([output[t] for t in range(len(x))]), h
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        forth, h_forth = self.one_way(self.forth, x, lengths, range(len(x)))
+        back, h_back = self.one_way(self.back, x, lengths, range(len(x) - 1, -1, -1))
+        return torch.cat([forth, back], 2), torch.cat([h_forth, self.end(back, h_back)], 1)
+
+    def end(self, _output: Tensor, h: Tensor) -> Tensor:
+        return h
+
+
+class EndsLate(Summary):
+    """Its second half is an output of the step in which the first ends, as long as all steps count."""
+
+    def end(self, _output: Tensor, h: Tensor) -> Tensor:
+        return _output[-1]
+
+
+def test_lengths_tell_final_states_side_by_side_from_a_step_of_the_output() -> None:
+    right, wrong = as_subject(Summary), as_subject(EndsLate)
+
+    for lengths in (None, (2, 4)):
+        case = draw(PLAIN.replace(cell="GRU", bidirectional=True, lengths=lengths, loss="both"), "normal", 1)
+        assert check_agreement(right, case).verdict is Verdict.AGREES
+        assert check_agreement(wrong, case).verdict is Verdict.DISAGREES
+
+
 class OfAStack(nn.Module):
     """A class whose axes only differ in a stack: of one layer and one direction they are (1, 1, N, H)."""
 
@@ -698,7 +823,7 @@ def test_a_state_that_is_not_compared_is_said_in_the_first_line(tmp_path: Path) 
 
     text = str(done)
     assert "agrees with nn.GRU: one layer, two directions, from zeros, without h_n" in text
-    assert "h_n: nothing that a call returns has that shape" in text
+    assert "h_n: nothing that a call returns is known to be that" in text
 
 
 @pytest.mark.parametrize(

@@ -333,8 +333,8 @@ class OneColumn(nn.Module):
             OneColumn,
             [PLAIN],
             (
-                "W as weight_ih, U as weight_hh, b as bias_ih + bias_hh; returns output, and something of no "
-                "known shape; takes one sequence: called "
+                "W as weight_ih, U as weight_hh, b as bias_ih + bias_hh; returns output, and something that is not "
+                "compared; takes one sequence: called "
                 "once for each; hx is left out: no call with a state of a form that is known succeeds"
             ),
         ),
