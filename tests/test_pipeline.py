@@ -13,9 +13,11 @@ from harness import RNNConfig, Scope, Verdict, as_subject, scope_of
 from harness.checks.dropout import check_dropout
 from harness.checks.full_check import bits_of
 from harness.checks.result import ComparisonMethod, Result
+from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.kernels import FailingStage
 from harness.pipeline import reported_dropout, run_pipeline, same_as_the_first_stage
 from harness.report.finding_entry import Summary
+from harness.report.finding_files import FindingFiles
 from harness.report.reported import dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.plan import PlannedCase
@@ -24,7 +26,8 @@ from harness.search.search_options import SearchOptions
 from harness.search.search_record import SearchRecord
 from harness.store.finding_folders import load
 from harness.store.save import FindingKeeper
-from harness.store.scripts import ScriptRun, offer
+from harness.store.scripts import FindingScript, ScriptRun, offer
+from harness.subjects.capabilities import Capabilities
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 
@@ -71,6 +74,30 @@ def test_an_interrupt_while_a_finding_is_kept_loses_nothing(
     assert (told.saved.folder / "case.json").exists()
     assert told.saved.no_script.startswith("an interrupt came") is (times == 2)
     assert told.certain
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_record_without_a_cause_replaces_none_that_has_one_of_the_same_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    subject, options = as_subject(implementations.without_b_hh), SearchOptions(100)
+
+    def kept() -> tuple[FindingFiles | None, str | None]:
+        done = run_pipeline(subject, scope_of(subject), options, folder=str(tmp_path), warn=pytest.fail)
+        (told,) = done.findings
+        return told.saved, load(told.id, tmp_path).cause
+
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.store.save.offer", lambda *_, **__: FindingScript(reason="none is wanted"))
+        _, cause = kept()
+    monkeypatch.setattr(Investigation, "_diagnosis", lambda *_: signal.raise_signal(signal.SIGINT))
+    if changed:
+        monkeypatch.setattr(Capabilities, "source", "another one")
+    saved, again = kept()
+
+    assert saved is not None
+    assert (again == cause) is not changed
+    assert saved.earlier == ("" if changed else f"{cause} (certain)")
 
 
 def test_a_broken_relation_of_dropout_is_kept_with_its_stage_a_script_and_a_replay(

@@ -10,7 +10,7 @@ from harness.checks.result import Verdict
 from harness.report import check_names, wording
 from harness.report.examination_facts import undone_by_failure
 from harness.report.facts import next_steps
-from harness.report.finding_files import CAUSE_UNKNOWN, SCRIPT, Fact, FindingFiles, SavedFinding
+from harness.report.finding_files import CAUSE_UNKNOWN, Fact, SavedFinding
 from harness.report.malformed_calls import by_lapse
 from harness.report.reported import ReportedFinding, dropout_alone, in_order
 from harness.search.examination import Examination
@@ -122,9 +122,7 @@ def entry_of(finding: ReportedFinding) -> FindingEntry:
 
 def entry_of_stored(stored: SavedFinding) -> FindingEntry:
     """Return a finding that was kept earlier."""
-    files = tuple(sorted(path.name for path in stored.path.iterdir())) if stored.path.is_dir() else ()
-    saved = FindingFiles(stored.path, files, SCRIPT if SCRIPT in files else None)
-    every = [*stored.facts, *next_steps(stored.name, saved, stored.found)]
+    every = [*stored.facts, *next_steps(stored.name, stored.files, stored.found)]
     every += [Fact("damaged", stored.damage)] if stored.damage else []
     title = stored.cause or stored.kind or CAUSE_UNKNOWN
     return FindingEntry(

@@ -34,6 +34,7 @@ class FindingFiles:
     files: tuple[str, ...] = ()
     script: str | None = None  # the stand-alone script, which was seen to fail in a fresh process, if there is one
     no_script: str = ""  # the reason why there is no script
+    earlier: str = ""  # the headline of an earlier record, which is kept because it says more
 
     @property
     def elsewhere(self) -> bool:
@@ -55,6 +56,8 @@ class SavedFinding:
     certainty: str = ""  # how certain the cause is
     facts: tuple[Fact, ...] = ()
     error_maps: Mapping[str, Any] | None = None
+    source: str = ""  # the hash of the file that the subject was in
+    result: Mapping[str, Any] = field(default_factory=dict)  # as plain data
     of_dropout: bool = False  # it breaks the statistics of dropout, which one call does not show
     nondeterministic: bool = (
         False  # it did not fail in every run, so one run that passes does not show that it is fixed
@@ -73,6 +76,12 @@ class SavedFinding:
     def name(self) -> str:
         """The id, or else the name of the file or folder."""
         return self.id or self.path.name
+
+    @property
+    def files(self) -> FindingFiles:
+        """The files in its folder."""
+        names = tuple(sorted(path.name for path in self.path.iterdir())) if self.path.is_dir() else ()
+        return FindingFiles(self.path, names, SCRIPT if SCRIPT in names else None)
 
     def again(self, result: Result) -> bool | None:
         """Return whether a result shows the same kind of failure as before; ``None`` if that kind is not known."""

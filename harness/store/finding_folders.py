@@ -11,7 +11,7 @@ import shlex
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from errno import EEXIST, EIO, ENOTEMPTY
@@ -27,13 +27,16 @@ from harness.search.search_record import Finding
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json
 from harness.space.errors import UsageError
-from harness.space.reading import read_bytes
+from harness.space.reading import parsed, read_bytes
 from harness.store.document import as_json, read_as
+from harness.subjects.registry import registered
 
 CASE: Final = "case.json"
 RECORD: Final = "finding.json"
 
 LISTING: Final = "rnn-harness findings"  # the command that lists findings, as errors name it
+
+OF_LITTLE: Final = frozenset({"cause", "case"})  # facts that say that the cause or a smaller case was not looked for
 
 _PREFIX: Final = re.compile(r"[0-9a-f]{4,8}")
 _NAME: Final = re.compile(r"\w[\w.-]*")
@@ -59,6 +62,20 @@ class Store:
         fails, and then leaves nothing behind.
         """
         return self._write(finding.id, _files(finding, record or {}, texts or {}, tolerance))
+
+    def fuller(self, finding: Finding, record: Mapping[str, Any]) -> SavedFinding | None:
+        """Return the record that is kept of a finding, if of the same code it says all that a new one says, and more."""
+        if not (self.directory / finding.id).is_dir():
+            return None
+        stored, new = self._read(finding.id), parsed(as_json("finding", record))
+        same = (
+            not stored.damage
+            and (stored.source or finding.subject in registered())
+            and stored.notes.get("versions") == _versions()
+            and (stored.source, stored.result) == (new["source"], new["finding"]["result"])
+        )
+        less, more = {fact["name"] for fact in new["facts"]} - OF_LITTLE, {fact.name for fact in stored.facts}
+        return stored if same and less < more - OF_LITTLE else None
 
     def copy(self, folder: Path, id_: str) -> Path:
         """Keep a finding that is in a folder elsewhere, and return its folder here.
@@ -218,6 +235,8 @@ class _Record:
     certainty: str = ""
     method: str = ""
     nondeterministic: bool = False
+    source: str = ""
+    finding: Mapping[str, Any] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
     error_maps: MapsRecord | None = None
 
@@ -250,6 +269,8 @@ def _stored(path: Path, id_: str | None, case: Case | None, notes: dict[str, Any
         record.certainty,
         record.facts,
         record.error_maps,
+        record.source,
+        record.finding.get("result") or {},
         of_dropout=record.method == ComparisonMethod.DROPOUT.name.lower(),
         nondeterministic=record.nondeterministic,
         notes=notes,

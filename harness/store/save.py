@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -15,6 +15,7 @@ from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.script.make import ARRAYS_FILE, NAME, script_of_refusals
 from harness.diagnosis.script.user import NoScript
 from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance, with_measured
+from harness.report.finding_entry import entry_of_stored
 from harness.report.finding_files import ISSUE, FindingFiles
 from harness.report.issue import issue_of, regression_test
 from harness.report.json_record import finding_record
@@ -37,13 +38,20 @@ def keep(
     *,
     accepted: UserTolerance = STRICT,
     tolerance: str = "derived",
+    source: str = "",
     with_script: bool = True,
     until: float = math.inf,
 ) -> FindingFiles:
     """Write a finding into a folder of its own below ``directory``, with a script that was run, which takes longest.
 
-    The script may run up to ``until`` (``time.perf_counter``). Raises ``OSError`` if that fails.
+    The script may run up to ``until`` (``time.perf_counter``). What an earlier search has kept of the same ``source``
+    stays where this one was cut short and knows less. Raises ``OSError`` if that fails.
     """
+    store, report = Store(directory), reported(finding, explanation)
+    record = {**finding_record(report), "source": source}
+    cut_short = explanation.why_unknown or not finding.minimal
+    if cut_short and (before := store.fuller(finding, record)) is not None:
+        return replace(before.files, earlier=entry_of_stored(before).headline)
     with TemporaryDirectory(prefix="rnn-harness-") as place:
         folder, reason, remaining = Path(place), "an interrupt came before it was run", until - time.perf_counter()
         try:
@@ -62,7 +70,6 @@ def keep(
             reason = "it hangs, and a script would hang, too"
         files = {name: (folder / name).read_bytes() for name in (NAME, ARRAYS_FILE) if (folder / name).exists()}
     script = files.get(NAME)
-    report = reported(finding, explanation)
     issue = issue_of(report, None if script is None else script.decode())
     texts: dict[str, str | bytes] = {**files, ISSUE: issue}
     # A test that hangs, or ends its process, would take all others with it; and one call shows no relation of chance. A
@@ -73,7 +80,7 @@ def keep(
         and not finding.case.is_large
     ):
         texts[TEST] = regression_test(finding)
-    saved = Store(directory).save(finding, finding_record(report), texts, tolerance=tolerance)
+    saved = store.save(finding, record, texts, tolerance=tolerance)
     return FindingFiles(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
 
 
@@ -89,6 +96,11 @@ class FindingKeeper:
     until: float = math.inf  # The moment up to which scripts may run, by ``time.perf_counter``
     # The places, by the finding's id; ``None`` where a finding could not be kept.
     places: dict[str, FindingFiles | None] = field(default_factory=dict)
+    _source: str = field(init=False)  # as it was before the search: the file may change while that goes on
+
+    def __post_init__(self) -> None:
+        """Note what is checked."""
+        self._source = self.subject.capabilities.source
 
     def __call__(self, finding: Finding, explanation: Explanation, *, with_script: bool = True) -> None:
         """Keep a finding; a folder that cannot be written to costs a warning, not the report."""
@@ -100,6 +112,7 @@ class FindingKeeper:
                 *(finding, explanation, subject, self.folder),
                 accepted=within,
                 tolerance=tolerance,
+                source=self._source,
                 with_script=with_script,
                 until=self.until,
             )
