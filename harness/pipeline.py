@@ -81,12 +81,14 @@ def run_pipeline(
                 continue
             recognised = investigation.recognise(event, search.record)
             if recognised.earlier is None:
-                keeping(event, investigation.known_of(event))
+                keeping(event, investigation.known_of(event), with_script=not investigation.interrupted)
             search.pass_over(recognised)
+            if investigation.interrupted:
+                raise KeyboardInterrupt
     done = Examination(search.record, profile=options.profile, read_as=subject.capabilities.read_as)
     if shard is None or shard.number == 1:
         done = examine(subject, search.record, options, dropping_until=search.moment(DROPPING))
-    with uninterrupted(search.record.interrupt) as attempt:
+    with uninterrupted(search.record) as attempt:
         if done.refusals is not None and done.refusals.findings:
             keeping.refusals(done.refusals)
         of_dropout = attempt(partial(reported_dropout, subject, done, keeping))

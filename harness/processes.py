@@ -330,6 +330,15 @@ def _end_with_children(_signal: int, _frame: object) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
+def end_at_once(code: int) -> NoReturn:
+    """End this process with an exit code, its children and its temporary files, whatever it is doing."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # this may hang, too
+    for child in list(_CHILDREN):
+        child.kill()
+    atexit._run_exitfuncs()  # noqa: SLF001 - nothing public ends a process so from inside of a handler
+    os._exit(code)
+
+
 def end_with_parent(last: Callable[[], object] = int) -> None:
     """End this process with its parent, after a last call, so that no call goes on when nobody waits for it."""
 

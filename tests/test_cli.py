@@ -782,6 +782,50 @@ def test_an_interrupt_ends_cleanly_with_what_was_done(
     assert "leaked" not in err
 
 
+def test_an_interrupt_before_the_first_case_says_that_nothing_was_checked(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.subjects.isolated.ahead", lambda _: signal.raise_signal(signal.SIGINT))
+
+    done = run("check", "mine.py:rnn")
+
+    assert done.code == codes.INTERRUPTED
+    assert done.err.strip().startswith("interrupted before the first case: nothing was checked")
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [((signal.SIGINT, signal.SIGINT), codes.INTERRUPTED), ((*ENDING, *ENDING, signal.SIGINT), codes.TERMINATED)],
+)
+def test_the_first_signal_is_acknowledged_at_once_and_a_ctrl_c_after_it_ends_all(
+    signals: tuple[int, ...], code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "deaf.py").write_text(
+        "import time\n"
+        "from harness.cli import main\n"
+        "def command(**_):\n"
+        "    while True:\n"
+        "        try:\n"
+        "            print('deaf', flush=True)\n"
+        "            time.sleep(600)\n"
+        "        except KeyboardInterrupt:\n"
+        "            pass\n"
+        "main.cli.main = command\n"
+        "main.main()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "deaf.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        for number in signals:
+            assert running.stdout.readline() == "deaf\n"
+            running.send_signal(number)
+        _, err = running.communicate(timeout=60)
+
+    assert err == "stopping; another Ctrl-C ends it at once\n"
+    assert running.returncode == code
+
+
 def test_an_interrupt_stops_a_subject_that_hangs(tmp_path: Path) -> None:
     spec = subject(tmp_path, "open('running', 'w').close(); import time; time.sleep(600)")
 

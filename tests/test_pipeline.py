@@ -26,7 +26,7 @@ from harness.search.search_options import SearchOptions
 from harness.search.search_record import SearchRecord
 from harness.store.finding_folders import load
 from harness.store.save import FindingKeeper
-from harness.store.scripts import FindingScript, ScriptRun, offer
+from harness.store.scripts import FindingScript, ScriptRun
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -53,26 +53,28 @@ def run_here(path: Path, _timeout: float = 0.0) -> ScriptRun:
     return ScriptRun(RerunOutcome.ERROR, "")
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_an_interrupt_while_a_finding_is_kept_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+@pytest.mark.parametrize("where", ["harness.store.save.offer", "harness.diagnosis.investigate.depends_on"])
+def test_an_interrupt_of_what_follows_a_cause_loses_nothing_and_nothing_more_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    subject, calls = as_subject(implementations.without_b_hh), list[int]()
+    subject, calls = as_subject(implementations.without_b_hh), list[str]()
 
-    def interrupted(*arguments: Any, **named: Any) -> Any:
-        calls.append(1)
-        if len(calls) <= times:
+    def noted(place: str) -> Any:
+        calls.append(place)
+        if place == where:
             signal.raise_signal(signal.SIGINT)
-        return offer(*arguments, **named)
+        return {}
 
-    monkeypatch.setattr("harness.store.save.offer", interrupted)
+    for place in (where, "harness.store.save.offer", "harness.search.search.environment_of"):
+        monkeypatch.setattr(place, lambda *_, place=place, **__: noted(place))
     done = run_pipeline(subject, scope_of(subject), SearchOptions(100), folder=str(tmp_path), warn=pytest.fail)
 
     (told,) = done.findings
     assert done.examination.interrupted
+    assert calls == [where]
     assert told.saved is not None
     assert (told.saved.folder / "case.json").exists()
-    assert told.saved.no_script.startswith("an interrupt came") is (times == 2)
+    assert told.saved.no_script.startswith("an interrupt came")
     assert told.certain
 
 
@@ -96,6 +98,9 @@ def test_a_record_without_a_cause_replaces_none_that_has_one_of_the_same_code(
     saved, again = kept()
 
     assert saved is not None
+    if changed:
+        (cause_line,) = [fact.text for fact in load(saved.folder.name, tmp_path).facts if fact.name == "cause"]
+        assert cause_line == "not looked for, because an interrupt came before it was found"
     assert (again == cause) is not changed
     assert saved.earlier == ("" if changed else f"{cause} (certain)")
 

@@ -187,7 +187,12 @@ def check(**args: Any) -> int:
     function rnn(x, h0, weights, config) -> (output, h_n), or a class of a recurrent layer in torch or NumPy. It may
     be exec:PROGRAM, too, which docs/other-languages.md explains.
     """
-    return _checked(_Arguments(**args))
+    try:
+        return _checked(_Arguments(**args))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "interrupted before the first case: nothing was checked, and the same command begins again"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -279,7 +284,7 @@ def _checked(args: _Arguments) -> int:
     upgrade = None if upgrading is None else _compared(console, upgrading, done.every, quiet=quiet)
     args.outputs.write(done.every, run, upgrade)
     code = exit_code([summary.examination for summary in done.every], upgrade)
-    return max(code, MISUSE) if done.lost and code != FINDING else code
+    return code if code == FINDING else max(code, INTERRUPTED if done.interrupted else MISUSE if done.lost else AGREES)
 
 
 def _show_prints(*, quiet: bool) -> None:
@@ -294,6 +299,7 @@ class _Done(NamedTuple):
 
     every: list[Summary]
     lost: bool  # a subject could not be searched
+    interrupted: bool = False  # between two searches
 
 
 def _searched(
@@ -320,9 +326,8 @@ def _searched(
             observe=observe,
         )
     if done.examination.interrupted:
-        click.get_current_context().with_resource(
-            uninterrupted(int)
-        )  # what was found is reported before the command ends
+        # What was found is reported before the command ends.
+        click.get_current_context().with_resource(uninterrupted(done.examination.hunt))
     return done
 
 
@@ -340,6 +345,11 @@ def _one_after_the_other(
             complain(f"Error: {error}")
             done = done._replace(lost=True)
             continue
+        except KeyboardInterrupt:
+            if not done.every:
+                raise
+            complain(f"interrupted before the first case of {target.subject.name}")
+            return done._replace(interrupted=True)
         done.every.append(summary)
         show(summary)
         if summary.examination.interrupted:

@@ -5,6 +5,7 @@ import signal
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -24,16 +25,35 @@ from harness.cli.replay import replay
 from harness.cli.shapes import shapes
 from harness.cli.subjects import subjects
 from harness.cli.vectors import judge, vectors
-from harness.processes import ENDING, one_thread_a_process
+from harness.processes import ENDING, end_at_once, one_thread_a_process
 from harness.space.errors import UsageError
 
-_TERMINATED: Final[list[int]] = []  # not empty if one of ``ENDING`` came, which has another exit code than Ctrl-C
+_CAME: Final[list[int]] = []  # the signals that have interrupted this command
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-    """Have a signal interrupt this process as Ctrl-C does."""
-    _TERMINATED.append(number)
+    """Have a signal interrupt this process as Ctrl-C does, and say so at once; a Ctrl-C after that ends it.
+
+    A terminal that is closed may send SIGHUP twice, and a CI SIGTERM after SIGINT: these are answered once.
+    """
+    _CAME.append(number)
+    clear, cursor = ("\r\x1b[K", "\x1b[?25h") if sys.stderr.isatty() else ("", "")  # of the line of the progress
+    if _CAME[:-1] and number == signal.SIGINT:
+        _write(cursor)
+        end_at_once(_interrupted())
+    if len(_CAME) == 1:
+        _write(f"{clear}stopping; another Ctrl-C ends it at once\n")
     raise KeyboardInterrupt
+
+
+def _write(text: str) -> None:
+    """Write to standard error from a signal's handler, which may have interrupted another write."""
+    with suppress(OSError):
+        os.write(2, text.encode())
+
+
+def _interrupted() -> int:
+    return INTERRUPTED if {*_CAME} <= {signal.SIGINT} else TERMINATED
 
 
 def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -71,10 +91,10 @@ def main() -> None:
     """Run the command, and exit with its code."""
     open_streams()
     one_thread_a_process()
-    _TERMINATED.clear()
+    _CAME.clear()
     # One that was killed from outside is replaced, and nothing of this package's is kept in it.
     warnings.filterwarnings("ignore", "resource_tracker: process died", UserWarning)
-    for number in ENDING:
+    for number in (signal.SIGINT, *ENDING):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _interrupt)  # so that findings are reported
     try:
@@ -93,8 +113,8 @@ def main() -> None:
     except UsageError as error:
         complain(f"Error: {error}")
         code = MISUSE
-    except (click.Abort, KeyboardInterrupt):
-        complain("interrupted")
+    except (click.Abort, KeyboardInterrupt) as error:
+        complain(str(error.__cause__ or error) or "interrupted")  # click makes its own of an interrupt
         code = INTERRUPTED
     except OSError as error:  # such as a full disk behind standard output
         complain(f"Error: {error}")
@@ -106,4 +126,4 @@ def main() -> None:
         traceback.print_exc()
         complain(f"rnn-harness {__version__} itself failed; this says nothing about the subject")
         code = FAULT
-    sys.exit(TERMINATED if code == INTERRUPTED and _TERMINATED else code)
+    sys.exit(_interrupted() if code == INTERRUPTED else code)

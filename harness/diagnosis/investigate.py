@@ -80,6 +80,7 @@ from harness.subjects.protocol import Subject, environment_of
 
 ENDED: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
 TIME_OVER: Final = "the time was over before it was found"
+INTERRUPT: Final = "an interrupt came before it was found"
 
 ANSWER_DRAWS: Final = 3  # sets of numbers on which a flaky subject must give one answer, to be called deterministic
 # A subject may compute one thing with a value of these, and another one with others.
@@ -139,13 +140,15 @@ class Investigation:
     # The values of factors with which a nondeterministic subject is deterministic, and its gradients that never are.
     _deterministic: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     _hidden: frozenset[str] = frozenset()
+    interrupted: bool = False  # True if an interrupt came; what was known by then is kept
     _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
 
     def recognise(self, finding: Finding, record: SearchRecord) -> RecognisedCause:
         """Explain the last finding of a search, and return how its cause is recognised from now on.
 
         After a hang there is no known cause, and the search ends, because every further one may take as long. A
-        measured error of tanh that has no other cause needs none: the search recognises it by what was measured.
+        measured error of tanh that has no other cause needs none: the search recognises it by what was measured. After
+        an interrupt (``interrupted``), the search is to be ended.
         """
         self._nondeterministic |= finding.result.nondeterministic
         earlier = record.findings[:-1]
@@ -274,6 +277,8 @@ class Investigation:
                     explanation = self._wavering(finding, scope, until)
                 else:
                     explanation = self._explained(finding, scope, until)
+        if self.interrupted:  # a new process would be asked for its environment
+            return explanation
         return replace(explanation, environment=environment_of(self.subject, finding.case.config.device))
 
     def _wavering(self, finding: Finding, scope: Scope, until: float) -> Explanation:
@@ -295,7 +300,7 @@ class Investigation:
         subject = DeadlineSubject(self.subject, until)
         explanation, case = Explanation(why_unknown=TIME_OVER), nameable(finding)
         observations = Observations(subject, self._within(finding), nondeterministic=self._nondeterministic)
-        with suppress(TimeOver):
+        try:
             diagnosis = self._diagnosis(observations, finding, scope, until)
             why_unknown = "" if _certain(diagnosis) else self._slow
             explanation = replace(explanation, diagnosis=diagnosis, why_unknown=why_unknown)
@@ -319,6 +324,11 @@ class Investigation:
             explanation = replace(explanation, where=where)
             if case is not None:
                 explanation = replace(explanation, error_maps=_mapped(observations, case, scope, where))
+        except TimeOver:
+            pass
+        except KeyboardInterrupt:
+            self.interrupted = True
+            explanation = replace(explanation, why_unknown=explanation.why_unknown and INTERRUPT)
         return replace(explanation, outcome=observations.outcome(finding.case))
 
     def _diagnosis(self, observations: Observations, finding: Finding, scope: Scope, until: float) -> Diagnosis | None:

@@ -9,7 +9,7 @@ from harness.report.facts import case_words, failure_line, upstream_line
 from harness.report.malformed_calls import refusals_facts
 from harness.report.reported import ReportedFinding, dropout_alone
 from harness.search.examination import LEAST_CASES, Examination
-from harness.search.search_record import SearchRecord
+from harness.search.search_record import SearchRecord, Stop
 from harness.space.conformance_profile import KERNEL, PROFILE_WORDS
 from harness.space.size_product_edges import EDGE
 from harness.subjects.environment import line
@@ -61,9 +61,9 @@ def _unfinished(hunt: SearchRecord) -> Facts:
 def _in_a_line(hunt: SearchRecord) -> str:
     """Return how much was checked, and of what, and how to do so again."""
     part = wording.of_scope(hunt.scope).removeprefix(": ")
-    return (
-        f"{wording.counted(hunt.asked, 'case')} in {hunt.seconds:.1f} s{f', {part}' * bool(part)}; --seed {hunt.seed}"
-    )
+    ended = f"; ended by {hunt.stop.value}" * (hunt.stop is Stop.INTERRUPTED)
+    checked = f"{wording.counted(hunt.asked, 'case')} in {hunt.seconds:.1f} s{f', {part}' * bool(part)}"
+    return f"{checked}{ended}; --seed {hunt.seed}"
 
 
 def gaps(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:

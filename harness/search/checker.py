@@ -1,7 +1,7 @@
 """The checks of a search: of planned cases, which are drawn and checked where they are, and of any others."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -40,11 +40,9 @@ class Checker:
     scope: Scope
     known: list[KnownCause] = field(default_factory=list)  # the causes by which failures count as known, and pass
     weights: OwnWeights | None = None  # those that all planned cases have
-    stop_if_interrupted: Callable[[], object] = int  # called before each check; it raises ``KeyboardInterrupt``
 
     def __call__(self, case: Case, *, with_probes: bool = True, relations: Iterable[Relation] | None = None) -> Result:
-        """Check any case, unless the search was interrupted."""
-        self.stop_if_interrupted()
+        """Check any case."""
         return check(
             self.subject,
             case,

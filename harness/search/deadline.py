@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from harness.checks.agreement import failure_of
 from harness.checks.result import Result
 from harness.processes import ENDING
+from harness.search.search_record import SearchRecord, Stop
 from harness.space.case import Case
 from harness.space.outcome import Failure, Outcome, is_last
 from harness.subjects.protocol import Subject
@@ -60,6 +61,7 @@ class DeadlineSubject:
 
     def run(self, case: Case) -> Outcome:
         """Run the subject on a case."""
+        stop_if_interrupted()
         if time.perf_counter() >= self._until:
             raise TimeOver
         outcome = self._subject.run(case)
@@ -68,50 +70,68 @@ class DeadlineSubject:
         return outcome
 
 
+_NOTED: Final[list[int]] = []  # the signals that have interrupted the search
+
+
+def stop_if_interrupted() -> None:
+    """Raise ``KeyboardInterrupt`` if one came to the search, which may have been swallowed."""
+    if _NOTED:
+        raise KeyboardInterrupt
+
+
 @contextmanager
-def noted_interrupts() -> Iterator[Callable[[], None]]:
-    """Give a function to call between cases, which raises ``KeyboardInterrupt`` if one came and was swallowed.
+def noted_interrupts() -> Iterator[None]:
+    """Note each interrupt, for ``stop_if_interrupted`` to ask between cases.
 
     Python discards an exception raised inside a garbage collector's callback, and Hypothesis installs such a callback;
     also, a subject may catch everything. So the signal is recorded, too. SIGTERM and SIGHUP are heeded as Ctrl-C is,
     but for workers.
     """
-    noted = False
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal noted
-        noted = True
-        if callable(usual := previous[number]):
-            with suppress(KeyboardInterrupt):
-                usual(number, frame)
+        _NOTED.append(number)
+        _handle_as(previous[number], number, frame)
         if frame is None or frame.f_code.co_name != "gc_callback":
             raise KeyboardInterrupt
 
-    def ask() -> None:
-        if noted:
-            raise KeyboardInterrupt
-
-    with _handled(lambda _number: note) as previous:
-        yield ask
+    try:
+        with _handled(lambda _number: note) as previous:
+            yield
+    finally:
+        _NOTED.clear()
 
 
 @contextmanager
-def uninterrupted(note: Callable[[], object]) -> Iterator[Callable[[Callable[[], T]], T | None]]:
-    """Let no interrupt lose what was found, while it is kept and reported; ``note`` is called for each that comes.
+def uninterrupted(record: SearchRecord) -> Iterator[Callable[[Callable[[], T]], T | None]]:
+    """Let no interrupt lose what was found, while it is kept and reported; the record notes each that comes.
 
-    What takes long is done by the function that this gives: an interrupt ends that alone, and it returns ``None``.
+    What takes long is done by the function that this gives. Once the search is interrupted, nobody waits for that: it
+    is ended, or not begun, and the function returns ``None``.
     """
 
+    def note(number: int, frame: FrameType | None) -> None:
+        record.interrupt()
+        _handle_as(previous[number], number, frame)
+
     def attempt(function: Callable[[], T]) -> T | None:
+        if record.stop is Stop.INTERRUPTED:
+            return None
         try:
             with _handled(previous.get):
                 return function()
         except KeyboardInterrupt:
-            note()
+            record.interrupt()
             return None
 
-    with _handled(lambda _number: lambda *_: note()) as previous:
+    with _handled(lambda _number: note) as previous:
         yield attempt
+
+
+def _handle_as(usual: Any, number: int, frame: FrameType | None) -> None:
+    """Call the handler before, which may say that the interrupt was heard, or end the command."""
+    if callable(usual):
+        with suppress(KeyboardInterrupt):
+            usual(number, frame)
 
 
 @contextmanager

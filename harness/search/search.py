@@ -18,7 +18,15 @@ from harness.search.budget import EXPLAINING, MEASURING, NARROWING, Budget
 from harness.search.capability_discovery import narrow, plainest
 from harness.search.checker import CheckedCase, Checker
 from harness.search.confirm_and_shrink import FailureMinimiser, ShrinkingCutShort
-from harness.search.deadline import DeadlineSubject, Hang, TimeOver, noted_interrupts, stop_at_hang, uninterrupted
+from harness.search.deadline import (
+    DeadlineSubject,
+    Hang,
+    TimeOver,
+    noted_interrupts,
+    stop_at_hang,
+    stop_if_interrupted,
+    uninterrupted,
+)
 from harness.search.evidence import Certificate
 from harness.search.plan import units
 from harness.search.search_options import SearchOptions
@@ -151,7 +159,7 @@ class Search:
         """Go through the cases of the plan until the search ends, and note in the record why it did."""
         record = self.record
         try:
-            with noted_interrupts() as self._checker.stop_if_interrupted:
+            with noted_interrupts():
                 record.stop = yield from self._go_through()
         except TimeOver:
             record.stop = Stop.TIME
@@ -164,10 +172,10 @@ class Search:
             record.stop = Stop.FINDING
             self._report_as_it_is(hang.why, (hang.case, hang.result))
         except KeyboardInterrupt:
-            with uninterrupted(record.interrupt):
+            with uninterrupted(record):
                 record.interrupt()
                 self._report_as_it_is("interrupted")  # not confirmed, because a subject that hung once may hang again
-        with uninterrupted(record.interrupt) as attempt:
+        with uninterrupted(record) as attempt:
             record.log.close(record)
             record.seconds = self._budget.elapsed()
             device = next((d for d in record.scope.device if d != "meta"), "meta")
@@ -226,7 +234,7 @@ class Search:
 
     def _end(self) -> Stop | None:
         """Return why the search ends before the next case; ``None`` if it goes on."""
-        self._checker.stop_if_interrupted()
+        stop_if_interrupted()
         if self.record.deaths >= MOST_DEATHS:
             return Stop.DEATHS
         return self._budget.end(self.record) if self.record.shard is None else self._budget.late()

@@ -64,7 +64,7 @@ class Store:
         return self._write(finding.id, _files(finding, record or {}, texts or {}, tolerance))
 
     def fuller(self, finding: Finding, record: Mapping[str, Any]) -> SavedFinding | None:
-        """Return the record that is kept of a finding, if of the same code it says all that a new one says, and more."""
+        """Return the record that is kept of a finding, if it says more of the same code than a new one."""
         if not (self.directory / finding.id).is_dir():
             return None
         stored, new = self._read(finding.id), parsed(as_json("finding", record))

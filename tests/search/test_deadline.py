@@ -1,5 +1,6 @@
 """Tests of hangs and crashes: a hang is asked once, crashes shrink within limits, varying ones are nondeterministic."""
 
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from harness.checks.full_check import check as check_everything
 from harness.checks.repeatability import STEADY
 from harness.diagnosis.script.make import script
 from harness.search import confirm_and_shrink
-from harness.search.deadline import DeadlineSubject, Hang
+from harness.search.deadline import DeadlineSubject, Hang, noted_interrupts
 from harness.search.rerun import RerunOutcome, replay
 from harness.search.search_record import Stop
 from harness.space.factor_table import LOSSES
@@ -123,6 +124,19 @@ def test_a_watched_subject_has_no_more_than_its_own() -> None:
     assert DeadlineSubject(as_subject(implementations.vectorised)).capabilities.check_derivatives is None
     with pytest.raises(Hang, match="its process did that"):
         DeadlineSubject(Isolated(lambda _: Failure.HUNG)).run(draw(RNNConfig(1, 1)))
+
+
+def test_an_interrupt_that_was_swallowed_is_heard_before_the_next_run() -> None:
+    def gc_callback() -> None:  # as Hypothesis names it
+        signal.raise_signal(signal.SIGINT)
+
+    watched, case = DeadlineSubject(as_subject(implementations.vectorised)), draw(RNNConfig(1, 1))
+    with noted_interrupts():
+        gc_callback()
+        with pytest.raises(KeyboardInterrupt):
+            watched.run(case)
+
+    assert watched.run(case).arrays
 
 
 def test_a_crash_shrinks_to_its_smallest_case() -> None:
