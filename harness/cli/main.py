@@ -94,6 +94,7 @@ def main() -> None:
     _CAME.clear()
     # One that was killed from outside is replaced, and nothing of this package's is kept in it.
     warnings.filterwarnings("ignore", "resource_tracker: process died", UserWarning)
+    before = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
     for number in (signal.SIGINT, *ENDING):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _interrupt)  # so that findings are reported
@@ -126,4 +127,5 @@ def main() -> None:
         traceback.print_exc()
         complain(f"rnn-harness {__version__} itself failed; this says nothing about the subject")
         code = FAULT
+    signal.signal(signal.SIGINT, before)  # the process may be somebody else's, and go on
     sys.exit(_interrupted() if code == INTERRUPTED else code)
