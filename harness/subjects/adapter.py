@@ -99,14 +99,16 @@ def adapt(
     ``weights`` says what each of the module's own parameters holds, by its name in ``named_parameters()``, or each of
     the object's arrays, by its attributes and keys, as in ``params.Wx``:
     ``{"cells.{layer}.kernel": "weight_ih.T", "i2h.weight": "weight_ih, weight_hh", "b": "bias_ih + bias_hh"}``. Gates
-    are named in the order of their rows, as in ``"weight_ih[zrn]"``. What is ``"kept"`` keeps the value with which it
-    was built, and what is ``"0"`` is zero. ``{layer}`` counts from 0, ``{layer+1}`` from 1, ``{index}`` and
-    ``{index+1}`` count both directions of each layer. The cell is told by the number of gates.
+    are named in the order of their rows, as in ``"weight_ih[zrn]"``; where none are, runs tell the order. What is
+    ``"kept"`` keeps the value with which it was built, and what is ``"0"`` is zero. ``{layer}`` counts from 0,
+    ``{layer+1}`` from 1, ``{index}`` and ``{index+1}`` count both directions of each layer. The cell is told by the
+    number of gates.
 
     ``call(module, x, h)``, of an LSTM ``call(module, x, h, c)``, returns ``output, h_n``, of an LSTM
     ``output, h_n, c_n``. The shapes are those of torch's layer: x (T, N, input_size), h and h_n (layers * directions,
     N, hidden_size), output (T, N, directions * hidden_size); arrays, of an object that holds arrays. What it does not
-    return is ``None``. If it takes no states, none are given; if they have defaults, both ways are tried.
+    return is ``None``. If it takes no states, none are given; if they have defaults, both ways are tried. An argument
+    ``lengths=None`` is given how many steps of each sequence count, where that makes the sequences shorter.
 
     ``weights`` and ``call`` may be left out, and are then told by shapes, as those of any class are. ``offers`` names
     values of further factors: ``{"nonlinearity": ("relu",)}``, ``{"input_size": (8,)}``.
@@ -166,10 +168,10 @@ class BuiltClass:
         method: Callable[..., Any] = getattr(type(made), self._method or "forward")
         return with_states_first(method) if self.in_numpy else method
 
-    def call(self, module: Any, *arguments: Any) -> Any:
+    def call(self, module: Any, *arguments: Any, **named: Any) -> Any:
         """Return what the adapter's own call of a module returns."""
         assert self.adapter.call is not None
-        return module(*arguments) if self.in_numpy else self.adapter.call(module, *arguments)
+        return module(*arguments) if self.in_numpy else self.adapter.call(module, *arguments, **named)
 
 
 def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
@@ -240,6 +242,8 @@ def form_of_weights(
     roles: dict[str, list[Block]] = {}
     sums = [own for own, terms in parsed.items() if {role for role, *_ in terms} >= {"bias_ih", "bias_hh"}]
     biases = [own for own, terms in parsed.items() if terms[0][0].startswith("bias")]
+    lettered = any(letters for terms in parsed.values() for _, _, letters, _ in terms)
+    in_torch_s_names = all("weight_ih" in own or "weight_hh" in own for own in parsed if own not in biases)
     one_bias = sums == biases != [] and not any(letters for own in sums for _, _, letters, _ in parsed[own])
     for own, terms in parsed.items():
         for role, reverse, letters, _ in terms:
@@ -257,6 +261,7 @@ def form_of_weights(
         zeros=tuple(own for own, text in weights.items() if text == ZERO_WORD),
         kept=tuple(own for own, text in weights.items() if text == KEPT_WORD),
         beside=", ".join(own for own, text in weights.items() if text == KEPT_WORD),
+        taken=len(gates) > 1 and not lettered and not in_torch_s_names,
         bias_shape=tuple(-1 if size > 1 else 1 for size in of_bias) if len(of_bias) > 1 else (-1,),
         conventions=Conventions(
             one_bias=one_bias, transposed=any(turned for terms in parsed.values() for *_, turned in terms), cell=cell

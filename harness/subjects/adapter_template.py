@@ -10,10 +10,10 @@ from typing import Any, Final, NamedTuple
 
 from harness.space.factor_table import OPTIONS
 from harness.subjects.adapter import KEPT_WORD, MARK, NUMBER_PLACES, ZERO_WORD
-from harness.subjects.class_form import H_FIRST, LAYERS, ClassForm, is_layered
+from harness.subjects.class_form import H_FIRST, LAYERS, X_FIRST, ClassForm, is_layered
 from harness.subjects.config_object import by_fields
 from harness.subjects.function_module import X_WORDS
-from harness.subjects.length_argument import all_steps_in_code
+from harness.subjects.length_argument import steps_in_code, takes_steps
 from harness.subjects.numpy_module import CALL_METHODS, methods_of, modules_of
 from harness.subjects.parameters_by_shape import Shapes, layers_of
 from harness.subjects.protocol import SubjectUnavailable
@@ -43,6 +43,7 @@ class _Drawn(NamedTuple):
     problem: str = ""
     returned: Any = None  # what a call returned
     packed: str = ""  # the class of the one argument that its constructor takes
+    steps: bool = False  # its call takes lengths or a mask, it is not known how
 
 
 def adapter_of(target: Any, spec: str) -> str:
@@ -59,9 +60,8 @@ def adapter_of(target: Any, spec: str) -> str:
     drawn, method = _drawn_in_numpy(target, spec) if numpy else (_drawn_of_any(target, spec), "")
     form = drawn.form
     imported += f", {drawn.packed.partition('.')[0]}" * bool(drawn.packed)
-    torch = ["import torch"] * bool(
-        not numpy and (form.replaced or form.is_cell or form.listed or form.layered or form.needs)
-    )
+    of_torch = form.replaced or form.is_cell or form.listed or form.layered or form.valid[0] or drawn.steps
+    torch = ["import torch"] * bool(not numpy and of_torch)
     parts = [_build(drawn, name)]
     made = "harness.adapt(build)  # once build is complete, its weights and call may be found out by themselves"
     if drawn.shapes and numpy and drawn.returned is not None:
@@ -109,7 +109,7 @@ def _drawn_of_any(factory: Any, spec: str) -> _Drawn:
     if not drawn.shapes and (of_fields := by_fields(factory)) is not None and of_fields.packed is not None:
         packed = _drawn(of_fields, spec)
         return packed._replace(packed=of_fields.packed.__qualname__) if packed.shapes else drawn
-    return drawn
+    return drawn._replace(steps=takes_steps(factory.forward))
 
 
 def _drawn(factory: Any, spec: str) -> _Drawn:
@@ -133,7 +133,8 @@ def _drawn(factory: Any, spec: str) -> _Drawn:
         with suppress(SubjectUnavailable):
             roles, reverse, _ = layers_of(shapes, sizes, spec)
             form = replace(form, names={**roles.names, **reverse}, conventions=roles.conventions)
-            form = replace(form, zeros=roles.zeros, kept=roles.rest)
+            joined = X_FIRST if roles.joined else ""
+            form = replace(form, zeros=roles.zeros, kept=roles.rest, taken=roles.taken, joined=joined)
         return _Drawn(form, shapes, problem=str(error).removeprefix(f"{spec}: ").partition("\n")[0])
     if read is None or read.drop_in:
         raise SubjectUnavailable(f"{spec}: has nn.RNN's own constructor and parameters: check it as it is")
@@ -178,8 +179,20 @@ def _weights(drawn: _Drawn) -> Iterator[str]:
             yield f'    "{own}": "{KEPT_WORD}",'
         else:
             yield f'    "{own}": "",  {MARK} {shape} of input_size=5, hidden_size=3'
-    yield from (f'    "{own}": "{text}",' for own, text in texts.items())
+    if drawn.form.taken and not drawn.form.order and len(drawn.form.names["weight_hh"]) == 1:
+        yield f'    # runs tell the order of the gates\' rows; "weight_hh[{drawn.form.cell.gates}]" would say it'
+    yield from (f'    "{own}": "{text}",{_guessed(drawn, text)}' for own, text in texts.items())
     yield "}"
+
+
+def _guessed(drawn: _Drawn, text: str) -> str:
+    """Return a mark for what a parameter is said to hold, where neither a name nor a run tells that."""
+    form = drawn.form
+    if form.taken and not form.order and "[" in text:
+        return f"  {MARK} which gates these are, in the order of rows; no run tells that"
+    if drawn.returned is None and form.joined and ", " in text:
+        return f"  {MARK} which columns come first; no run tells that"
+    return ""
 
 
 def _names_at_once(form: ClassForm, texts: Mapping[str, str]) -> set[str]:
@@ -219,13 +232,20 @@ def _call(drawn: _Drawn, method: str) -> Iterator[str]:
     taken = form.offers.get("hx", (True,))
     optional = "=None" * (False in taken and not form.is_cell)
     arguments = ["x", *(f"{state}{optional}" for state in states)] if True in taken or form.is_cell else ["x"]
+    steps = bool(form.valid[0]) or drawn.steps
+    arguments += ["lengths=None"] * steps
     yield f"def call(module, {', '.join(arguments)}):"
     batch = "" if form.unbatched else "N, "
     yield f"    # x is (T, {batch}input_size); {' and '.join(states)}, (layers * directions, {batch}hidden_size)"
+    if steps:
+        yield "    # lengths: how many steps of each sequence count"
+        yield "    if lengths is None:"
+        yield "        lengths = torch.full((x.shape[1],), len(x))"
     if drawn.returned is None:
         for line in filter(None, [drawn.problem]):
             yield f"    # {line}"
-        called = f"module{'.' * bool(method)}{method}({', '.join(['x', *states])})"
+        called = f"module{'.' * bool(method)}{method}({', '.join(['x', *states, *['lengths'] * steps])})"
+        yield f"    # without {' and '.join(states)} among the arguments of call, only a start from zeros is compared"
         yield f"    output, {', '.join(form.cell.final)} = {called}  {MARK} as it is called"
         yield f"    return output, {', '.join(form.cell.final)}"
     elif form.is_cell:
@@ -270,8 +290,8 @@ def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     names = iter(name or "_" for name in form.returns)
     values = ".values()" * isinstance(drawn.returned, Mapping)
     passed = [f"{name}={state}" for name, state in zip(form.state_names, passed, strict=False)] or passed
-    if form.needs:
-        passed.append(f"{form.valid[0]}={all_steps_in_code(form.valid[1])}")
+    if form.valid[0]:
+        passed.append(f"{form.valid[0]}={steps_in_code(form.valid[1])}")
     yield f"    {_targets(drawn.returned, names, form)} = module({', '.join([x, *passed])}){values}"
     output = "output" if "output" in form.returns else "None"
     if form.by_layer:

@@ -1,5 +1,6 @@
 """length_argument: the argument of a call that says how many steps of each sequence count: lengths, or a mask."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import torch
 
 from harness.subjects.protocol import SubjectUnavailable
+from harness.subjects.signature import OF_STEPS
 from harness.subjects.torch_tensors import near
 
 STEPS_LESS: Final = 2  # the steps by which a sequence is made shorter
@@ -48,15 +50,22 @@ def _kinds() -> Iterator[tuple[str, Callable[..., Any]]]:
 LENGTH_KINDS: Final = dict(_kinds())
 
 
-def all_steps_in_code(kind: str) -> str:
-    """Return torch code of an argument of a kind, that says that each step of x (T, N, input_size) counts."""
-    if kind in ("lengths", "a list of lengths"):
-        return "torch.full((x.shape[1],), len(x))" if kind == "lengths" else "[len(x)] * x.shape[1]"
-    axes, words = kind.partition("(")[2].split("), ")
-    sizes = {"N": "x.shape[1]", "T": "len(x)", "1": "1"}
-    filled = "zeros" if "padding" in words else "ones"
-    dtype = "torch.bool" if "True" in words else "x.dtype"
-    return f"torch.{filled}({', '.join(sizes[axis] for axis in axes.split(', '))}, dtype={dtype})"
+def steps_in_code(kind: str) -> str:
+    """Return torch code that makes of a tensor ``lengths`` what an argument is given, for x (T, N, input_size)."""
+    made = LENGTH_KINDS[kind]
+    if not isinstance(made, partial):
+        return "lengths" if made is _lengths else "lengths.tolist()"
+    axes, counts, as_bool = (made.keywords[name] for name in ("axes", "counts", "as_bool"))
+    mask = f"(torch.arange(len(x)) {'<' if counts else '>='} lengths[:, None])"
+    turned = ".T" * axes.startswith("T") + "[..., None]" * axes.endswith("1")
+    return f"{mask}{turned}.to({'x.device' if as_bool else 'x'})"
+
+
+def takes_steps(call: Callable[..., Any]) -> bool:
+    """Tell whether a call has an argument with the name of lengths or of a mask."""
+    with suppress(TypeError, ValueError):
+        return any(OF_STEPS.search(name) for name in inspect.signature(call).parameters)
+    return False
 
 
 Call = Callable[..., Sequence[torch.Tensor | None]]

@@ -870,9 +870,14 @@ class _FormReader:
         for own in module.parameters():
             own.normal_(0, 0.5)
 
+        own_call = self.factory.call if self.has_own_call else None  # what an adapter does not return is None
+
         def call(steps: int, **named: Any) -> list[torch.Tensor | None]:
             part = x.narrow(int(turned), 0, steps)
-            made = module(part, *states, **named)
+            if own_call is None:
+                made = module(part, *states, **named)
+            else:
+                made = tuple(result for result in own_call(module, part, *states, **named) if result is not None)
             directions = _always(form)[1]
             output, *finals = form.arranged(
                 made, tuple(part.shape[:2]), torch.stack, batch_first=turned, directions=directions

@@ -45,7 +45,7 @@ _BATCH_FIRST: Final = "_rnn_harness_batch_first"
 
 # What the names of arrays begin with that are zero in simpler and simpler cases, and T. In one step from zeros without
 # biases, gates stand for others: (1 - r) n is what an nn.GRU makes of n whose r and z are exchanged.
-SIMPLER: Final = ((), 3), ((), 1), (("bias",), 3), (("cx",), 1)
+SIMPLER: Final = ((), 3), ((), 1), (("hx", "cx"), 3), (("bias",), 3), (("cx",), 1)
 OPEN_GATE: Final = 32.0  # the bias of a gate that is 1: a sigmoid is off by 2e-14, a tanh by less; ``_alike`` sees 1e-3
 
 # The preparations that set one parameter after the other on the module itself, where a part of it may have them.
@@ -231,7 +231,7 @@ class AdaptedSubject(OwnFormSubject):
         if parameters is not None:
             raise NotImplementedError("an adapter's call takes the module's own parameters")
         x, *hx = arguments
-        returned = self._built.call(module, x, *flattened(hx))
+        returned = self._built.call(module, x, *flattened(hx), **named)
         parts = list(returned) if isinstance(returned, tuple | list) else [returned]
         return *parts, *[None] * (1 + len(self._form.cell.final) - len(parts))
 

@@ -15,7 +15,7 @@ from harness.checks.agreement import check_agreement
 from harness.space.errors import UsageError
 from harness.subjects.adapter import MARK
 from harness.subjects.adapter_template import adapter_of
-from harness.subjects.length_argument import LENGTH_KINDS, all_steps_in_code
+from harness.subjects.length_argument import LENGTH_KINDS, steps_in_code
 from harness.subjects.protocol import SubjectUnavailable, scope_of
 
 FORWARD = RNNConfig(4, 3, T=4, N=2)
@@ -298,9 +298,30 @@ class Summary(nn.Module):
     def forward(self, x, lengths):
         output, h = self.gru(nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False))
         return nn.utils.rnn.pad_packed_sequence(output)[0], torch.cat([h[0], h[1]], 1)
+
+class Encoder(nn.Module):
+    """A layer that needs lengths, with blocks of columns in an order of its own."""
+    def __init__(self, dim, units):
+        super().__init__()
+        self.units = units
+        self.kernel = nn.Parameter(torch.randn(dim, 4 * units))
+        self.rec = nn.Parameter(torch.randn(units, 4 * units))
+        self.shift = nn.Parameter(torch.zeros(4 * units))
+    def forward(self, emb, lens):
+        h = c = emb.new_zeros(len(emb), self.units)
+        steps = []
+        for t in range(emb.shape[1]):
+            i, f, o, g = (emb[:, t] @ self.kernel + h @ self.rec + self.shift).chunk(4, 1)
+            new = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            alive = (t < lens)[:, None]
+            c = torch.where(alive, new, c)
+            h = torch.where(alive, o.sigmoid() * new.tanh(), h)
+            steps.append(h)
+        return torch.stack(steps, 1), h
 '''
 
 WRONG = {
+    "Encoder": ("f.sigmoid() * c", "(f + 1).sigmoid() * c"),
     "Cell": ("torch.sigmoid(f) * c", "torch.sigmoid(i) * c"),
     "Stack": ("cell(step, states[k])", "cell(step, states[0])"),
     "Both": (".flip(1)], 2", "], 2"),
@@ -338,13 +359,60 @@ def test_the_adapter_that_is_written_compares_what_is_read(tmp_path: Path, name:
 
 
 @pytest.mark.parametrize("kind", LENGTH_KINDS)
-def test_an_adapter_says_that_all_steps_count_as_calls_do(kind: str) -> None:
+def test_an_adapter_says_how_many_steps_count_as_calls_do(kind: str) -> None:
     x = torch.zeros(4, 2, 5)
 
-    written = eval(all_steps_in_code(kind), {"torch": torch, "x": x})  # noqa: S307
-    given = LENGTH_KINDS[kind]([4] * 2, 4, x)
+    written = eval(steps_in_code(kind), {"torch": torch, "x": x, "lengths": torch.tensor([4, 2])})  # noqa: S307
+    given = LENGTH_KINDS[kind]([4, 2], 4, x)
     assert type(given) is type(written)
     torch.testing.assert_close(torch.as_tensor(written), torch.as_tensor(given))
+
+
+def test_lengths_that_a_call_needs_are_given_to_a_class_and_through_its_adapter(tmp_path: Path) -> None:
+    config = RNNConfig(5, 3, T=4, N=3, cell="LSTM", lengths=(4, 2, 1))
+    for subject, batch_first in zip(subjects_of(tmp_path / "needs", LAYERS, "Encoder"), (True, False), strict=True):
+        assert verdicts(subject, config.replace(batch_first=batch_first)) == {Verdict.AGREES}, subject.name
+
+    (tmp_path / "ignores.py").write_text(LAYERS.replace("(t < lens)", "(t < lens + 9)"))
+    with pytest.raises(SubjectUnavailable, match="makes a sequence shorter"):
+        as_subject(f"{tmp_path}/ignores.py:Encoder")
+
+
+def test_runs_tell_the_order_of_gates_that_an_adapter_does_not_name(tmp_path: Path) -> None:
+    sys.path.insert(0, str(tmp_path))
+    (tmp_path / "own_order.py").write_text(LAYERS)
+    encoder = __import__("own_order").Encoder
+    texts = {"kernel": "weight_ih{}.T", "rec": "weight_hh{}.T", "shift": "bias_ih{0} + bias_hh{0}"}
+
+    def whole(module: Any, x: Any) -> Any:
+        output, h = module(x.transpose(0, 1), torch.full((x.shape[1],), len(x)))
+        return output.transpose(0, 1), h[None], None
+
+    def verdicts_with(order: str) -> set[Verdict]:
+        weights = {own: text.format(order) for own, text in texts.items()}
+        layer = adapt(lambda config: encoder(config.input_size, config.hidden_size), weights, whole)
+        return verdicts(as_subject(layer, "mine"), RNNConfig(5, 3, T=4, N=2, cell="LSTM"))
+
+    assert verdicts_with("") == verdicts_with("[ifog]") == {Verdict.AGREES}
+    assert verdicts_with("[ifgo]") == {Verdict.DISAGREES}  # which its user says
+
+
+def test_what_no_run_tells_is_marked(tmp_path: Path) -> None:
+    text = "from torch import nn\n" + "".join(
+        f"class {name}(nn.Module):\n    def __init__(self, n_in, n_hid):\n        super().__init__()\n        {made}\n"
+        "    def forward(self, x, h, scale):\n        return x * scale\n"
+        for name, made in (
+            ("Joined", "self.both = nn.Linear(n_in + n_hid, n_hid)"),
+            ("Singles", "self.a1, self.a2, self.a3, self.a4 = (nn.Linear(n_in + n_hid, n_hid) for _ in range(4))"),
+        )
+    )
+    (tmp_path / "unread.py").write_text(text)
+    sys.path.insert(0, str(tmp_path))
+    unread = __import__("unread")
+
+    for name, said in (("Joined", "which columns come first"), ("Singles", "which gates these are")):
+        marked = [line for line in adapter_of(getattr(unread, name), f"unread.py:{name}").splitlines() if MARK in line]
+        assert any("weight" in line and said in line for line in marked)
 
 
 def homework_with_a_comment(folder: Path) -> str:
