@@ -368,12 +368,15 @@ def test_an_adapter_says_how_many_steps_count_as_calls_do(kind: str) -> None:
     torch.testing.assert_close(torch.as_tensor(written), torch.as_tensor(given))
 
 
-def test_lengths_that_a_call_needs_are_given_to_a_class_and_through_its_adapter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", ["lens", "a_mask", "padding_mask"])
+def test_lengths_that_a_call_needs_are_given_to_a_class_and_through_its_adapter(tmp_path: Path, steps: str) -> None:
     config = RNNConfig(5, 3, T=4, N=3, cell="LSTM", lengths=(4, 2, 1))
-    for subject, batch_first in zip(subjects_of(tmp_path / "needs", LAYERS, "Encoder"), (True, False), strict=True):
+    alive = {"lens": "(t < lens)", "a_mask": "(a_mask[:, t] > 0)", "padding_mask": "(~padding_mask[t])"}[steps]
+    text = LAYERS.replace("emb, lens", f"emb, {steps}").replace("(t < lens)", alive)
+    for subject, batch_first in zip(subjects_of(tmp_path / steps, text, "Encoder"), (True, False), strict=True):
         assert verdicts(subject, config.replace(batch_first=batch_first)) == {Verdict.AGREES}, subject.name
 
-    (tmp_path / "ignores.py").write_text(LAYERS.replace("(t < lens)", "(t < lens + 9)"))
+    (tmp_path / "ignores.py").write_text(text.replace(alive, "(torch.ones(len(emb)) > 0)"))
     with pytest.raises(SubjectUnavailable, match="makes a sequence shorter"):
         as_subject(f"{tmp_path}/ignores.py:Encoder")
 
