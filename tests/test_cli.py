@@ -996,15 +996,22 @@ def test_a_report_counts_once_and_a_bad_one_is_said_in_words(run: Any) -> None:
     )
 
 
-def test_an_error_is_one_line_that_a_terminal_breaks_between_words(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    piped = run("replay", "deadbeef").err
+@pytest.mark.parametrize(
+    "arguments", [("replay", "deadbeef"), ("check", "mine.py:Mine"), ("check", "--examples", "several", "mine.py:Mine")]
+)
+def test_a_terminal_breaks_the_lines_of_an_error_between_words(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    layer = "class Mine(torch.nn.Module):\n    def __init__(self, cfg, a, b, c, d):\n        pass\n"
+    (tmp_path / "mine.py").write_text(f"import torch\n{layer}")
+    piped = run(*arguments).err
     with monkeypatch.context() as patch:
         patch.setattr("sys.stderr.isatty", lambda: True)
-        patch.setenv("COLUMNS", "40")
-        shown = run("replay", "deadbeef").err
+        patch.setenv("COLUMNS", "60")
+        shown = run(*arguments).err
 
-    assert piped == "Error: deadbeef: no such finding; .rnn-harness has no findings\n"
-    assert shown == "Error: deadbeef: no such finding;\n.rnn-harness has no findings\n"
+    assert max(map(len, piped.splitlines())) > 60 >= max(map(len, shown.splitlines()))
+    assert shown.split() == piped.split()
 
 
 def test_nothing_of_foreign_origin_controls_the_terminal(

@@ -6,6 +6,7 @@ import sys
 import traceback
 import warnings
 from contextlib import suppress
+from io import StringIO
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -109,7 +110,8 @@ def main() -> None:
     except click.exceptions.Exit as exit_:  # --help, --version
         code = exit_.exit_code
     except click.ClickException as error:
-        error.show()
+        error.show(shown := StringIO())
+        complain(shown.getvalue().rstrip("\n"))
         code = MISUSE
     except UsageError as error:
         complain(f"Error: {error}")

@@ -46,14 +46,14 @@ def open_streams() -> None:
 def complain(text: str) -> None:
     """Write an error or a warning to standard error, without terminal control: its parts may be of foreign origin.
 
-    A terminal shows a line broken between words.
+    A terminal shows lines broken between words.
     """
     from harness.space.outcome import printable
 
     text = printable(text)
-    if sys.stderr.isatty() and "\n" not in text:
+    if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns
-        text = textwrap.fill(text, width, **WHOLE_WORDS)
+        text = "\n".join(textwrap.fill(line, width, **WHOLE_WORDS) for line in text.split("\n"))
     with suppress(OSError):  # there is nobody else to tell
         click.echo(text, err=True)
 

@@ -4,16 +4,18 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import os
 import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeGuard
@@ -49,6 +51,9 @@ RUNTIMES: Final = {
     "mlx:cpu": "mlx:subject",
     "ncnn:cpu": "ncnn:subject",
 }
+
+MOST_NAMED: Final = 10  # the functions and classes of a user's files that an error names
+MOST_FILES: Final = 100  # the files in a folder that are looked into for them
 
 _SUBJECT: Final = "a Subject: name, capabilities = Capabilities(...), devices() and run(case)"
 _FORMS: Final = "a name that 'rnn-harness subjects' lists, path/to/file.py:name, module:name or exec:program"
@@ -96,7 +101,12 @@ def find_subject(spec: str) -> Subject:
     if not place or not name or (":" in place and not place.endswith(".py")):  # no name of a module has a colon
         if (file := spec.removesuffix(":")).endswith(".py"):
             _require_source(Path(file))
-            raise SubjectUnavailable(f"{spec}: expected a function or class of it: {_named_in(file)}")
+            named = _listed(_named_in(Path(file))) or f"{file}:name"
+            raise SubjectUnavailable(f"{spec}: expected a function or class of it: {named}")
+        if os.path.isdir(spec) and (named := _listed(_named_beside(Path(spec)))):  # noqa: PTH112 - of what may be no path
+            raise SubjectUnavailable(f"{spec}: is a folder; expected a function or class in it: {named}")
+        if meant := _listed(_meant_by(Path(spec.strip(":")))):
+            raise SubjectUnavailable(f"{spec}: unknown subject; did you mean {meant}?")
         close = get_close_matches(spec, offered)
         forms = f"did you mean {close[0]}?" if close else f"expected {_FORMS}"
         raise SubjectUnavailable(f"{spec}: unknown subject; {forms}")
@@ -158,15 +168,32 @@ def _declared(target: Any, spec: str, names: Sequence[str]) -> Subject:
     return _made(target, spec, Conventions.of((*declared, *names)))
 
 
-def _named_in(path: str) -> str:
+def _named_in(path: Path) -> Iterator[str]:
     """Name the functions and classes of a file as subjects, without running it."""
-    try:
-        body = ast.parse(read_bytes(path, MOST_WRITTEN)).body
-    except (OSError, SyntaxError, ValueError):
-        body = []
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    names = [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
-    return ", ".join(f"{path}:{name}" for name in names[:10]) or f"{path}:name"
+    with suppress(OSError, SyntaxError, ValueError):
+        for node in ast.parse(read_bytes(path, MOST_WRITTEN)).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                yield f"{path}:{node.name}"
+
+
+def _named_beside(folder: Path) -> Iterator[str]:
+    """Name those of the files in a folder."""
+    with suppress(OSError, ValueError):
+        yield from chain.from_iterable(map(_named_in, islice(sorted(folder.glob("*.py")), MOST_FILES)))
+
+
+def _meant_by(path: Path) -> Iterator[str]:
+    """Name those in a path's folder that may be meant by a file's name without its end, or by their own names."""
+    for spec in _named_beside(path.parent):
+        file, _, name = spec.rpartition(":")
+        if path.name in {Path(file).stem, name}:
+            yield spec
+
+
+def _listed(names: Iterator[str]) -> str:
+    """Return the first few names in a line."""
+    few = [*islice(names, MOST_NAMED + 1)]
+    return ", ".join([*few[:MOST_NAMED], *["…"] * (len(few) > MOST_NAMED)])
 
 
 def _offer(holder: Any, name: str) -> str:
