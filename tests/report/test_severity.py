@@ -159,3 +159,10 @@ def test_a_failing_report_says_what_was_never_compared() -> None:
     facts = dict(examination_facts(Examination(record), [reported(finding())]))
 
     assert "h_n" in facts["not compared"]
+
+
+def test_an_order_of_gates_that_nothing_told_stands_below_findings() -> None:
+    read = "kernel as weight_ih.T; rows taken in nn.LSTM's order i, f, g, o; returns output"
+    facts = dict(examination_facts(Examination(disagreement(), read_as=read), [reported(finding())]))
+
+    assert facts["read"] == "rows taken in nn.LSTM's order i, f, g, o"
