@@ -367,6 +367,11 @@ MISTAKES: Final[dict[str, Port]] = {
         {"rows": "iofg", "add": {"f": 1}, "read": same},
         ("order i, o, f, g", "adds 1 to the sum of f", "makes h of o * c,"),
     ),
+    "three_without_c": Port(
+        "LSTM",
+        {"read": same, "final": lambda s: [s[0], s[0]], "add": {"f": 1}},
+        ("makes h of o * c,", "returns h as c_n", "adds 1 to the sum of f"),
+    ),
     "four_of_lstm": Port(
         "LSTM",
         {"rows": "igfo", "bias_rows": "ifgo", "start": lambda s: [s[0], 0 * s[1]]} | one_gate("ifo", hard(0.2)),

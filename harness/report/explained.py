@@ -61,15 +61,18 @@ def where_line(where: FirstDeparture) -> str:
     return f"{line}; T={config.T}, N={config.N}, input_size={config.input_size}, hidden_size={config.hidden_size}"
 
 
-def fails_line(factors: Factors, *, ends: bool = False) -> str:
-    """Return what the failure needs, in a few words; ``ends`` says that it is the end of a process, which repeats."""
+def fails_line(factors: Factors, *, ends: bool = False, gradients: bool = False) -> str:
+    """Return what the failure needs, in a few words.
+
+    ``ends`` says that it is the end of a process, which repeats, and ``gradients`` that it needs a loss to have any.
+    """
     condition, numbers = _condition(factors), "" if factors.numbers is None else _numbers(factors.numbers)
     parts = [f"with {condition}"] * bool(condition) + [numbers] * bool(numbers)
     irregular = [name for name, size in factors.sizes.items() if size.pattern == IRREGULAR]
     if irregular and not numbers:
         perhaps = "" if ends else ": perhaps not deterministic, or memory read before it is written"
         parts.append(f"irregular in {', '.join(irregular)}{perhaps}")
-    return ", ".join(parts) or "at every size, whatever the other factors are"
+    return ", ".join(parts) or f"{'with any loss, ' * gradients}at every size, whatever the other factors are"
 
 
 def _numbers(numbers: NumbersNeeded) -> str:

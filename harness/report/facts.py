@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.checks.known_issues import reported
 from harness.checks.result import ComparisonMethod, Result, Verdict
+from harness.diagnosis.factors import like
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.roundings import HINT, Roundings
@@ -212,7 +213,9 @@ def _conditions(failure: _Explained) -> Iterator[Fact]:
     if failure.explanation.answers is not None:
         yield Fact("fails", explained.answers_line(failure.explanation.answers, failure.explanation.deterministic))
     if (factors := failure.explanation.factors) is not None:
-        yield Fact("fails", explained.fails_line(factors, ends=failure.finding.result.failure is not None))
+        result = failure.finding.result
+        of_gradients = like(result) == "gradients"
+        yield Fact("fails", explained.fails_line(factors, ends=result.failure is not None, gradients=of_gradients))
         if (passing := explained.passing_line(factors)) is not None:
             yield Fact("passes", passing)
         if free := explained.independent_line(factors):

@@ -173,7 +173,9 @@ def test_the_only_loss_of_a_subject_is_no_need_of_a_gradient() -> None:
 
     found = depends_on(Finding("mine", case, wrong), scope, lambda case: wrong if case.config.loss else AGREES)
 
-    assert fails_line(found) == "at every size, whatever the other factors are"
+    assert not found.needs
+    assert not found.partly
+    assert fails_line(found, gradients=True) == "with any loss, at every size, whatever the other factors are"
 
 
 def test_sizes_without_a_pattern_are_not_listed() -> None:

@@ -27,6 +27,7 @@ from harness.report.reported import ReportedFinding, reported
 from harness.report.terminal import finding_report, stored_report
 from harness.search.evidence import NOT_SHRUNK
 from harness.search.examination import Examination
+from harness.search.search_record import Finding
 from harness.store.finding_folders import Store
 from tests.causes import WITHOUT_B_HH
 from tests.report.test_wording import (
@@ -119,6 +120,16 @@ def test_advice_says_how_to_leave_out_a_nonlinearity_alone_with_which_it_fails()
         "if it need not support this: raise NotImplementedError, or --only nonlinearity=tanh"
     )
     assert "advice" not in said(reported(finding, Explanation(factors=Factors())))
+
+
+def test_a_wrong_gradient_whose_loss_may_be_any_still_needs_one() -> None:
+    wrong = Result(Verdict.DISAGREES, (Mismatch("x.grad", MismatchKind.VALUE),))
+
+    def fails(finding: Finding) -> str:
+        return said(reported(finding, Explanation(factors=Factors())))["fails"]
+
+    assert fails(FINDING) == "at every size, whatever the other factors are"
+    assert fails(replace(FINDING, result=wrong)) == "with any loss, at every size, whatever the other factors are"
 
 
 def test_a_suspicion_says_that_it_is_not_proved() -> None:

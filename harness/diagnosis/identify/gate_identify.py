@@ -194,7 +194,7 @@ def _layer(asker: Asker, cell: str, ways: int = 3) -> GatedModel | None:
     for settings in [both, both[::-1], [StepToRead(2, hx=True)] if len(both) > 1 else []][:ways]:
         inquiry = GateInquiry(asker, cell, settings)
         inquiry.find_observations()
-        if inquiry.observations and inquiry.find_sums() and (step := inquiry.find_states()) is not None:
+        for step in inquiry.find_states() if inquiry.observations and inquiry.find_sums() else ():
             moved, explained = _moved(asker, step)
             if not explained and (limited := _limited(inquiry, moved)) != moved:  # what is cut off hides where it moves
                 moved, explained = _moved(asker, limited)

@@ -146,6 +146,7 @@ class GateInquiry:
         self._through: dict[tuple[int, int, bool, StepToRead], GateObservation | None] = {}
         self._driven_so: dict[tuple[StepToRead, tuple[float, ...]], list[ObservedSteps | None]] = {}
         self._sums: dict[tuple[int, GateObservation], list[tuple[ObservedSteps, Floats, Floats]] | None] = {}
+        self._seen_at_end: int | None = None  # the block of the gate at whose upper end h is c, if nothing else shows c
         self.right = replace(self.right, arranged=tuple(role for role in PARAMETER_ROLES if self._is_arranged(role)))
 
     def _config(self, T: int, N: int, hx: bool, units: int = GATE_UNITS) -> RNNConfig | None:
@@ -269,6 +270,8 @@ class GateInquiry:
     @property
     def carries(self) -> tuple[str, Activation]:
         """The array that shows c, and the function of c that it is."""
+        if self._seen_at_end is not None:
+            return self._shows_h, IDENTITY
         observations = [s for s in self.observations.values() if (s.array, s.outer) != (self._shows_h, IDENTITY)]
         return (observations[0].array, observations[0].outer) if observations else ("c_n", IDENTITY)
 
@@ -572,8 +575,17 @@ class GateInquiry:
 
     # What the states are made of.
 
-    def find_states(self) -> GatedModel | None:
-        """Return the step, its gates by their letters."""
+    def find_states(self) -> Iterator[GatedModel]:
+        """Yield what the step may be, its gates by their letters.
+
+        Where no array is c, h may be c times a gate, and so be c at the gate's end.
+        """
+        for end in (None, *(self.gates if len(self.right.starts) > 1 else ())):
+            self._seen_at_end = end
+            if (model := self._states()) is not None:
+                yield model
+
+    def _states(self) -> GatedModel | None:
         gates, two = [str(k) for k in self.gates], len(self.right.starts) > 1
         some = [names for n in range(3 if two else 4) for names in combinations(gates, n)]
         begun, model = [(name,) for name in self.right.starts], self.right
@@ -581,6 +593,8 @@ class GateInquiry:
             others = next(
                 (s.others for s in self.observations.values() if (s.array, s.outer) == self.carries), STATE_LEVELS
             )
+            if (end := self._seen_at_end) is not None:
+                others = self._driven(end, STATE_LEVELS[: self.G], np.array([SATURATING_DRIVE]))[0]
             columns = [(*names, *state) for names in some for state in ((), ("c",), ("h",), ("tanh(c)",))]
             odd = [(*names, *state) for names in some for state in begun]
             wide = [(*names, *state) for names in combinations(gates, 3) for state in ((), ("c",))]

@@ -80,6 +80,7 @@ TOLD = (
     "n_relu",
     "two_of_c",
     "three_of_gru",
+    "three_without_c",
     "four_of_lstm",
 )
 
