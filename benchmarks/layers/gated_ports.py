@@ -163,6 +163,8 @@ BACK: Final = {
     "dc0": lambda dc: dc,
     "dc_next": lambda dc, t: dc,
     "last": False,
+    "cyclic": False,
+    "first": lambda t: 1,
     "dc_n": lambda dc: dc,
     "dx": lambda rows: rows,
     "steps": lambda T: range(T),
@@ -208,11 +210,11 @@ def with_back(cell: str, choices: Mapping[str, Any]) -> Callable[..., Any]:
             dh = dh + cotangents["output.grad"][k["at"](t, T)] if "output.grad" in cotangents else dh
             if cell == "LSTM":
                 x_t, h, c_t, i, f, g, o, new, tanh_c = tape[t]
-                c_t = tape[-1][7] if k["last"] else c_t
+                c_t = tape[-1][7] if k["last"] else tape[t - 1][7] if k["cyclic"] else k["first"](t) * c_t
                 dc = k["dc_next"](dc, tanh_c) + k["dc"](dh, o, tanh_c, new)
                 da = [dc * g * k["slope"](i), k["df"](dc, c_t, new) * k["slope"](f), dc * i * (1 - g * g)]
                 rows = other = below = np.concatenate([*da, k["do"](dh, tanh_c) * k["slope"](o)], 1)
-                read = k["dW_hh"](h, o * tanh_c)
+                read = tape[t - 1][6] * tape[t - 1][8] if k["cyclic"] else k["dW_hh"](h, o * tanh_c)
                 dh, dc = rows @ V, k["carry"](dc, f)
             else:
                 x_t, h, r, z, n, q = tape[t]
@@ -412,6 +414,10 @@ WAYS_BACK: Final[dict[str, Port]] = {
     "dc_carried_whole": Port("LSTM", {"carry": lambda dc, f: dc}, ("by 1 for that of c[t-1]",)),
     "da_f_with_c_t": Port("LSTM", {"df": lambda dc, c, new: dc * new}, ("by c[t] for that of f",)),
     "da_f_with_c_n": Port("LSTM", {"last": True, "df": lambda dc, c, new: dc * c}, ("by c[T-1] for that of f",)),
+    "states_cyclic": Port(
+        "LSTM", {"cyclic": True}, ("takes h[(t-1) % T] in the gradient of weight_hh", "by c[(t-1) % T] for that of f")
+    ),
+    "c0_left_out_of_df": Port("LSTM", {"first": lambda t: int(t > 0)}, ("by (c[t-1] if t else 0) for that of f",)),
     "do_with_c": Port(
         "LSTM", {"dc": lambda dh, o, t, c: dh * o * (1 - c * c)}, ("takes 1 - c[t]**2 as the slope of tanh(c[t])",)
     ),

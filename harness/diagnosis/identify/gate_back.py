@@ -13,7 +13,18 @@ from itertools import product
 from typing import Any, Final
 
 from harness.diagnosis.identify.fit import plainest
-from harness.diagnosis.identify.gates import COMPLEMENT, CUT_EDGE, OWN_TERMS, Edge, GatedModel, GateFunction, Part
+from harness.diagnosis.identify.gates import (
+    COMPLEMENT,
+    CUT_EDGE,
+    CYCLIC,
+    LAST,
+    OWN_TERMS,
+    ZERO_FIRST,
+    Edge,
+    GatedModel,
+    GateFunction,
+    Part,
+)
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, matched, states_of
 from harness.diagnosis.identify.model import Limit, Network
@@ -87,13 +98,14 @@ def _sum_moves(gates: Mapping[str, GateFunction]) -> Iterator[Move]:
         yield from moves(several, ("open",) if len(several) > 1 else ())
         yield tuple((("sum", letter, part.name, "factor"), CUT_EDGE) for letter, part in several)
     yield tuple((("sum", letter, part.name, "operand"), CUT_EDGE) for letter, part in recurrent)
-    for state in ("h'", "h_n"):
+    for state in ("h'", "h_n", "h_cyclic"):  # zero at the first step is what is not counted there
         yield tuple((("sum", letter, part.name, "parameter"), state) for letter, part in recurrent)
 
 
 def _product_moves(model: GatedModel) -> Iterator[Move]:
     """Yield what a product's gradient may be multiplied by for that of a factor: less, or another state or gate."""
-    exchanged = [("c", "c'"), ("h", "h'"), ("t", "c'"), ("c'", "t"), ("c", "t"), ("c", "c_n"), ("h", "h_n")]
+    exchanged = [("c", "c'"), ("h", "h'"), ("t", "c'"), ("c'", "t"), ("c", "t")]
+    exchanged += [(own, name) for names in (LAST, CYCLIC, ZERO_FIRST) for name, own in names.items()]
     for gate in dict(model.gates):
         exchanged += [(gate, COMPLEMENT + gate), *((gate, second) for second in dict(model.gates) if second != gate)]
     for state, terms in (("c'", model.memory), ("h'", model.mix)):

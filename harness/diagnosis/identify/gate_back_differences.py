@@ -20,6 +20,10 @@ BEFORE: Final = {
     "t": "tanh(c[t])",
     "h_n": "h[T-1]",
     "c_n": "c[T-1]",
+    "h_cyclic": "h[(t-1) % T]",
+    "c_cyclic": "c[(t-1) % T]",
+    "h_or_zero": "(h[t-1] if t else 0)",
+    "c_or_zero": "(c[t-1] if t else 0)",
 }  # quantities, with their steps
 REACHED: Final = {
     "from": "all steps but the first {k}",

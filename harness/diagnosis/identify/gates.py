@@ -52,6 +52,9 @@ CUT_EDGE: Final = "cut"  # of an edge along which nothing goes
 X_STEPS: Final = {name: index for name, index in INDICES.items() if name not in ("t+1", "t-2")} | OTHER_STEPS
 X_STEPS["(t + 1) % T"] = lambda t, T: (t + 1) % T
 LAST: Final = {"h_n": "h", "c_n": "c"}  # the states after the last step, which only the way back can read
+# The states before a step but the first one, where the way back has the last state, as if indices were cyclic, or zero.
+CYCLIC: Final = {"h_cyclic": "h", "c_cyclic": "c"}
+ZERO_FIRST: Final = {"h_or_zero": "h", "c_or_zero": "c"}
 COMPLEMENT: Final = "1 - "  # of a gate, in the name of a quantity
 UNPROJECTED: Final = ("h", "zero")  # what has the units of h as they are read
 
@@ -170,11 +173,17 @@ class StepEvaluation:
         self._known: dict[str, Numbers] = dict(states)
         self._flows: dict[tuple[int, str], Flow] = {}
         self.ends: Mapping[str, Numbers] = {}  # the states after the last step, once that is made
+        self.first = False  # whether no step is before this one
 
     def of(self, name: str) -> Numbers:
         """Return a quantity."""
         if name in LAST:
             return self.ends[LAST[name]]
+        if name in CYCLIC:
+            return self.ends[CYCLIC[name]] if self.first else self.of(CYCLIC[name])
+        if name in ZERO_FIRST:
+            before = self.of(ZERO_FIRST[name])
+            return before * 0.0 if self.first else before
         if name not in self._known:
             self._known[name] = self._made(name)
         return self._known[name]
@@ -353,7 +362,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None, *, forward_only: bool =
                 [_moved(v, h) for v, h in zip(ends, before.values(), strict=True)],
             )
             new = [_moved(v, h) for v, h in zip(new, before.values(), strict=True)]
-        step.ends = last
+        step.ends, step.first = last, t == 0
         states = dict(zip(letters, new, strict=True))
         states |= {} if own is None else {"h": Var(own[t], ((states["h"], lambda g: g),))}
         rows.append(joined([*output, *new[1:]]))

@@ -109,6 +109,7 @@ BACK = (
     "dW_hh_zero",
     "dc_not_carried",
     "da_f_with_c_t",
+    "c0_left_out_of_df",
     "do_with_c",
     "first_step_left_out",
     "clip_5",
@@ -118,7 +119,7 @@ BACK = (
 )
 
 
-@pytest.mark.parametrize("name", few(["two_back", *BACK], 4))
+@pytest.mark.parametrize("name", few(["two_back", "states_cyclic", *BACK], 5))
 def test_each_mistake_of_a_way_back_is_told_and_nothing_else(name: str) -> None:
     cell, choices, words = WAYS_BACK[name]
 
