@@ -1,8 +1,8 @@
 """numpy_back: the way back of NumPy code, a method ``backward`` or a function beside the forward one, for autograd.
 
 What it takes beside the gradient of the output is told by names. What it gives, returned or held by the object, is told
-by names, or by a shape that nothing else has, with all sizes different; and as a gradient is, it is linear in what it
-takes. Where these do not tell, no gradient is compared.
+by names, or by a shape that nothing else has, with all sizes different, and of two states also by a run; and as a
+gradient is, it is linear in what it takes. Where these do not tell, no gradient is compared.
 """
 
 import ast
@@ -106,6 +106,7 @@ class BackwardRequest(NamedTuple):
     call: NumpyCall
     stack: Stack
     needed: frozenset[str]
+    silent: NumpyCall | None = None  # the same call with all parameters zero, if it has two states
 
 
 class GradientPlaces(NamedTuple):
@@ -232,13 +233,16 @@ def way_back_of(runs: Sequence[BackwardRequest], sizes: tuple[int, int], functio
         return None
     for call in calls_back(first.holder, function):
         by_stack: dict[tuple[Stack, bool], GradientPlaces] = {}
-        for run, stack, needed in runs:
+        for run, stack, needed, silent in runs:
             with suppress(Exception), np.errstate(all="ignore"):
                 shape = np.shape([*_arrays(run.returned)][place])
                 # Small, so that a gradient that is clipped is linear, too.
                 of_output = 0.01 * np.random.default_rng(0).normal(size=shape).astype(x.dtype)
                 targets = _targets(run)
-                sources = _sources(targets, _linear(call, run, of_output))
+                made = _linear(call, run, of_output)
+                sources = _sources(targets, made)
+                if silent is not None:
+                    sources |= _two_states(targets, sources, made, _made(call, silent, of_output))
                 states = {name for name in targets if name.isdigit()} - {X_NUMBER}
                 places = GradientPlaces(frozenset(targets), sources, needed <= {*sources}, states <= {*sources})
                 if places.of_weights or X_NUMBER in sources:
@@ -307,6 +311,23 @@ def _sources(targets: Mapping[str, Array], made: Mapping[Path, Array]) -> dict[s
         if same == [name] and len(free) == 1:
             chosen[name] = free[0]
     return chosen
+
+
+def _two_states(
+    targets: Mapping[str, Array], sources: Mapping[str, Path], made: Mapping[Path, Array], silent: Mapping[Path, Array]
+) -> dict[str, Path]:
+    """Return the paths of the gradients by h and c, if nothing else of their shape is returned, by a run.
+
+    Where all parameters are zero, so that no gate reads h, the gradient by h is zero, and that by c is not.
+    """
+    states = [name for name in targets if name.isdigit() and name != X_NUMBER]
+    shapes = {targets[name].shape for name in states}
+    free = [path for path, g in made.items() if path[0] == RETURNED_PATH and g.shape in shapes]
+    if len(states) != 2 or len(shapes) > 1 or len(free) != 2 or {*states, *free} & {*sources, *sources.values()}:
+        return {}
+    of_h, of_c = sorted(free, key=lambda path: bool(silent[path].any()))
+    told = not silent[of_h].any() and silent[of_c].any()
+    return dict(zip(states, (of_h, of_c), strict=True)) if told else {}
 
 
 def _same_numbers(name: str, path: Path) -> bool:

@@ -531,7 +531,12 @@ def _numpy_runs(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[B
                 arguments = to_numpy(given, factory.axes)
                 holder, returned = module.run(arguments, own, more)
                 needed = {block.own for name in of_layers for block in form.blocks(name, stack[1])}
-                yield BackwardRequest(NumpyCall(holder, arguments, own, returned), stack, frozenset(needed))
+                silent: NumpyCall | None = None
+                if hx and len(form.cell.final) > 1:
+                    zeros = {name: np.zeros_like(array) for name, array in own.items()}
+                    other, silently = module.run(arguments, zeros)
+                    silent = NumpyCall(other, arguments, zeros, silently)
+                yield BackwardRequest(NumpyCall(holder, arguments, own, returned), stack, frozenset(needed), silent)
 
 
 def _arguments(

@@ -137,6 +137,59 @@ def test_gradients_are_its_own(right: Any, wrong: Any, fields: dict[str, Any]) -
     assert check_agreement(as_subject(wrong), case).verdict is Verdict.DISAGREES
 
 
+LSTM = """
+import numpy as np
+
+
+def sigmoid(s):
+    return 1 / (1 + np.exp(-s))
+
+
+def lstm_forward(x, h0, c0, Wx, Wh, b):
+    h, c, hs, cache = h0, c0, [], []
+    for x_t in x:
+        a = np.split(x_t @ Wx.T + h @ Wh.T + b, 4, 1)
+        i, f, g, o = sigmoid(a[0]), sigmoid(a[1]), np.tanh(a[2]), sigmoid(a[3])
+        before, c = (h, c), f * c + i * g
+        h = o * np.tanh(c)
+        hs.append(h)
+        cache.append((x_t, *before, i, f, g, o, np.tanh(c)))
+    return np.stack(hs), h, c, (cache, Wx, Wh)
+
+
+def lstm_backward(dhs, saved):
+    cache, Wx, Wh = saved
+    dxs, dWx, dWh, db, dh, dc = [], 0, 0, 0, 0, 0
+    for d, (x, h, c, i, f, g, o, tanh_c) in zip(dhs[::-1], cache[::-1]):
+        d = d + dh
+        dc = dc + d * o * (1 - tanh_c**2)
+        da = [dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g**2), d * tanh_c * o * (1 - o)]
+        da = np.concatenate(da, 1)
+        dxs, dWx, dWh, db = [da @ Wx, *dxs], dWx + da.T @ x, dWh + da.T @ h, db + da.sum(0)
+        dh, dc = da @ Wh, dc * f
+    dc = SHARE * dc
+    return RETURNED
+"""
+
+
+def lstm(name: str, returned: str, share: float) -> Any:
+    module = sys.modules.setdefault(name, ModuleType(name))
+    vars(module)["SHARE"] = share
+    exec(LSTM.replace("RETURNED", returned), vars(module))  # noqa: S102
+    return vars(module)["lstm_forward"]
+
+
+@pytest.mark.parametrize("states", ["dh, dc", "dc, dh", "dh + 0, dc + 0"])
+def test_gradients_by_two_states_are_told_by_a_run_where_names_do_not(states: str) -> None:
+    case = draw(RNNConfig(4, 3, T=4, N=2, dtype="float64", loss="output", hx=True, cell="LSTM"), "normal", 1)
+    returned = f"np.stack(dxs), {states}, dWx, dWh, db"
+
+    right, wrong = (as_subject(lstm(f"_lstm_{share}", returned, share)) for share in (1.0, 0.9))
+
+    assert check_agreement(right, case).verdict is Verdict.AGREES
+    assert {m.array for m in check_agreement(wrong, case).mismatches} == {"cx.grad"}
+
+
 def test_gradients_of_zero_are_gradients() -> None:
     case = draw(PLAIN.replace(input_size=1, hidden_size=1, T=1), "normal", 1)
     silent = case.from_arrays(case.config, {name: array * 0 for name, array in case.arrays.items()})
