@@ -534,7 +534,7 @@ def _numpy_runs(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[B
                 silent: NumpyCall | None = None
                 if hx and len(form.cell.final) > 1:
                     zeros = {name: np.zeros_like(array) for name, array in own.items()}
-                    other, silently = module.run(arguments, zeros)
+                    other, silently = module.run(arguments, zeros, more)
                     silent = NumpyCall(other, arguments, zeros, silently)
                 yield BackwardRequest(NumpyCall(holder, arguments, own, returned), stack, frozenset(needed), silent)
 

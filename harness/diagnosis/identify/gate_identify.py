@@ -19,7 +19,7 @@ from harness.diagnosis.identify.output_transform_inquiry import transformable, w
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
 from harness.diagnosis.identify.step_patterns import TermSteps, patterns
 from harness.diagnosis.identify.terms import STATES_RETURNED
-from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
+from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, order_view, views_of
 from harness.oracle.pinned_numpy import np
 from harness.space.cells import KNOWN
 from harness.space.config import RNNConfig, role_of
@@ -174,11 +174,15 @@ def _elsewhere(asker: Asker, reverse: Callable[[], LayerModel], network: Network
 
 
 def _without_one_array(asker: Asker, cell: str, generic: Sequence[Response]) -> Iterator[Network]:
-    """Yield the network of a step that is known without one array, with the transform of that array, if it is known."""
+    """Yield the network of a step that is known without one array, with what that array is, if it is known."""
     for name in transformable(generic):
-        model = _layer(asker.without(name), cell)
-        network = None if model is None else Network(model, derived=True)
-        if network is not None and (transformed := with_transform(asker, network, name, generic)) is not None:
+        if (model := _layer(asker.without(name), cell)) is None:
+            continue
+        network = Network(model, derived=True)
+        wired = WiringInquiry(asker, order_view(asker)).forth(network, 1)
+        if wired is not None and _all(wired, generic, asker):
+            yield wired
+        if (transformed := with_transform(asker, network, name, generic)) is not None:
             yield transformed
 
 

@@ -272,8 +272,12 @@ class GateInquiry:
         """The array that shows c, and the function of c that it is."""
         if self._seen_at_end is not None:
             return self._shows_h, IDENTITY
-        observations = [s for s in self.observations.values() if (s.array, s.outer) != (self._shows_h, IDENTITY)]
-        return (observations[0].array, observations[0].outer) if observations else ("c_n", IDENTITY)
+        of_c = self._observations_of_c
+        return (of_c[0].array, of_c[0].outer) if of_c else ("c_n", IDENTITY)
+
+    @property
+    def _observations_of_c(self) -> list[GateObservation]:
+        return [s for s in self.observations.values() if (s.array, s.outer) != (self._shows_h, IDENTITY)]
 
     def grown(self, start: float, sum_: float = SATURATING_DRIVE) -> Response | None:
         """Return what is given where all gates have a sum, and the initial state is large or there are many steps."""
@@ -580,7 +584,8 @@ class GateInquiry:
 
         Where no array is c, h may be c times a gate, and so be c at the gate's end.
         """
-        for end in (None, *(self.gates if len(self.right.starts) > 1 else ())):
+        hidden = len(self.right.starts) > 1 and not self._observations_of_c
+        for end in (None, *(self.gates if hidden else ())):
             self._seen_at_end = end
             if (model := self._states()) is not None:
                 yield model

@@ -127,6 +127,10 @@ def _own_moves() -> Iterator[Move]:
     """Yield the choices that show in a single layer and sequence."""
     yield from moves_of("matrices", MATRICES)
     yield from moves_of("skip", ("x", "every layer"))
+    yield from _order_moves()
+
+
+def _order_moves() -> Iterator[Move]:
     yield from _time_moves()
     yield from both("final", FINALS)
 
@@ -251,10 +255,19 @@ def views_of(config: RNNConfig, asker: Asker) -> Iterator[WiringCases]:
 
 def own_view(asker: Asker, *, readout: bool) -> WiringCases:
     """Return the view of a single layer and sequence, of a batch, and of a readout that is always there."""
+    moves = (*MOVES["own"], *MOVES["batch"], *(MOVES["readout"] if readout else ()))
+    return WiringCases("own", _single_probes(asker), (), moves)
+
+
+def order_view(asker: Asker) -> WiringCases:
+    """Return the view of the order of steps in a single layer."""
+    return WiringCases("own", _single_probes(asker), (), tuple(_order_moves()))
+
+
+def _single_probes(asker: Asker) -> tuple[Probe, ...]:
     sizes = ((3, 1, 4, 4), (3, 3, 3, 4))
     starts = (False, True) if asker.has_hx else (False,)
-    probes = tuple(Probe(CaseSizes(*size), {"hx": hx}) for size in sizes for hx in starts)
-    return WiringCases("own", probes, (), (*MOVES["own"], *MOVES["batch"], *(MOVES["readout"] if readout else ())))
+    return tuple(Probe(CaseSizes(*size), {"hx": hx}) for size in sizes for hx in starts)
 
 
 def shown_by(config: RNNConfig) -> tuple[Any, ...]:
