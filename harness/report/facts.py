@@ -26,6 +26,7 @@ from harness.subjects.registry import registered
 
 FACT_CHARACTERS: Final = 64  # characters of a fact's line, on 80 columns
 LONGEST_CASE: Final = 3 * FACT_CHARACTERS  # characters of a case that is shown as code and not in words
+BESIDE: Final = "beside"  # the name of a fact that is a further mistake, which the case shows, too
 ARRAYS_SHOWN: Final = 3  # arrays whose differences are shown; later ones mostly follow from the first
 
 
@@ -231,8 +232,7 @@ def _kernel(failure: _Explained) -> Iterator[Fact]:
 
 def _others(failure: _Explained) -> Iterator[Fact]:
     if (diagnosis := failure.explanation.diagnosis) is not None:
-        for number, cause in enumerate(diagnosis.elsewhere):
-            yield Fact("beside", f"it {cause.sentence}", detail=number > 0)
+        yield from (Fact(BESIDE, f"it {cause.sentence}") for cause in diagnosis.elsewhere)
 
 
 def _evidence(failure: _Explained) -> Iterator[Fact]:

@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.checks.result import Result, Verdict
 from harness.report import coverage_words, wording
 from harness.report.examination_facts import examination_facts, gaps, undone_factors
-from harness.report.facts import FACT_CHARACTERS, named, observed
+from harness.report.facts import BESIDE, FACT_CHARACTERS, named, observed
 from harness.report.finding_entry import FindingEntry, Summary, dropout_problem, entry_of, entry_of_stored
 from harness.report.finding_files import SavedFinding
 from harness.report.malformed_calls import refusals_findings, refusals_findings_in_short
@@ -119,13 +119,16 @@ def cut(text: str, length: int = 2 * FACT_CHARACTERS) -> str:
 
 
 def _one_line_each(findings: Sequence[ReportedFinding], first: int = 1) -> RenderableType:
-    """Return a line for each finding: its number, its id, what it concerns, and its cause, of which nothing is cut."""
+    """Return lines for each finding: number, id, what it concerns, its cause, and further mistakes; nothing is cut."""
     lines = Table.grid(padding=(0, 2))
     for name in ("number", "id", "concerns"):
         lines.add_column(name, no_wrap=True)
     lines.add_column("cause", overflow="fold")
     for number, finding in enumerate(findings, first):
         lines.add_row(str(number), finding.finding.id, finding.severity.value, Text(_in_a_line(finding)))
+        for fact in finding.facts:  # the first line counts these bugs, too
+            if fact.name == BESIDE:
+                lines.add_row("", "", fact.name, Text(fact.text))
     return lines
 
 

@@ -16,6 +16,7 @@ from harness.checks.activation_accuracy import Accuracy
 from harness.checks.result import ComparisonMethod, RaisedError
 from harness.diagnosis.factors import Factors, FailingSizes
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst
+from harness.diagnosis.identify.model_differences import Mistake
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.precision import ShownPrecision
 from harness.oracle.arithmetic_assumptions import STRICT
@@ -318,6 +319,18 @@ def test_one_finding_whose_cause_is_unknown_may_be_several_bugs() -> None:
     assert terminal.headline(Summary(Examination(hunt), (unknown,))).endswith(": at least 1 bug; 1 of 1 case fails")
     other = replace(unknown, finding=replace(FINDING, case=draw(CONFIG)))
     assert "at least 1 bug in 2 findings;" in terminal.headline(Summary(Examination(hunt), (TOLD, other)))
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_each_mistake_that_the_first_line_counts_is_shown(*, quiet: bool) -> None:
+    other = replace(FINDING, case=draw(CONFIG))
+    hunt = SearchRecord("mine", 0, Scope(), findings=[FINDING, other])
+    further = tuple(Mistake(words, "", "") for words in ("returns hx as h_n", "reads x of step T-1-t"))
+    findings = (TOLD, reported(other, Explanation(replace(WITHOUT_B_HH, elsewhere=further))))
+    summary = Summary(Examination(hunt), findings)
+
+    report = rendered(terminal.quiet_report(summary) if quiet else terminal.subject_report(summary))
+    assert all(f"beside  it {mistake.sentence}" in report for mistake in further)
 
 
 @pytest.mark.parametrize(
