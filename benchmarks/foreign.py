@@ -39,11 +39,11 @@ from harness.diagnosis.factors import Factors  # noqa: E402
 from harness.diagnosis.fresh_cases import changed  # noqa: E402
 from harness.diagnosis.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import terminal  # noqa: E402
-from harness.report.explained import fails_line  # noqa: E402
+from harness.report.explanation_lines import fails_line  # noqa: E402
 from harness.report.facts import cause_of, failure_line  # noqa: E402
 from harness.report.finding_entry import Summary  # noqa: E402
-from harness.report.paper import Paper  # noqa: E402
-from harness.report.reported import reported  # noqa: E402
+from harness.report.plain_console import PlainConsole  # noqa: E402
+from harness.report.reported_finding import reported  # noqa: E402
 from harness.report.wording import left_out, mismatch_line  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.search import Search  # noqa: E402
@@ -225,7 +225,9 @@ def lines_to_the_first_finding(subject: Subject, done: Examination, explanations
             place = keep(finding, explanation, subject, folder)
         findings.append(reported(finding, explanation, place, done.hunt.known[finding.id]))
     written = io.StringIO()
-    Paper(file=written, width=100, highlight=False).print(terminal.subject_report(Summary(done, tuple(findings))))
+    PlainConsole(file=written, width=100, highlight=False).print(
+        terminal.subject_report(Summary(done, tuple(findings)))
+    )
     shown = written.getvalue().splitlines()
     return shown.index("", shown.index("") + 1) if findings else len(shown)  # a finding is between two empty lines
 

@@ -36,7 +36,7 @@ from harness import Case, Scope, hunt, scope_of
 from harness.oracle.setting import reference_of
 from harness.search.budget import USUAL_CASES
 from harness.search.capability_discovery import narrow
-from harness.search.plan import Planned, units
+from harness.search.plan import CoveringChunk, units
 from harness.search.search import Search
 from harness.search.search_options import SearchOptions
 from harness.search.workers import Workers
@@ -149,7 +149,7 @@ def scaled(workers: int) -> dict[str, Any]:
     """Time a search with this number of workers, or with none in this process."""
     with IsolatedSubject("torch") as subject:
         scope = narrow(subject, scope_of(subject)).scope
-        cover = sum(unit.cases for unit in islice(units(scope, 0, USUAL_CASES), 200) if isinstance(unit, Planned))
+        cover = sum(unit.cases for unit in islice(units(scope, 0, USUAL_CASES), 200) if isinstance(unit, CoveringChunk))
         reached: list[float] = []
 
         start = time.perf_counter()

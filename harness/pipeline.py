@@ -22,7 +22,7 @@ from harness.report.check_report import CheckReport
 from harness.report.finding_entry import Summary
 from harness.report.finding_files import DIRECTORY
 from harness.report.progress import shown
-from harness.report.reported import ReportedFinding, dropout_facts, reported
+from harness.report.reported_finding import ReportedFinding, dropout_facts, reported
 from harness.report.upgrade import Upgrade, compared
 from harness.search.budget import DROPPING, NARROWING, Budget
 from harness.search.capability_discovery import DiscoveredScope

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.assertions import Disagreement
     from harness.diagnosis.investigate import Diagnosis
     from harness.report.finding_files import FindingFiles
-    from harness.report.reported import ReportedFinding
+    from harness.report.reported_finding import ReportedFinding
     from harness.search.search_record import Finding
 
 # The Hypothesis examples of a test: Hypothesis's own default, twice that, and what takes a minute or so.
@@ -112,7 +112,7 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     """Keep the case, and return the cause, the facts of the failure, and how to run it again."""
     from harness.diagnosis.investigate import Explanation
     from harness.report.finding_entry import entry_of
-    from harness.report.reported import reported
+    from harness.report.reported_finding import reported
     from harness.search.search_record import Finding
     from harness.subjects.registry import spec_of
 

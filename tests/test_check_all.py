@@ -12,11 +12,11 @@ from click.testing import CliRunner, Result
 from harness import scope_of
 from harness.cli import all_subjects, codes
 from harness.cli.all_subjects import TIME, AvailableSubjects, Target, check_all
+from harness.cli.check_documents import Outputs
 from harness.cli.main import cli
-from harness.cli.outputs import Outputs
 from harness.report.finding_entry import Summary
 from harness.report.json_record import RunOptions
-from harness.report.paper import Paper
+from harness.report.plain_console import PlainConsole
 from harness.report.results_table import NOT_REACHED, SubjectRow
 from harness.search.covering import covering
 from harness.search.examination import LEAST_CASES, Examination
@@ -173,7 +173,7 @@ def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, i
 
     outputs = Written(None, None, None, None, None, annotations=False)
     here = AvailableSubjects(partial(question, cases=1, seconds=1.0), 60)
-    code = check_all(here, search, Paper(width=80), outputs, RUN, quiet=False, verbose=False)
+    code = check_all(here, search, PlainConsole(width=80), outputs, RUN, quiet=False, verbose=False)
 
     assert code == codes.INTERRUPTED
     [rows] = said

@@ -19,8 +19,8 @@ from harness.cli import main
 from harness.diagnosis.investigate import Investigation
 from harness.report.finding_entry import entry_of
 from harness.report.finding_files import FindingFiles
-from harness.report.paper import Paper
-from harness.report.reported import reported
+from harness.report.plain_console import PlainConsole
+from harness.report.reported_finding import reported
 from harness.report.terminal import finding_report
 from harness.space.case_json import from_json
 from harness.subjects.function import FunctionSubject
@@ -76,7 +76,7 @@ def test_the_finding_in_the_readme_is_what_the_command_prints(tmp_path: Path, mo
     kept = FindingFiles(Path(".rnn-harness", record.finding.id), script="reproduce.py")
     further = int(re.findall(r"(\d+) more cases", shown)[0])
 
-    paper = Paper(width=80, file=io.StringIO(), highlight=False)
+    paper = PlainConsole(width=80, file=io.StringIO(), highlight=False)
     paper.print(finding_report("1", entry_of(reported(record.finding, explanation, kept, further))))
 
     assert f"{further + 1} of " in shown.partition("\n")[0]

@@ -18,7 +18,7 @@ from harness.diagnosis.kernels import FailingStage
 from harness.pipeline import reported_dropout, run_pipeline, same_as_the_first_stage
 from harness.report.finding_entry import Summary
 from harness.report.finding_files import FindingFiles
-from harness.report.reported import dropout_facts
+from harness.report.reported_finding import dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.plan import PlannedCase
 from harness.search.rerun import RerunOutcome, replay

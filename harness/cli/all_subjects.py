@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.cli.codes import FINDING, INTERRUPTED, MISUSE
-from harness.cli.output import complain, print_summary
+from harness.cli.console import complain, print_summary
 from harness.report.results_table import NOT_REACHED, SubjectRow, row_of, table
 from harness.search.examination import LEAST_CASES
 from harness.space.errors import UsageError
@@ -20,7 +20,7 @@ from harness.subjects.subject_names import cell_of
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.cli.outputs import Outputs
+    from harness.cli.check_documents import Outputs
     from harness.report.finding_entry import Summary
     from harness.report.json_record import RunOptions
     from harness.search.search_options import SearchOptions

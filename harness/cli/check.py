@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from harness.cli.check_documents import Outputs, output_options
 from harness.cli.codes import AGREES, EXIT_CODES, FINDING, INTERRUPTED, MISUSE
+from harness.cli.console import complain, print_summary
 from harness.cli.options import (
     PATH_TYPE,
     WholeNumber,
@@ -26,8 +28,6 @@ from harness.cli.options import (
     seed_option,
     timeout_option,
 )
-from harness.cli.output import complain, print_summary
-from harness.cli.outputs import Outputs, output_options
 from harness.space.cells import CELLS, cell_named
 from harness.space.conformance_profile import KERNEL, PORT, PROFILE_WORDS
 from harness.space.errors import UsageError
@@ -361,12 +361,12 @@ def _under(specs: tuple[str, ...], pythons: tuple[str, ...], *, sharded: bool = 
     """Return the subjects under each interpreter, and whether these are an old and a new one of one subject."""
     if not pythons:
         return specs, False
-    from harness.subjects.interpreters import OtherInterpreter
+    from harness.subjects.interpreters import InterpreterSpec
 
     for python in pythons:
         if pythons.count(python) > 1:
             raise UsageError(f"--python {python} twice: expected one interpreter, or an old and a new one")
-    under = tuple(str(OtherInterpreter(python, spec)) for python in pythons for spec in specs)
+    under = tuple(str(InterpreterSpec(python, spec)) for python in pythons for spec in specs)
     upgrades = (len(specs), len(pythons)) == (1, 2)
     if len(pythons) > 2:
         several = " ".join(f"--python {interpreter}" for interpreter in pythons)
@@ -493,9 +493,9 @@ def _literal(text: str) -> Any:
 def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[SearchRecord], None]]:
     """Show the progress of a search on standard error, unless that is to be quiet."""
     from harness.report import progress
-    from harness.report.paper import Paper
+    from harness.report.plain_console import PlainConsole
 
-    return nullcontext(lambda _hunt: None) if quiet else progress.shown(name, Paper(stderr=True))
+    return nullcontext(lambda _hunt: None) if quiet else progress.shown(name, PlainConsole(stderr=True))
 
 
 def exit_code(examinations: Sequence[Examination], upgrade: Upgrade | None = None) -> int:

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from harness.cli.codes import AGREES
+from harness.cli.console import console_for, write_json
 from harness.cli.options import WholeNumber, json_option
-from harness.cli.output import console_for, write_json
 
 
 @click.command(short_help="Show how much of the space some runs met together.")

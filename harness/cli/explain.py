@@ -3,8 +3,8 @@
 import click
 
 from harness.cli.codes import AGREES, EXIT_CODES_OF_EXPLAIN, FINDING
+from harness.cli.console import WHOLE_WORDS, console_for, write_json
 from harness.cli.options import PATH_TYPE, Distance, json_option
-from harness.cli.output import WHOLE_WORDS, console_for, write_json
 from harness.space.factor_table import NONLINEARITIES
 
 

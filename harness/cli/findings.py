@@ -8,8 +8,8 @@ import click
 
 from harness import __version__
 from harness.cli.codes import AGREES
+from harness.cli.console import console_beside, put, typed, write_json
 from harness.cli.options import findings_option, json_option, report_option
-from harness.cli.output import console_beside, put, typed, write_json
 from harness.space.errors import UsageError
 
 if TYPE_CHECKING:

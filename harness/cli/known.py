@@ -3,8 +3,8 @@
 import click
 
 from harness.cli.codes import AGREES
+from harness.cli.console import console_for, write_json
 from harness.cli.options import json_option
-from harness.cli.output import console_for, write_json
 from harness.space.errors import UsageError
 
 

@@ -16,12 +16,12 @@ from harness import __version__
 from harness.cli.adapt import adapt
 from harness.cli.check import check
 from harness.cli.codes import EXIT_CODES, FAULT, INTERRUPTED, MISUSE, READER_GONE, TERMINATED
+from harness.cli.console import complain, ended, open_streams
 from harness.cli.coverage import coverage
 from harness.cli.explain import explain
 from harness.cli.findings import findings
 from harness.cli.known import known
 from harness.cli.merge import merge
-from harness.cli.output import complain, ended, open_streams
 from harness.cli.replay import replay
 from harness.cli.shapes import shapes
 from harness.cli.subjects import subjects

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from harness.cli.check import exit_code
+from harness.cli.check_documents import Outputs, output_options
 from harness.cli.codes import EXIT_CODES
+from harness.cli.console import complain, print_summary
 from harness.cli.options import findings_option
-from harness.cli.output import complain, print_summary
-from harness.cli.outputs import Outputs, output_options
 from harness.space.errors import UsageError
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.codes import AGREES, EXIT_CODES_OF_REPLAY, FINDING, MISUSE
+from harness.cli.console import complain, console_for, write_json
 from harness.cli.options import PATH_TYPE, findings_option, json_option, timeout_option
-from harness.cli.output import complain, console_for, write_json
 from harness.space.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.report.finding_files import SavedFinding
-    from harness.report.replays import Replayed
+    from harness.report.replay_results import ReplayResult
 
 
 @click.command(epilog=EXIT_CODES_OF_REPLAY, short_help="Run findings again: fixed, or do they still fail?")
@@ -65,7 +65,7 @@ def replay(
 def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, json_to: str | None) -> int:
     """Run every finding in a folder again; one whose case cannot be read is left out."""
     from harness.oracle.arithmetic_assumptions import accepted
-    from harness.report.replays import replayed_line, replays_line, replays_record
+    from harness.report.replay_results import replayed_line, replays_line, replays_record
     from harness.store.finding_folders import Store
     from harness.subjects.isolated import ahead
 
@@ -86,21 +86,21 @@ def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, j
     return _code(every)
 
 
-def _outcome(stored: SavedFinding, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
+def _outcome(stored: SavedFinding, spec: str | None, tolerance: str | None, timeout: float) -> ReplayResult:
     """Run a finding again, or say why that is not possible."""
-    from harness.report.replays import Replayed
+    from harness.report.replay_results import ReplayResult
     from harness.search.rerun import RerunOutcome
 
     try:
         return _again(stored, spec, tolerance, timeout)
     except UsageError as error:
-        return Replayed(stored, spec or stored.subject, RerunOutcome.ERROR, why=str(error))
+        return ReplayResult(stored, spec or stored.subject, RerunOutcome.ERROR, why=str(error))
 
 
-def _again(stored: SavedFinding, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
+def _again(stored: SavedFinding, spec: str | None, tolerance: str | None, timeout: float) -> ReplayResult:
     """Run a finding again, on a subject in a process of its own. Raise ``UsageError`` if that is not possible."""
     from harness.oracle.arithmetic_assumptions import accepted
-    from harness.report.replays import Replayed
+    from harness.report.replay_results import ReplayResult
     from harness.search.rerun import RerunOutcome, replay
     from harness.search.scope_and_workers import asked_scope
     from harness.space.cells import local_cells
@@ -115,10 +115,10 @@ def _again(stored: SavedFinding, spec: str | None, tolerance: str | None, timeou
         fate, result = replay(subject, stored.case, within, of_dropout=stored.of_dropout)
     if stored.nondeterministic and fate is RerunOutcome.FIXED:
         fate = RerunOutcome.ERROR
-    return Replayed(stored, subject.name, fate, result)
+    return ReplayResult(stored, subject.name, fate, result)
 
 
-def _code(every: Sequence[Replayed]) -> int:
+def _code(every: Sequence[ReplayResult]) -> int:
     """Return the exit code: a failure counts more than what could not be run."""
     from harness.search.rerun import RerunOutcome
 

@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from harness.cli.codes import AGREES
+from harness.cli.console import console_for, write_json
 from harness.cli.options import WholeNumber, json_option, output_size_option
-from harness.cli.output import console_for, write_json
 from harness.space.cells import CELLS
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError

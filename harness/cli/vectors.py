@@ -6,6 +6,7 @@ import click
 
 from harness.cli.check import pinned_by
 from harness.cli.codes import AGREES, EXIT_CODES_OF_JUDGE, FINDING, MISUSE
+from harness.cli.console import console_for, write_json
 from harness.cli.options import (
     PATH_TYPE,
     WholeNumber,
@@ -15,7 +16,6 @@ from harness.cli.options import (
     output_size_option,
     seed_option,
 )
-from harness.cli.output import console_for, write_json
 from harness.space.errors import UsageError
 
 
@@ -74,9 +74,9 @@ def judge(folder: str, results: str, tolerance: str, json_to: str | None) -> int
 
     A result has the name of its case, 001.safetensors or 001.npz, and holds output, h_n, and c_n of an LSTM, by name.
     """
-    from harness.diagnosis.known_results import judged
+    from harness.diagnosis.vector_comparison import judged
     from harness.oracle.arithmetic_assumptions import accepted
-    from harness.report.judged import judged_lines, judged_record
+    from harness.report.vector_report import judged_lines, judged_record
     from harness.store import vector_files as store
 
     within, console = accepted(tolerance), console_for(json_to)

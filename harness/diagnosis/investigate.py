@@ -46,7 +46,7 @@ from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.model_differences import Mistake
 from harness.diagnosis.identify.questions import LONG_TIMES, Asker, SubjectTooSlow
 from harness.diagnosis.identify.wiring_inquiry import shown_by
-from harness.diagnosis.kernels import NONE, ByKernel, KernelSwitchResults, kernels_of
+from harness.diagnosis.kernels import NONE, KernelCause, KernelSwitchResults, kernels_of
 from harness.diagnosis.nan_and_inf import special_of
 from harness.diagnosis.observation_cache import Observations, nameable
 from harness.diagnosis.own_line import SourceLine, own_line
@@ -54,8 +54,8 @@ from harness.diagnosis.padding import padding_of
 from harness.diagnosis.precision import ShownPrecision, estimate, estimate_arrays
 from harness.diagnosis.roundings import roundings_of
 from harness.diagnosis.stale_state import (
-    Accumulated,
-    ByAccumulated,
+    AccumulationCause,
+    GradientAccumulation,
     StaleState,
     accumulated_of,
     stale_in_fresh_processes,
@@ -226,14 +226,14 @@ class Investigation:
         if diagnosis is not None and diagnosis.cause is not None:
             if isinstance(diagnosis.cause, IdentifiedCause):
                 return self._known_cause_of(name, diagnosis.cause)
-            by: Any = ByAccumulated if isinstance(diagnosis.cause, Accumulated) else ByCheck
+            by: Any = AccumulationCause if isinstance(diagnosis.cause, GradientAccumulation) else ByCheck
             known_cause: KnownCause = by(name, self.subject, diagnosis.cause)
             return known_cause
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
         process = self.subject.capabilities.process
         if kernels.passes and finding.result.mismatches and process is not None:
-            return ByKernel(name, finding.result, process.switched(kernels.passes[0]), self._alone(finding))
+            return KernelCause(name, finding.result, process.switched(kernels.passes[0]), self._alone(finding))
         identified = filter(None, self._identified.values())
         unknown = {array for layer in identified for array in layer.unknown_of(finding.case.config)}
         return FailureSignature(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
@@ -288,7 +288,7 @@ class Investigation:
         if (diagnosis := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
             if isinstance(diagnosis.cause, StaleState):
                 self._deterministic = diagnosis.cause.pins
-            if isinstance(diagnosis.cause, Accumulated):
+            if isinstance(diagnosis.cause, GradientAccumulation):
                 self._hidden = frozenset(diagnosis.cause.roles)
             return Explanation(diagnosis)
         self._deterministic = _deterministic_with(observations.subject, finding.case.config, scope)
@@ -440,7 +440,7 @@ class Investigation:
         vague = {
             known.name
             for known in self._known_causes
-            if isinstance(known, FailureSignature | ByKernel)
+            if isinstance(known, FailureSignature | KernelCause)
             or (isinstance(known, ByCheck) and isinstance(known.cause, StaleState) and known.cause.across_cases)
             or (isinstance(known, ByIdentified) and known.cause.identified.unknown_of(finding.case.config))
         }

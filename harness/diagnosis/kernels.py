@@ -94,7 +94,7 @@ def _failing(name: str, passes: Mapping[str, float | None], result: Result) -> F
     return FailingStage(name, tuple(passes), tuple(passes.values()), off)
 
 
-class ByKernel:
+class KernelCause:
     """A known cause for failures of a like kind that go away with the same kernel as a finding."""
 
     def __init__(self, name: str, original: Result, switched: Subject, check: SubjectCheck) -> None:

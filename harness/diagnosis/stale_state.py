@@ -169,7 +169,7 @@ def stale_in_fresh_processes(question: Question) -> StaleState | None:
 
 
 @dataclass(frozen=True)
-class Accumulated:
+class GradientAccumulation:
     """The gradients that a subject adds to those of its earlier calls."""
 
     roles: tuple[str, ...]
@@ -199,10 +199,10 @@ class Accumulated:
 
 
 @dataclass(frozen=True)
-class ByAccumulated(ByCheck):
+class AccumulationCause(ByCheck):
     """A known cause for such gradients, beside which others may be wrong."""
 
-    cause: Accumulated
+    cause: GradientAccumulation
 
     def left(self, _observation: Observation, result: Result) -> Result:
         """Return a result without them."""
@@ -210,7 +210,7 @@ class ByAccumulated(ByCheck):
         return replace(result, mismatches=remaining) if remaining else result
 
 
-def accumulated_of(question: Question) -> Accumulated | None:
+def accumulated_of(question: Question) -> GradientAccumulation | None:
     """Return the gradients that grow with each call of one case, if nothing else changes."""
     subject, process = question.subject, question.subject.capabilities.process
     if process is None:
@@ -227,7 +227,7 @@ def accumulated_of(question: Question) -> Accumulated | None:
         grown |= {roles} if roles else set()
         count += bool(roles)
         if count == FRESH_WITH_STALE:
-            return Accumulated(grown.pop(), count) if len(grown) == 1 else None
+            return GradientAccumulation(grown.pop(), count) if len(grown) == 1 else None
     return None
 
 

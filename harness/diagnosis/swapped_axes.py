@@ -63,12 +63,12 @@ def _is_exchanged(subject: Subject, case: Case) -> bool:
         return False
     steps = config.replace(T=config.N, N=1, batch_first=False, training=False)
     output = last.transpose(1, 0, 2)
-    answered = _Answered(subject, replace(outcome, arrays={"output": output, "h_n": output[-1:]}))
+    answered = _StubSubject(subject, replace(outcome, arrays={"output": output, "h_n": output[-1:]}))
     sequence = Case.from_arrays(steps, {**case.arrays, "x": case.x[:, -1:]})
     return check_agreement(answered, sequence, with_probes=False).verdict is Verdict.AGREES
 
 
-class _Answered:
+class _StubSubject:
     """A subject with a known outcome."""
 
     def __init__(self, subject: Subject, outcome: Outcome) -> None:

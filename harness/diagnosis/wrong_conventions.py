@@ -86,7 +86,7 @@ class WrongConventions:
         return False
 
 
-class _As:
+class _DeclaredConventions:
     """A subject as if it had declared other conventions."""
 
     def __init__(self, subject: Subject, conventions: Conventions) -> None:
@@ -141,13 +141,13 @@ def _ignores_layout(subject: Subject, case: Case, conventions: Conventions) -> b
     config = case.config.replace(T=3, N=3, batched=True, batch_first=False, lengths=None, loss=None)
     plain = draw(config, "normal", 0)
     both = plain, Case.from_arrays(config.replace(batch_first=True), plain.arrays)
-    run = _As(subject, replace(conventions, batch_first=False)).run
+    run = _DeclaredConventions(subject, replace(conventions, batch_first=False)).run
     arrays, others = (run(each).arrays for each in both)
     return bool(arrays) and all(name in others and same_numbers(arrays[name], others[name]) for name in arrays)
 
 
 def _as(subject: Subject, conventions: Conventions) -> Subject:
-    return DeadlineSubject(_As(subject, conventions))
+    return DeadlineSubject(_DeclaredConventions(subject, conventions))
 
 
 def _fits(

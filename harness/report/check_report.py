@@ -8,8 +8,8 @@ from harness.report import wording
 from harness.report.facts import code_of
 from harness.report.finding_entry import Summary
 from harness.report.page import piece
-from harness.report.paper import printed
-from harness.report.reported import ReportedFinding
+from harness.report.plain_console import printed
+from harness.report.reported_finding import ReportedFinding
 from harness.report.terminal import headline, shapes_rows, subject_report
 from harness.search.examination import Examination
 

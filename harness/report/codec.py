@@ -17,7 +17,7 @@ from harness.checks.activation_accuracy import Accuracy
 from harness.checks.known_failures import KnownFailure
 from harness.checks.result import ComparisonMethod
 from harness.oracle.compare import Site
-from harness.report.reported import ReportedFinding
+from harness.report.reported_finding import ReportedFinding
 from harness.search.log import Log, LoggedOutcome
 from harness.search.search_record import SearchRecord, Stop
 from harness.search.shards import Shard

@@ -7,7 +7,7 @@ from harness.checks.result import ComparisonMethod, Verdict
 from harness.report import coverage_words, wording
 from harness.report.facts import case_words, failure_line, upstream_line
 from harness.report.malformed_calls import refusals_facts
-from harness.report.reported import ReportedFinding, dropout_alone
+from harness.report.reported_finding import ReportedFinding, dropout_alone
 from harness.search.examination import LEAST_CASES, Examination
 from harness.search.search_record import SearchRecord, Stop
 from harness.space.conformance_profile import KERNEL, PROFILE_WORDS

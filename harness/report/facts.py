@@ -16,7 +16,7 @@ from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.roundings import HINT, Roundings
 from harness.oracle.compare import Mismatch, MismatchKind, Site
-from harness.report import explained, wording
+from harness.report import explanation_lines, wording
 from harness.report.finding_files import CAUSE_UNKNOWN, ISSUE, NOT_LOOKED_FOR, Fact, FindingFiles
 from harness.search.search_record import Finding
 from harness.space.case import Case
@@ -30,14 +30,14 @@ BESIDE: Final = "beside"  # the name of a fact that is a further mistake, which 
 ARRAYS_SHOWN: Final = 3  # arrays whose differences are shown; later ones mostly follow from the first
 
 
-class _Explained(NamedTuple):
+class _ExplainedFinding(NamedTuple):
     finding: Finding
     explanation: Explanation
 
 
 def facts_of_failure(finding: Finding, explanation: Explanation) -> list[Fact]:
     """Return what is known of a finding, wherever it is kept and however often it was met."""
-    failure = _Explained(finding, explanation)
+    failure = _ExplainedFinding(finding, explanation)
     if finding.result.method is ComparisonMethod.DROPOUT:
         _, wrong = wording.dropout_told(finding.result)
         return [*(Fact(*pair) for pair in wrong.items()), *_kernel(failure), *_upstream(failure)]
@@ -87,8 +87,8 @@ def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
         return diagnosis.cause.sentence, "certain"
     if result.inaccurate:
         return failure_line(result), "measured"
-    if diagnosis is not None and (precision := explained.coarse(diagnosis)) is not None:
-        return explained.precision_line(precision), "suspected" if result.verdict is Verdict.SUSPECT else ""
+    if diagnosis is not None and (precision := explanation_lines.coarse(diagnosis)) is not None:
+        return explanation_lines.precision_line(precision), "suspected" if result.verdict is Verdict.SUSPECT else ""
     unproved = result.verdict is Verdict.SUSPECT
     plain = diagnosis is None and not any(mismatch.sort is MismatchKind.VALUE for mismatch in result.mismatches)
     unknown = NOT_LOOKED_FOR if explanation.why_unknown else CAUSE_UNKNOWN
@@ -166,11 +166,11 @@ def upstream_line(subject: str, config: RNNConfig, result: Result, *, minimal: b
     return f"no report is known; {ISSUE} in its folder is one to send" if subject in registered() else None
 
 
-def _mistake(failure: _Explained) -> Iterator[Fact]:
+def _mistake(failure: _ExplainedFinding) -> Iterator[Fact]:
     result, config, (title, certainty) = failure.finding.result, failure.finding.case.config, cause_of(*failure)
     if certainty == NOT_LOOKED_FOR:
         yield Fact("cause", f"not looked for, because {failure.explanation.why_unknown}")
-    for name, line in explained.code_lines(failure.explanation.diagnosis, config).items():
+    for name, line in explanation_lines.code_lines(failure.explanation.diagnosis, config).items():
         yield Fact(name, line, language="python")
     diagnosis = failure.explanation.diagnosis
     if diagnosis is not None and (own := diagnosis.line) is not None:
@@ -197,7 +197,7 @@ def _own_first(result: Result, arrays: Collection[str]) -> tuple[Mismatch, ...]:
     return tuple(sorted(result.mismatches, key=lambda mismatch: mismatch.array not in arrays))
 
 
-def _case(failure: _Explained) -> Iterator[Fact]:
+def _case(failure: _ExplainedFinding) -> Iterator[Fact]:
     """Yield the case as code if that is short, else in words."""
     case, name = failure.finding.case, "smallest" if failure.finding.minimal else "case"
     code = repr(case)
@@ -209,33 +209,37 @@ def _case(failure: _Explained) -> Iterator[Fact]:
     yield Fact("config", wording.config_line(case.config), detail=True)
 
 
-def _conditions(failure: _Explained) -> Iterator[Fact]:
+def _conditions(failure: _ExplainedFinding) -> Iterator[Fact]:
     """Yield what the failure needs, what passes, and where it begins."""
     if failure.explanation.answers is not None:
-        yield Fact("fails", explained.answers_line(failure.explanation.answers, failure.explanation.deterministic))
+        yield Fact(
+            "fails", explanation_lines.answers_line(failure.explanation.answers, failure.explanation.deterministic)
+        )
     if (factors := failure.explanation.factors) is not None:
         result = failure.finding.result
         of_gradients = like(result) == "gradients"
-        yield Fact("fails", explained.fails_line(factors, ends=result.failure is not None, gradients=of_gradients))
-        if (passing := explained.passing_line(factors)) is not None:
+        yield Fact(
+            "fails", explanation_lines.fails_line(factors, ends=result.failure is not None, gradients=of_gradients)
+        )
+        if (passing := explanation_lines.passing_line(factors)) is not None:
             yield Fact("passes", passing)
-        if free := explained.independent_line(factors):
+        if free := explanation_lines.independent_line(factors):
             yield Fact("whatever", free, detail=True)
     if (where := failure.explanation.where) is not None:
-        yield Fact("where", explained.where_line(where), detail=is_certain(*failure) or not where.pattern)
+        yield Fact("where", explanation_lines.where_line(where), detail=is_certain(*failure) or not where.pattern)
 
 
-def _kernel(failure: _Explained) -> Iterator[Fact]:
-    if (kernel := explained.kernels_line(failure.explanation.kernels)) is not None:
+def _kernel(failure: _ExplainedFinding) -> Iterator[Fact]:
+    if (kernel := explanation_lines.kernels_line(failure.explanation.kernels)) is not None:
         yield Fact("kernel", kernel)
 
 
-def _others(failure: _Explained) -> Iterator[Fact]:
+def _others(failure: _ExplainedFinding) -> Iterator[Fact]:
     if (diagnosis := failure.explanation.diagnosis) is not None:
         yield from (Fact(BESIDE, f"it {cause.sentence}") for cause in diagnosis.elsewhere)
 
 
-def _evidence(failure: _Explained) -> Iterator[Fact]:
+def _evidence(failure: _ExplainedFinding) -> Iterator[Fact]:
     """Yield why the cause and the failure are believed."""
     if (diagnosis := failure.explanation.diagnosis) is not None and diagnosis.cause is not None:
         yield Fact("evidence", diagnosis.cause.evidence, detail=True)
@@ -248,23 +252,27 @@ def _evidence(failure: _Explained) -> Iterator[Fact]:
         yield Fact("to accept", enough, detail=True)
     if any(mismatch.sites for mismatch in failure.finding.result.mismatches):
         yield Fact("compared", failure.finding.result.method.value, detail=True)
-    yield Fact("minimal", "\n".join(explained.minimal_lines(failure.finding.certificate)), detail=True)
+    yield Fact("minimal", "\n".join(explanation_lines.minimal_lines(failure.finding.certificate)), detail=True)
 
 
-def _may_be_rounding(failure: _Explained) -> bool:
+def _may_be_rounding(failure: _ExplainedFinding) -> bool:
     """Return whether some named tolerance would accept the difference, or no bound proves it wrong."""
     precision = None if failure.explanation.diagnosis is None else failure.explanation.diagnosis.precision
     accepted = precision is not None and precision.accepted_by is not None
     return accepted or failure.finding.result.verdict is Verdict.SUSPECT
 
 
-def _advice(failure: _Explained) -> Iterator[Fact]:
+def _advice(failure: _ExplainedFinding) -> Iterator[Fact]:
     """Yield what to do, the most telling advice first."""
     diagnosis = failure.explanation.diagnosis
     every = [failure.finding.result.advice if cause_of(*failure)[1] == "measured" else None]
     if diagnosis is not None and isinstance(diagnosis.cause, Roundings):
         every.append(HINT)
-    if diagnosis is not None and (precision := explained.coarse(diagnosis)) and precision.accepted_by is not None:
+    if (
+        diagnosis is not None
+        and (precision := explanation_lines.coarse(diagnosis))
+        and precision.accepted_by is not None
+    ):
         every.append(f"--tolerance {precision.accepted_by} would accept that")
     needs = failure.explanation.factors.needs if failure.explanation.factors is not None else {}
     every += [wording.leave_out_line(failure.finding.case.config, needs)] if failure.finding.minimal else []
@@ -273,7 +281,7 @@ def _advice(failure: _Explained) -> Iterator[Fact]:
         yield Fact("advice", advice, detail=number > 0)
 
 
-def _upstream(failure: _Explained) -> Iterator[Fact]:
+def _upstream(failure: _ExplainedFinding) -> Iterator[Fact]:
     known = upstream_line(
         failure.finding.subject, failure.finding.case.config, failure.finding.result, minimal=failure.finding.minimal
     )

@@ -12,7 +12,7 @@ from harness.report.examination_facts import undone_by_failure
 from harness.report.facts import next_steps
 from harness.report.finding_files import CAUSE_UNKNOWN, Fact, SavedFinding
 from harness.report.malformed_calls import by_lapse
-from harness.report.reported import ReportedFinding, dropout_alone, in_order
+from harness.report.reported_finding import ReportedFinding, dropout_alone, in_order
 from harness.search.examination import Examination
 from harness.space.cells import layer_named
 

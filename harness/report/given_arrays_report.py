@@ -21,8 +21,8 @@ from harness.diagnosis.explain_given_arrays import (
 from harness.diagnosis.first_departure import first_departure
 from harness.diagnosis.identify.recurrence import step_lines
 from harness.oracle.compare import Mismatch, MismatchKind
-from harness.report.error_maps import maps_record
-from harness.report.explained import NAMES_LISTED
+from harness.report.error_map_records import maps_record
+from harness.report.explanation_lines import NAMES_LISTED
 from harness.report.json_record import as_json
 from harness.report.page import piece
 from harness.report.terminal import shapes_rows

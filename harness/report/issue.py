@@ -13,7 +13,7 @@ from harness.report.facts import failure_line
 from harness.report.finding_entry import entry_of
 from harness.report.finding_files import Fact
 from harness.report.markdown import facts_in_markdown, fenced
-from harness.report.reported import ReportedFinding
+from harness.report.reported_finding import ReportedFinding
 from harness.search.search_record import Finding
 from harness.space.case import Case
 

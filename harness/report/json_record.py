@@ -15,7 +15,7 @@ from harness.report.codec import encode
 from harness.report.coverage_words import shares_record
 from harness.report.finding_entry import Summary
 from harness.report.finding_files import SavedFinding
-from harness.report.reported import ReportedFinding
+from harness.report.reported_finding import ReportedFinding
 from harness.search.evidence import Suspicion
 from harness.search.search_record import Helpers, SearchRecord
 from harness.search.shards import Shard

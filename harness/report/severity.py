@@ -10,7 +10,7 @@ from harness.checks.result import Verdict
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.roundings import Roundings
 from harness.oracle.compare import OF_EFFECT, MismatchKind
-from harness.report import explained
+from harness.report import explanation_lines
 from harness.report.wording import CALLED
 from harness.search.search_record import Finding
 from harness.space.case import Case, padding
@@ -41,7 +41,7 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
     result, config = finding.result, finding.case.config
     first, diagnosis = result.mismatches[0] if result.mismatches else None, explanation.diagnosis
     rounds = diagnosis is not None and isinstance(diagnosis.cause, Roundings)
-    coarse = rounds or (diagnosis is not None and explained.coarse(diagnosis) is not None)
+    coarse = rounds or (diagnosis is not None and explanation_lines.coarse(diagnosis) is not None)
     classes = (
         (Severity.SPECIAL, bool(result.inaccurate) and first is not None and first.sort is MismatchKind.FINITENESS),
         (Severity.ACCURACY, result.verdict is Verdict.SUSPECT or coarse or bool(result.inaccurate)),

@@ -17,9 +17,9 @@ from harness.report.facts import BESIDE, FACT_CHARACTERS, named, observed
 from harness.report.finding_entry import FindingEntry, Summary, dropout_problem, entry_of, entry_of_stored
 from harness.report.finding_files import SavedFinding
 from harness.report.malformed_calls import refusals_findings, refusals_findings_in_short
-from harness.report.paper import fact_table
-from harness.report.replays import STYLES, Replayed
-from harness.report.reported import ReportedFinding, dropout_alone
+from harness.report.plain_console import fact_table
+from harness.report.replay_results import STYLES, ReplayResult
+from harness.report.reported_finding import ReportedFinding, dropout_alone
 from harness.search.examination import Examination
 from harness.search.rerun import RerunOutcome
 from harness.space.config import RNNConfig
@@ -249,7 +249,7 @@ def known_table(rows: Sequence[tuple[str, ...]]) -> RenderableType:
     return Group(*parts)
 
 
-def replay_report(done: Replayed, result: Result) -> RenderableType:
+def replay_report(done: ReplayResult, result: Result) -> RenderableType:
     """Return the result of replaying a finding."""
     stored, fate = done.stored, done.fate
     parts: list[RenderableType] = [Text(f"{fate.value}  {done.subject} on {stored.path}", STYLES[fate])]

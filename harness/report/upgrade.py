@@ -18,8 +18,8 @@ from harness.report import wording
 from harness.report.facts import failure_line
 from harness.report.finding_entry import Summary, entry_of
 from harness.report.markdown import code, plain
-from harness.report.paper import fact_table
-from harness.report.reported import ReportedFinding
+from harness.report.plain_console import fact_table
+from harness.report.reported_finding import ReportedFinding
 from harness.search.common_scope import Behaviour
 from harness.search.search_record import Finding, SearchRecord
 from harness.subjects.environment import line

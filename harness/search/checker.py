@@ -13,7 +13,7 @@ from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic_assumptions import UserTolerance
 from harness.search.deadline import Hang
 from harness.search.own_weights import OwnWeights
-from harness.search.plan import PlannedCase, Unit
+from harness.search.plan import PlanChunk, PlannedCase
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.scope import Scope
@@ -53,7 +53,7 @@ class Checker:
             known_causes=self.known,
         )
 
-    def unit(self, unit: Unit) -> Iterator[CheckedCase]:
+    def unit(self, unit: PlanChunk) -> Iterator[CheckedCase]:
         """Check the cases of a unit, until one hangs; of a config that the subject refuses, only the first.
 
         Known causes do not count here, because a worker has none.

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakSet
 
 from harness.processes import one_thread_a_process
-from harness.search.plan import Unit
-from harness.search.workers import WorkerAnswer, Workers, WorkerTask, answer
+from harness.search.plan import PlanChunk
+from harness.search.workers import WorkerAnswer, WorkerContext, Workers, answer
 from harness.space.errors import UsageError
 from harness.subjects.environment import alike
 
@@ -122,7 +122,7 @@ class _Call(NamedTuple):
         return self.work, self.arguments
 
 
-def do(folder: str, facts: tuple[tuple[str, str], ...], task: WorkerTask, unit: Unit) -> WorkerAnswer:
+def do(folder: str, facts: tuple[tuple[str, str], ...], task: WorkerContext, unit: PlanChunk) -> WorkerAnswer:
     """Go through a unit in this Dask worker, from the command's folder if it is here, too.
 
     The ``facts`` are the versions and variables that the worker must have, as in ``alike``.

@@ -79,7 +79,7 @@ class PlannedCase(NamedTuple):
         return draw(self.config, self.distribution, self.seed)
 
 
-class Unit(Protocol):
+class PlanChunk(Protocol):
     """A few cases of a search."""
 
     def planned(self) -> Iterator[PlannedCase]:
@@ -93,7 +93,7 @@ class Unit(Protocol):
 
 
 @dataclass(frozen=True)
-class Planned:
+class CoveringChunk:
     """Some configs of a covering array, with one case each."""
 
     seed: int
@@ -117,7 +117,7 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class StratumChunk:
     """A sample of a stratum, with several cases per config."""
 
     seed: int
@@ -145,7 +145,7 @@ class Sampled:
         return UNIT * CASES_PER_CONFIG
 
 
-def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
+def units(scope: Scope, seed: int, cases: int | None) -> Iterator[PlanChunk]:
     """Yield the units of a search of ``cases`` cases, or of any number, in order and without end.
 
     The covering array is the stronger of those of three and of two factors that leaves enough of the budget.
@@ -175,14 +175,14 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
         parts = [Stratum("all", scope)]  # the budget does not hold a sample of each
     for number in count():
         for stratum in parts:
-            yield Sampled(seed, probing, stratum, number, place)
+            yield StratumChunk(seed, probing, stratum, number, place)
             place += UNIT * CASES_PER_CONFIG
 
 
-def _planned(seed: int, probing: float, place: int, configs: list[RNNConfig], scope: Scope) -> Iterator[Planned]:
+def _planned(seed: int, probing: float, place: int, configs: list[RNNConfig], scope: Scope) -> Iterator[CoveringChunk]:
     """Yield configs in units; ``place`` is that of the first in the plan."""
     for start in range(0, len(configs), UNIT):
-        yield Planned(seed, probing, place + start, tuple(configs[start : start + UNIT]), scope)
+        yield CoveringChunk(seed, probing, place + start, tuple(configs[start : start + UNIT]), scope)
 
 
 def small(scope: Scope) -> Iterator[list[RNNConfig]]:

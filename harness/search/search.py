@@ -31,7 +31,7 @@ from harness.search.evidence import Certificate
 from harness.search.plan import units
 from harness.search.search_options import SearchOptions
 from harness.search.search_record import Finding, Helpers, SearchRecord, Stop
-from harness.search.workers import WorkerTask
+from harness.search.workers import WorkerContext
 from harness.space.case import Case
 from harness.space.errors import require_type
 from harness.space.outcome import Failure
@@ -105,7 +105,7 @@ class Search:
         self.record.helpers = None if workers is None else Helpers(workers.number, workers.scheduler)
         self.record.weights = "" if options.weights is None else options.weights.name
         if workers is not None:
-            self._task = WorkerTask.of(subject, scope, options.accepted, options.weights, share=workers.share)
+            self._task = WorkerContext.of(subject, scope, options.accepted, options.weights, share=workers.share)
         self._note_limit()
         self._before = unrepeated_of(subject), spoiled_by(subject)  # in another search
         guarded = DeadlineSubject(subject, self._budget.searching_until)

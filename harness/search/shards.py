@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, Self
 
-from harness.search.plan import Unit
+from harness.search.plan import PlanChunk
 from harness.space.errors import UsageError
 
 MOST_SHARDS: Final = 1_000  # The most shards of a plan; GitHub's matrix has at most 256 jobs
@@ -39,12 +39,14 @@ class Shard(NamedTuple):
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
-    def units(self, planned: Iterable[Unit], cases: int | None, *, aside: bool) -> Iterator[Unit]:
+    def units(self, planned: Iterable[PlanChunk], cases: int | None, *, aside: bool) -> Iterator[PlanChunk]:
         """Yield the units of this shard."""
         return (unit for number, unit in parted(planned, cases, self.of, aside=aside) if number == self.number)
 
 
-def parted(planned: Iterable[Unit], cases: int | None, shards: int, *, aside: bool) -> Iterator[tuple[int, Unit]]:
+def parted(
+    planned: Iterable[PlanChunk], cases: int | None, shards: int, *, aside: bool
+) -> Iterator[tuple[int, PlanChunk]]:
     """Yield the units that hold the first ``cases`` cases of a plan, or all units, each with the number of its shard.
 
     Each unit goes to the shard with the least predicted cost so far. So every shard knows the part of every other one,
@@ -61,7 +63,7 @@ def parted(planned: Iterable[Unit], cases: int | None, shards: int, *, aside: bo
         yield shard + 1, unit
 
 
-def cost(unit: Unit) -> int:
+def cost(unit: PlanChunk) -> int:
     """Return the predicted cost of a unit, in plain cases."""
     return sum(
         1 + GRADIENTS_COST * (case.config.loss is not None) + case.with_probes + case.with_relation

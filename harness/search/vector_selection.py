@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.search.covering import covering
-from harness.search.plan import Planned, small
+from harness.search.plan import CoveringChunk, small
 from harness.search.scope_and_workers import asked_scope
 from harness.space.case import Case
 from harness.space.conformance_profile import PORT
@@ -24,7 +24,7 @@ def cases_of(pinned: Mapping[str, Any], seed: int, layer: str = "rnn") -> list[C
     scope = asked_scope(function, (), {**usual, **pinned}, PORT)
     configs = [*next(small(scope), []), *covering(scope, 2)]
     in_order = tuple(sorted(dict.fromkeys(configs), key=lambda config: (config.cost, config.given["x"].size)))
-    return [planned.case() for planned in Planned(seed, 0.0, 0, in_order, scope).planned()]
+    return [planned.case() for planned in CoveringChunk(seed, 0.0, 0, in_order, scope).planned()]
 
 
 def _none(x: Any, h0: Any, weights: Any, config: Any) -> None:

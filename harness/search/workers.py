@@ -24,7 +24,7 @@ from harness.processes import GRACE, LONGEST_WAIT, Child, start_server
 from harness.search.checker import CheckedCase, Checker
 from harness.search.deadline import DeadlineSubject
 from harness.search.own_weights import OwnWeights
-from harness.search.plan import Unit
+from harness.search.plan import PlanChunk
 from harness.search.search_record import Helpers
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
@@ -92,7 +92,7 @@ class Processes(Executor):
                 future.set_exception(error)
 
 
-class WorkerTask(NamedTuple):
+class WorkerContext(NamedTuple):
     """The facts that a worker must know of a search."""
 
     subject: bytes  # pickled, or a pickled function that makes it in the worker's own process
@@ -149,7 +149,7 @@ class Workers:
     scheduler: str = ""  # the address of the scheduler of the cluster that they are in, if they are in one
 
     def checked(
-        self, task: WorkerTask, units: Iterator[Unit], checker: Checker, helpers: Helpers
+        self, task: WorkerContext, units: Iterator[PlanChunk], checker: Checker, helpers: Helpers
     ) -> Generator[CheckedCase | None]:
         """Yield the results of the cases of all units, in order, and ``None`` now and then if there is nothing yet.
 
@@ -157,7 +157,7 @@ class Workers:
         Raises any error of the harness in a worker, and ``UsageError`` if a worker cannot have the subject.
         """
         executor = self.start(self.number)
-        pending: deque[tuple[Unit, Future[WorkerAnswer]]] = deque()
+        pending: deque[tuple[PlanChunk, Future[WorkerAnswer]]] = deque()
         lost, own = 0, list(islice(units, FIRST_UNITS))
         try:
             while lost < MOST_UNITS_LOST:
@@ -183,7 +183,7 @@ class Workers:
             yield from checker.unit(unit)
 
 
-def _submitted(executor: Executor, task: WorkerTask, unit: Unit) -> Future[WorkerAnswer]:
+def _submitted(executor: Executor, task: WorkerContext, unit: PlanChunk) -> Future[WorkerAnswer]:
     try:
         return executor.submit(answer, task, unit)
     except Exception as error:  # noqa: BLE001 - executors raise several when they are broken
@@ -203,7 +203,7 @@ def _answer_of(future: Future[WorkerAnswer]) -> WorkerAnswer | BaseException:
 
 
 def _checked(
-    answer: WorkerAnswer | BaseException | None, unit: Unit, checker: Checker, helpers: Helpers
+    answer: WorkerAnswer | BaseException | None, unit: PlanChunk, checker: Checker, helpers: Helpers
 ) -> Iterator[CheckedCase]:
     """Yield what a worker saw in a unit, or go through it here if there is none."""
     if not isinstance(answer, WorkerAnswer):
@@ -216,7 +216,7 @@ def _checked(
     yield from answer.seen
 
 
-def answer(task: WorkerTask, unit: Unit, wanted: Callable[[], bool] = lambda: True) -> WorkerAnswer:
+def answer(task: WorkerContext, unit: PlanChunk, wanted: Callable[[], bool] = lambda: True) -> WorkerAnswer:
     """Go through a unit, in a worker, as long as it is wanted."""
     here = f"{gethostname()}/{os.getpid()}"
     try:

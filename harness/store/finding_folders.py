@@ -21,7 +21,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from harness.checks.result import ComparisonMethod, is_id
-from harness.report.error_maps import MapsRecord
+from harness.report.error_map_records import MapsRecord
 from harness.report.finding_files import DIRECTORY, Fact, SavedFinding
 from harness.search.search_record import Finding
 from harness.space.case import Case, CaseError, load_with_notes

@@ -12,7 +12,7 @@ from harness.diagnosis.investigate import one_cause
 from harness.report.codec import decode
 from harness.report.finding_entry import Summary
 from harness.report.json_record import RunOptions
-from harness.report.reported import ReportedFinding, dropout_facts
+from harness.report.reported_finding import ReportedFinding, dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.log import logged_cases
 from harness.search.merge_records import merged

@@ -19,7 +19,7 @@ from harness.report.finding_entry import entry_of_stored
 from harness.report.finding_files import ISSUE, FindingFiles
 from harness.report.issue import issue_of, regression_test
 from harness.report.json_record import finding_record
-from harness.report.reported import reported
+from harness.report.reported_finding import reported
 from harness.search.deadline import DeadlineSubject, Hang
 from harness.search.search_record import Finding
 from harness.space.atomic import write_text

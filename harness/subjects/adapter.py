@@ -126,7 +126,7 @@ def adapt(
     return Adapter(build, None if weights is None else dict(weights), call, offers)
 
 
-class BuiltClass:
+class AdapterModuleFactory:
     """The constructor of an adapter's modules, as a class of modules is one.
 
     One that is ``in_numpy`` makes modules of NumPy objects, which are called by the adapter's own call, or by a method
@@ -174,7 +174,7 @@ class BuiltClass:
         return module(*arguments) if self.in_numpy else self.adapter.call(module, *arguments, **named)
 
 
-def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
+def built_by(adapter: Adapter) -> Iterator[AdapterModuleFactory]:
     """Yield the constructors that an adapter may be: several if it makes NumPy objects and does not say how to call.
 
     Raise ``SubjectUnavailable`` if it makes neither a module nor an object that holds arrays and can be called.
@@ -186,7 +186,7 @@ def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
     else:
         torch_like = hasattr(made, "named_parameters")
     if torch_like:
-        yield BuiltClass(adapter)
+        yield AdapterModuleFactory(adapter)
         return
     from harness.subjects.axes import INPUT_ORDERS
     from harness.subjects.numpy_module import CALL_METHODS, methods_of, parameters_held
@@ -196,9 +196,12 @@ def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
             f"build returned {type(made).__name__}: expected a torch.nn.Module, or an object that holds arrays"
         )
     if adapter.call is not None:
-        yield BuiltClass(adapter, in_numpy=True)
+        yield AdapterModuleFactory(adapter, in_numpy=True)
     elif methods := methods_of(type(made)):
-        yield from (BuiltClass(adapter, axes, method, in_numpy=True) for axes, method in product(INPUT_ORDERS, methods))
+        yield from (
+            AdapterModuleFactory(adapter, axes, method, in_numpy=True)
+            for axes, method in product(INPUT_ORDERS, methods)
+        )
     else:
         raise SubjectUnavailable(
             f"build returned {type(made).__name__}: expected a call, or a method {', '.join(CALL_METHODS)}"

@@ -30,14 +30,14 @@ WORKER: Final = Path(__file__).with_name("worker.py")
 _NEEDS: Final = "# worker.py is a file of rnn-harness that runs alone, under any Python with NumPy."
 
 
-class OtherInterpreter(NamedTuple):
+class InterpreterSpec(NamedTuple):
     """A subject, and the interpreter that runs it."""
 
     python: str
     spec: str
 
     @classmethod
-    def of(cls, spec: str) -> OtherInterpreter:
+    def of(cls, spec: str) -> InterpreterSpec:
         """Parse ``python:INTERPRETER SUBJECT``. Raise ``SubjectUnavailable`` for what does not name both."""
         try:
             words = shlex.split(spec.removeprefix(PYTHON))
@@ -55,7 +55,7 @@ class OtherInterpreter(NamedTuple):
 
 def subject_elsewhere(spec: str) -> FunctionSubject:
     """Return the subject of a name ``python:INTERPRETER SUBJECT``. Raise ``SubjectUnavailable`` if there is none."""
-    return under(*OtherInterpreter.of(spec), spec)
+    return under(*InterpreterSpec.of(spec), spec)
 
 
 def own_interpreter(spec: str) -> str | None:

@@ -23,7 +23,7 @@ from typing import Any, Final, TypeGuard
 from harness.space.cells import CELLS
 from harness.space.errors import UsageError, require_type
 from harness.space.reading import MOST_WRITTEN, read_bytes, size_of
-from harness.subjects.adapter import Adapter, BuiltClass, built_by, require_filled
+from harness.subjects.adapter import Adapter, AdapterModuleFactory, built_by, require_filled
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.config_object import by_fields
 from harness.subjects.conventions import CONVENTION_NAMES, Conventions, declared_by, named_conventions
@@ -321,7 +321,7 @@ def _of_modules(
     first: SubjectUnavailable | None = None
     of_lengths: SubjectUnavailable | None = None  # which says more
     for module in modules:
-        adapted = isinstance(module, BuiltClass)
+        adapted = isinstance(module, AdapterModuleFactory)
         try:
             form = (form_of_adapter if adapted else form_of)(
                 module, name, "" if declared.cell == "RNN" else declared.cell

@@ -22,7 +22,7 @@ from harness.space.cells import KNOWN, layer_named
 from harness.space.config import RNNConfig, role_of
 from harness.space.factor_table import OPTIONS, PACKINGS, PLAIN
 from harness.space.scope import Scope
-from harness.subjects.adapter import Adapter, BuiltClass, form_of_weights
+from harness.subjects.adapter import Adapter, AdapterModuleFactory, form_of_weights
 from harness.subjects.axes import mapped
 from harness.subjects.class_form import (
     H_FIRST,
@@ -419,7 +419,7 @@ def _with_growth(factory: Any, form: ClassForm, sizes: ModuleSizes) -> ClassForm
     return form
 
 
-def form_of_adapter(built: BuiltClass, name: str, cell: str = "") -> ClassForm:
+def form_of_adapter(built: AdapterModuleFactory, name: str, cell: str = "") -> ClassForm:
     """Return the form of what an adapter makes. Raise ``SubjectUnavailable`` for what it does not tell rightly."""
     try:
         reads = built.adapter.reads
@@ -457,7 +457,7 @@ def with_way_back(factory: Any, form: ClassForm) -> ClassForm:
     sizes, _ = parameters_of_plain(factory, form)
     several = form.is_cell and len(form.cell.final) > 1  # a step of an LSTM takes two gradients
     by_hand = (
-        isinstance(factory, BuiltClass) and factory.adapter.call is not None
+        isinstance(factory, AdapterModuleFactory) and factory.adapter.call is not None
     )  # its own arrays are laid out otherwise
     runs = [*_numpy_runs(factory, form, sizes)]
     readable = runs and not several and not by_hand
@@ -929,7 +929,7 @@ class _FormReader:
 
     @property
     def _adapter(self) -> Adapter | None:
-        return self.factory.adapter if isinstance(self.factory, BuiltClass) else None
+        return self.factory.adapter if isinstance(self.factory, AdapterModuleFactory) else None
 
     @property
     def _finals(self) -> tuple[str, ...]:

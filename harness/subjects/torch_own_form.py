@@ -20,7 +20,7 @@ from harness.space.factor_table import OPTIONS, PLAIN, having
 from harness.space.outcome import Failure
 from harness.space.scope import factors_of
 from harness.space.values import draw
-from harness.subjects.adapter import BuiltClass
+from harness.subjects.adapter import AdapterModuleFactory
 from harness.subjects.capabilities import Recipe
 from harness.subjects.class_form import FLOATS, Block, ClassForm, ModuleSizes
 from harness.subjects.conventions import Conventions, declared_by
@@ -203,7 +203,7 @@ class OwnFormSubject(TorchSubject):
 class AdaptedSubject(OwnFormSubject):
     """A layer of an adapter."""
 
-    def __init__(self, built: BuiltClass, name: str, form: ClassForm) -> None:
+    def __init__(self, built: AdapterModuleFactory, name: str, form: ClassForm) -> None:
         """Take the constructor of its modules, and its form."""
         self._built, self._adapter = built, built.adapter
         super().__init__(built, name, form)

@@ -12,7 +12,7 @@ from harness.diagnosis.argument_order import BY_NAME_OTHERWISE, PASSES, other_or
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observation_cache import Observations
-from harness.report.explained import fails_line
+from harness.report.explanation_lines import fails_line
 from harness.search.capability_discovery import narrow
 from harness.search.search_record import Finding
 from harness.space.config import RNNConfig

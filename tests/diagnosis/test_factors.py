@@ -15,7 +15,7 @@ from harness.diagnosis.factors import IRREGULAR, Factors, FailingSizes, depends_
 from harness.diagnosis.failure_signature import FailureSignature
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.compare import Mismatch, MismatchKind
-from harness.report.explained import fails_line
+from harness.report.explanation_lines import fails_line
 from harness.search.evidence import Certificate
 from harness.search.search_record import Finding
 from harness.space.outcome import Failure, Outcome

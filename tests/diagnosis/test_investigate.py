@@ -21,9 +21,9 @@ from harness.diagnosis.first_departure import judge_worst
 from harness.diagnosis.identify import questions
 from harness.diagnosis.investigate import ENDED, Explanation, Investigation
 from harness.diagnosis.kernels import KernelSwitchResults
-from harness.report.explained import fails_line
+from harness.report.explanation_lines import fails_line
 from harness.report.facts import failure_line
-from harness.report.reported import reported
+from harness.report.reported_finding import reported
 from harness.search.evidence import NOT_SHRUNK
 from harness.search.search_record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import Subject, scope_of

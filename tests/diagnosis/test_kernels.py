@@ -13,9 +13,9 @@ from harness.checks.agreement import check_agreement, observe
 from harness.checks.full_check import check as check_everything
 from harness.checks.result import Result
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.kernels import NONE, ByKernel, kernels_of
+from harness.diagnosis.kernels import NONE, KernelCause, kernels_of
 from harness.oracle.compare import Mismatch, MismatchKind
-from harness.report.explained import kernels_line
+from harness.report.explanation_lines import kernels_line
 from harness.space.scope import Scope
 from harness.subjects.capabilities import OwnProcess
 from harness.subjects.function import FunctionSubject
@@ -154,7 +154,7 @@ def test_failures_that_go_away_with_one_kernel_are_one_finding() -> None:
 def test_a_failure_of_another_sort_is_another_finding() -> None:
     subject, case = Kernel(), draw(CONFIG, "normal")
     result = check(subject, case)
-    known_cause = ByKernel("3f9c2a11", result, subject.switched("no-mkldnn"), check)
+    known_cause = KernelCause("3f9c2a11", result, subject.switched("no-mkldnn"), check)
     observation = observe(subject, case)
 
     missing = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.MISSING),))
@@ -167,6 +167,6 @@ def test_a_failure_of_another_sort_is_another_finding() -> None:
 
 def test_a_failure_that_stays_without_the_kernel_is_another_finding() -> None:
     subject, case = Kernel(), draw(CONFIG, "normal")
-    known_cause = ByKernel("3f9c2a11", check(subject, case), subject.switched("aten-avx2"), check)
+    known_cause = KernelCause("3f9c2a11", check(subject, case), subject.switched("aten-avx2"), check)
 
     assert not known_cause.covers(observe(subject, case), check(subject, case))

@@ -14,7 +14,7 @@ from harness.diagnosis.experiments import Question
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observation_cache import Observations
 from harness.diagnosis.stale_state import StaleState, stale_of
-from harness.report.explained import fails_line
+from harness.report.explanation_lines import fails_line
 from harness.search.search_record import Finding
 from harness.space.config import PARAMETERS
 from harness.subjects.isolated import IsolatedSubject

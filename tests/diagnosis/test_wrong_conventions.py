@@ -10,8 +10,8 @@ from harness.checks.agreement import observe
 from harness.diagnosis.experiments import ByCheck
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.wrong_conventions import FRESH_WITH_DECLARATION, WrongConventions, instead_of
-from harness.report.explained import fails_line
-from harness.report.reported import in_order, reported
+from harness.report.explanation_lines import fails_line
+from harness.report.reported_finding import in_order, reported
 from harness.report.severity import Severity
 from harness.search.capability_discovery import narrow
 from harness.search.search import hunt

@@ -23,7 +23,7 @@ from harness.search.dask_cluster import Cluster
 from harness.search.deadline import DeadlineSubject
 from harness.search.plan import units
 from harness.search.search_record import Helpers
-from harness.search.workers import WorkerTask
+from harness.search.workers import WorkerContext
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import scope_of
@@ -161,7 +161,7 @@ def shared(
         checker = Checker(Slowed(here), STRICT, scope)
         seen, helpers = Seen(), Helpers(workers.number, workers.scheduler)
         task, planned = (
-            WorkerTask.of(subject, scope, STRICT, share=workers.share),
+            WorkerContext.of(subject, scope, STRICT, share=workers.share),
             islice(units(scope, 0, None), number),
         )
         for one in of(workers.checked(task, planned, checker, helpers)):

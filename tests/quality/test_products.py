@@ -7,7 +7,7 @@ import pytest
 
 from harness import RNNConfig, as_subject
 from harness.diagnosis.investigate import Investigation
-from harness.report.explained import fails_line
+from harness.report.explanation_lines import fails_line
 from harness.search.search import Search
 from tests import implementations
 from tests.long import few

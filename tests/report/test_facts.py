@@ -23,7 +23,7 @@ from harness.report.json_record import finding_record, subject_record
 from harness.report.junit import junit
 from harness.report.markdown import markdown
 from harness.report.page import page_of_run
-from harness.report.reported import ReportedFinding, reported
+from harness.report.reported_finding import ReportedFinding, reported
 from harness.report.terminal import finding_report, stored_report
 from harness.search.evidence import NOT_SHRUNK
 from harness.search.examination import Examination

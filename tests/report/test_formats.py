@@ -27,7 +27,7 @@ from harness.report.hypothesis_observability import observation
 from harness.report.json_record import finding_record
 from harness.report.junit import junit
 from harness.report.markdown import cell, code, fenced, markdown, plain
-from harness.report.reported import ReportedFinding, reported
+from harness.report.reported_finding import ReportedFinding, reported
 from harness.report.upgrade import Defect, DefectInterpreters, Upgrade
 from harness.search.checker import CheckedCase
 from harness.search.examination import Examination

@@ -17,7 +17,7 @@ from harness.cli import main
 from harness.pipeline import run_pipeline
 from harness.report.finding_entry import Summary
 from harness.report.page import page_of_findings, page_of_run
-from harness.report.paper import printed
+from harness.report.plain_console import printed
 from harness.report.results_table import SubjectRow
 from harness.report.terminal import subject_report
 from harness.search.search_options import SearchOptions

@@ -13,7 +13,7 @@ from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.examination_facts import examination_facts
 from harness.report.facts import cause_of
 from harness.report.finding_entry import Summary
-from harness.report.reported import in_order, reported
+from harness.report.reported_finding import in_order, reported
 from harness.report.severity import Severity, has_special_values, severity
 from harness.report.terminal import _one_line_each, subject_report
 from harness.search.examination import Examination

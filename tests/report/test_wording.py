@@ -26,8 +26,8 @@ from harness.report import terminal, wording
 from harness.report.facts import plain_finding
 from harness.report.finding_entry import Summary, entry_of
 from harness.report.finding_files import FindingFiles
-from harness.report.paper import Paper
-from harness.report.reported import ReportedFinding, reported
+from harness.report.plain_console import PlainConsole
+from harness.report.reported_finding import ReportedFinding, reported
 from harness.search.evidence import Certificate, Suspicion
 from harness.search.examination import Examination
 from harness.search.search_record import Finding, Helpers, SearchRecord, Stop
@@ -80,7 +80,7 @@ def assert_snapshot(name: str, shown: str) -> None:
 
 
 def rendered(renderable: RenderableType, width: int = 100) -> str:
-    console = Paper(file=StringIO(), width=width, highlight=False)
+    console = PlainConsole(file=StringIO(), width=width, highlight=False)
     console.print(renderable)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 

@@ -13,8 +13,8 @@ import pytest
 from harness import Scope
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.search.dask_cluster import Cluster, _Call, difference
-from harness.search.plan import Planned
-from harness.search.workers import WorkerTask, _subject, answer
+from harness.search.plan import CoveringChunk
+from harness.search.workers import WorkerContext, _subject, answer
 from harness.space.errors import UsageError
 from harness.subjects.isolated import InProcessSubject, IsolatedSubject
 from harness.subjects.registry import find_subject
@@ -57,7 +57,7 @@ def test_a_worker_differs_in_a_version_or_in_what_chooses_kernels(there: dict[st
     assert difference(there, {"numpy": "2.4.6", "torch": "2.13.0"}) == said
 
 
-NOTHING = Planned(0, 0.0, 0, (), Scope())
+NOTHING = CoveringChunk(0, 0.0, 0, (), Scope())
 
 RIGHT = """
 import numpy as np
@@ -86,7 +86,7 @@ def test_a_worker_needs_the_same_file(
 
     _subject.cache_clear()
     with IsolatedSubject("mine.py:rnn") as subject, contextlib.chdir(there):
-        error = answer(WorkerTask.of(subject, Scope(), STRICT), NOTHING).error
+        error = answer(WorkerContext.of(subject, Scope(), STRICT), NOTHING).error
 
     assert isinstance(error, UsageError)
     assert said in str(error)
@@ -95,7 +95,7 @@ def test_a_worker_needs_the_same_file(
 def test_a_subject_that_shares_the_process_of_a_worker_needs_the_same_file_too(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(RIGHT)
     spec = f"{tmp_path}/mine.py:rnn"
-    task = WorkerTask.of(find_subject(spec), Scope(), STRICT)._replace(
+    task = WorkerContext.of(find_subject(spec), Scope(), STRICT)._replace(
         subject=pickle.dumps(partial(InProcessSubject, spec, 1.0))
     )
 

@@ -8,7 +8,15 @@ import pytest
 
 from harness import RNNConfig, Scope, scope_of
 from harness.search.covering import covering
-from harness.search.plan import CASES_PER_CONFIG, DIFFERENTIATED, UNIT, Planned, Sampled, differentiated, units
+from harness.search.plan import (
+    CASES_PER_CONFIG,
+    DIFFERENTIATED,
+    UNIT,
+    CoveringChunk,
+    StratumChunk,
+    differentiated,
+    units,
+)
 from harness.space.constraints import FactorRule
 from harness.space.rare_factors import apart
 from harness.space.scope import factors_of
@@ -23,8 +31,8 @@ WHOLE = scope_of(TorchSubject())
 def test_pairs_on_small_sizes_come_first_then_the_covering_array_and_strata_in_turn() -> None:
     small = covering(SMALL.only(T=2, N=2, input_size=2, hidden_size=2), 2)
     found = list(islice(units(SMALL, 0, None), 40))
-    head = [unit for unit in found if isinstance(unit, Planned)]
-    tail = [unit for unit in found if isinstance(unit, Sampled)]
+    head = [unit for unit in found if isinstance(unit, CoveringChunk)]
+    tail = [unit for unit in found if isinstance(unit, StratumChunk)]
 
     assert found == [*head, *tail]
     assert [config for unit in head for config in unit.configs] == [*small, *covering(SMALL)]
@@ -54,7 +62,7 @@ def test_products_of_sizes_come_after_the_arrays_if_the_budget_holds_them() -> N
 
     def planned(cases: int | None) -> list[RNNConfig]:
         found = islice(units(WHOLE, 0, cases), 80)
-        configs = [config for unit in found if isinstance(unit, Planned) for config in unit.configs]
+        configs = [config for unit in found if isinstance(unit, CoveringChunk) for config in unit.configs]
         return [config for config in configs if config not in few]
 
     few = set(apart(WHOLE, 0))
@@ -67,7 +75,7 @@ def test_the_factors_apart_come_last_as_many_as_the_budget_holds() -> None:
 
     def planned(cases: int | None) -> list[RNNConfig]:
         found = islice(units(WHOLE, 0, cases), 90)
-        return [config for unit in found if isinstance(unit, Planned) for config in unit.configs]
+        return [config for unit in found if isinstance(unit, CoveringChunk) for config in unit.configs]
 
     assert planned(1650)[-len(few) :] == planned(None)[-len(few) :] == few
     some = [config for config in planned(200) if config in few]

@@ -20,7 +20,7 @@ from harness.cli.main import cli, main
 from harness.report import coverage_words, terminal
 from harness.report.finding_files import DIRECTORY
 from harness.report.json_record import subject_record
-from harness.report.paper import printed
+from harness.report.plain_console import printed
 from harness.space.case_json import to_json
 from harness.space.errors import UsageError
 from harness.store.finding_folders import Store

@@ -19,7 +19,7 @@ from harness.diagnosis.investigate import Investigation
 from harness.search.search import hunt
 from harness.space.errors import UsageError
 from harness.store.scripts import offer
-from harness.subjects.interpreters import WORKER, OtherInterpreter, portable
+from harness.subjects.interpreters import WORKER, InterpreterSpec, portable
 from harness.subjects.isolated import _content
 from harness.subjects.protocol import SubjectUnavailable, masks_of, scope_of
 from harness.subjects.registry import find_subject
@@ -107,7 +107,7 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def elsewhere(spec: str) -> str:
-    return str(OtherInterpreter(sys.executable, spec))
+    return str(InterpreterSpec(sys.executable, spec))
 
 
 @pytest.mark.parametrize("name", ["rnn", "none", "text", "raises", "any_", "by_place", "own_names", "lstm"])

@@ -30,7 +30,7 @@ from harness.oracle.pinned_numpy import np
 Slope = tuple[tuple[str, float], ...]  # its terms and their coefficients
 
 
-class ChainInquiry(StepInquiry):
+class BackwardStepInquiry(StepInquiry):
     """The way back from step to step."""
 
     def _chains(self) -> Iterator[LayerModel]:

@@ -43,7 +43,7 @@ FADED: Final = 1e-30  # a gradient that is less may underflow
 LEAST_FRESH = 3  # the fresh cases that the whole must reproduce, at least
 
 
-class _Memory:
+class _IdentityCache:
     """The last results of functions, by the identity of their arguments, which are kept alive as long."""
 
     def __init__(self, most: int) -> None:
@@ -60,9 +60,9 @@ class _Memory:
 
 
 # A case is held against each cause that is known, most of which share a network.
-_SEEN: Final = _Memory(4)
-_RUNS: Final = _Memory(64)
-_MENDED: Final = _Memory(200)
+_SEEN: Final = _IdentityCache(4)
+_RUNS: Final = _IdentityCache(64)
+_MENDED: Final = _IdentityCache(200)
 
 
 def _run_on(network: Network, a: Response, rounding: Rounding | None, identified: Network) -> dict[str, Numbers]:

@@ -245,7 +245,7 @@ def _back(config: RNNConfig, arrays: Mapping[str, Floats]) -> Iterator[tuple[boo
     ]
     for some in (("bias_ih", "bias_hh"), *((role,) for role in roles)):
         if set(some) <= set(roles):
-            yield from _readouts(some, config)
+            yield from _gradient_sums(some, config)
     yield from _limits(arrays, roles)
 
 
@@ -260,7 +260,7 @@ def _slopes(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
     yield from ((True, _setting("at", at)) for at in AT if at != "t")
 
 
-def _readouts(roles: Sequence[str], config: RNNConfig) -> Iterator[tuple[bool, Change]]:
+def _gradient_sums(roles: Sequence[str], config: RNNConfig) -> Iterator[tuple[bool, Change]]:
     """Yield the sums that the gradients of some roles may be."""
     [(right, _)] = RIGHT_GRADIENT_SUMS[roles[0]]
     sums: list[tuple[bool, Sum]] = [(True, ())]

@@ -113,7 +113,7 @@ class LayerInquiry(LimitInquiry):
         pairs = [pair for T in (1, SHORT_TIME, self.asker.long[-1]) for pair in self._back(T, 1)]
         wrong = self._differing(self.model, pairs)
         if {*self.roles()} - {*wrong, "hx"}:
-            self.model, self.found.unknown = self._readouts(self.model, len(wrong), wrong)
+            self.model, self.found.unknown = self._gradient_sums(self.model, len(wrong), wrong)
             if not self.found.unknown:
                 self._find_limits()
             if not self.found.unknown:
@@ -160,9 +160,9 @@ class LayerInquiry(LimitInquiry):
         best: tuple[tuple[int, int], LayerModel, list[str]] | None = None
         right = [self.model] if self._is_right_chain() else []  # nn.RNN's own is tried without a search
         for model in islice(chain(right, self._chains()), most):
-            solved, unknown = self._readouts(model, len(RIGHT_GRADIENT_SUMS) if best is None else len(best[2]))
+            solved, unknown = self._gradient_sums(model, len(RIGHT_GRADIENT_SUMS) if best is None else len(best[2]))
             if unknown and (weighed := self._weighed(model)) is not None:
-                reweighed, remaining = self._readouts(weighed, len(unknown))
+                reweighed, remaining = self._gradient_sums(weighed, len(unknown))
                 solved, unknown = (reweighed, remaining) if len(remaining) < len(unknown) else (solved, unknown)
             if best is None or len(unknown) <= len(best[2]):
                 solved, unknown = self._entered(solved, unknown)

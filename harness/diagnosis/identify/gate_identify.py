@@ -14,10 +14,10 @@ from harness.diagnosis.identify.gate_inquiry import SATURATING_DRIVE, GateInquir
 from harness.diagnosis.identify.gates import GatedModel, step_of
 from harness.diagnosis.identify.inquiry import departing, distant, explains, fresh_answers, nearly
 from harness.diagnosis.identify.model import LayerModel, Network
-from harness.diagnosis.identify.one_direction import one_way, with_exchanged_states
 from harness.diagnosis.identify.output_transform_inquiry import transformable, with_transform
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
 from harness.diagnosis.identify.step_patterns import TermSteps, patterns
+from harness.diagnosis.identify.subject_views import one_way, with_exchanged_states
 from harness.diagnosis.identify.terms import STATES_RETURNED
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, order_view, views_of
 from harness.oracle.pinned_numpy import np

@@ -15,7 +15,7 @@ from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, fresh_answers
 from harness.diagnosis.identify.model import DERIVATIVE, ONE, RIGHT_GRADIENT_SUMS, ROLES, Network, Sum
 from harness.diagnosis.identify.questions import Asker, Response
-from harness.diagnosis.identify.readouts import terms_of_da
+from harness.diagnosis.identify.returned_gradients import terms_of_da
 from harness.diagnosis.identify.run import flows_of, place_of, run
 from harness.diagnosis.identify.terms import Flow
 from harness.oracle.bounded_array import Floats

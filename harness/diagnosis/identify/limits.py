@@ -10,7 +10,7 @@ from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT_TIME
 from harness.diagnosis.identify.model import LayerModel, Limit
 from harness.diagnosis.identify.questions import Response
-from harness.diagnosis.identify.readouts import ReadoutInquiry
+from harness.diagnosis.identify.returned_gradients import ReturnedGradientInquiry
 from harness.diagnosis.identify.terms import LINK, Flow
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -19,7 +19,7 @@ ENOUGH_NORMS: Final = 3  # the norms that are cut off: one more than the two num
 BEYOND: Final = 1.25  # times the largest gradients that are in proportion: few elements are clipped
 
 
-class LimitInquiry(ReadoutInquiry):
+class LimitInquiry(ReturnedGradientInquiry):
     """What large gradients show."""
 
     def _find_limits(self) -> None:

@@ -139,7 +139,7 @@ def _of_model(model: LayerModel, nonlinearity: str, *, derived: bool) -> Iterato
     roles = frozenset() if derived or not forward else _derivatives(model, nonlinearity)
     if roles and len(forward) == 1:  # what mends it, mends its derivative, too
         forward = [forward[0]._replace(mend=partial(_mended_with_derivative, mend=forward[0].mend, roles=roles))]
-    back = [*_readouts(model), *_limits(model)] if derived else _back(model, nonlinearity, roles)
+    back = [*_gradient_sums(model), *_limits(model)] if derived else _back(model, nonlinearity, roles)
     for line, sentence, mend in (*forward, *back):
         yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
 
@@ -164,7 +164,7 @@ def _mended_with_derivative(
     mended, right = mend(model), LayerModel()
     if roles & SUMMED:
         mended = replace(mended, **{name: getattr(right, name) for name in WAY_BACK})
-    return _mended_readouts(mended, tuple(roles))
+    return _mended_gradient_sums(mended, tuple(roles))
 
 
 def _of_gates(model: GatedModel) -> Iterator[Mistake]:
@@ -433,7 +433,7 @@ def _back(model: LayerModel, nonlinearity: str, derived: frozenset[str]) -> Iter
         what = f"clips {where} to ±" if limit.kind == "elements" else f"clips the norm of {where} to "
         key = {"dh_next": "next"}.get(where, where)
         yield ModelDifference(key, f"{what}{number(limit.most)} at each step of the way back", _set("step_limit"))
-    yield from _readouts(model, derived)
+    yield from _gradient_sums(model, derived)
     yield from _limits(model)
 
 
@@ -519,7 +519,7 @@ def _reached_sentence(when: TermSteps) -> str:
     return re.sub(r"the (last|first) 1 steps", r"the \1 step", words)
 
 
-def _readouts(model: LayerModel, derived: frozenset[str] = frozenset()) -> Iterator[ModelDifference]:
+def _gradient_sums(model: LayerModel, derived: frozenset[str] = frozenset()) -> Iterator[ModelDifference]:
     groups: dict[tuple[str, object], list[str]] = {}
     for role, terms in model.gradient_sums.items():
         if role in derived or terms == RIGHT_GRADIENT_SUMS[role]:
@@ -535,10 +535,10 @@ def _readouts(model: LayerModel, derived: frozenset[str] = frozenset()) -> Itera
     for (kind, _), roles in groups.items():
         terms = model.gradient_sums[roles[0]]
         words = _factor_sentence(of_roles(roles), terms[0][1]) if kind == "factor" else _sum_sentence(roles, terms)
-        yield ModelDifference(roles[0], words, partial(_mended_readouts, roles=tuple(roles)))
+        yield ModelDifference(roles[0], words, partial(_mended_gradient_sums, roles=tuple(roles)))
 
 
-def _mended_readouts(model: LayerModel, roles: Sequence[str]) -> LayerModel:
+def _mended_gradient_sums(model: LayerModel, roles: Sequence[str]) -> LayerModel:
     return replace(
         model, gradient_sums={role: terms for role, terms in model.gradient_sums.items() if role not in roles}
     )

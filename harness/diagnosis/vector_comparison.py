@@ -1,4 +1,4 @@
-"""known_results: the diagnosis of results of known cases, where there is nothing that can be called."""
+"""vector_comparison: the diagnosis of results of known cases, where there is nothing that can be called."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ them is then held to all cases."""
 
 
 @dataclass(frozen=True)
-class JudgedCases:
+class VectorComparison:
     """The fate of each case by its name, with the reason."""
 
     found: (
@@ -43,7 +43,9 @@ class JudgedCases:
         return self.found is not None and self.found.agrees and not self.unfit
 
 
-def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], accepted: UserTolerance) -> JudgedCases:
+def judged(
+    results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], accepted: UserTolerance
+) -> VectorComparison:
     """Compare what came back of cases, by their names, with what nn.RNN computes, and look for the cause."""
     bad: dict[str, Result] = {}
     missing: list[str] = []
@@ -63,7 +65,7 @@ def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], acce
     forward = {name: forward_part(observation) for name, observation in observed.items()}
     first = tuple(name for name, observation in forward.items() if not is_right(observation))
     answer = _explained(forward, first) if first else _explained(observed, wrong) if observed else None
-    return JudgedCases(answer, compared, bad, tuple(missing), layer)
+    return VectorComparison(answer, compared, bad, tuple(missing), layer)
 
 
 def _observation(case: Case, arrays: Mapping[str, Array], accepted: UserTolerance) -> Observation:

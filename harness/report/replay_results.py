@@ -18,7 +18,7 @@ STYLES: Final = {RerunOutcome.FIXED: "bold green", RerunOutcome.FAILED: "bold re
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayResult:
     """A finding that was run again."""
 
     stored: SavedFinding
@@ -53,14 +53,14 @@ class Replayed:
         return "the subject now refuses the case"
 
 
-def replayed_line(replayed: Replayed) -> Text:
+def replayed_line(replayed: ReplayResult) -> Text:
     """Return the finding, its fate, its subject, and what is wrong."""
     words = Text(f"{replayed.stored.name}  ")
     words.append(f"{replayed.fate.value:6}", STYLES[replayed.fate])
     return words.append("".join(f"  {text}" for text in (replayed.subject, replayed.said) if text))
 
 
-def replays_line(every: Sequence[Replayed], directory: str) -> str:
+def replays_line(every: Sequence[ReplayResult], directory: str) -> str:
     """Return how many findings have which fate."""
     if not every:
         return f"no findings in {directory}"
@@ -69,7 +69,7 @@ def replays_line(every: Sequence[Replayed], directory: str) -> str:
     return f"{wording.counted(len(every), 'finding')}: {text}"
 
 
-def replays_record(every: Sequence[Replayed]) -> dict[str, Any]:
+def replays_record(every: Sequence[ReplayResult]) -> dict[str, Any]:
     """Return all findings that were run again, and how many have which fate."""
     counts = _counts(every)
     return {
@@ -78,7 +78,7 @@ def replays_record(every: Sequence[Replayed]) -> dict[str, Any]:
     }
 
 
-def _record(replayed: Replayed) -> dict[str, Any]:
+def _record(replayed: ReplayResult) -> dict[str, Any]:
     return {
         "finding": replayed.stored.name,
         "subject": replayed.subject,
@@ -89,5 +89,5 @@ def _record(replayed: Replayed) -> dict[str, Any]:
     }
 
 
-def _counts(every: Sequence[Replayed]) -> Counter[RerunOutcome]:
+def _counts(every: Sequence[ReplayResult]) -> Counter[RerunOutcome]:
     return Counter(replayed.fate for replayed in every)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from harness import __version__
+from harness.cli.console import attempted, console_beside, put, typed, write_json
 from harness.cli.options import PATH_TYPE, json_option, report_option
-from harness.cli.output import attempted, console_beside, put, typed, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""readouts: what each returned gradient is made of, the steps that the way back reaches, and where h_n's enters."""
+"""returned_gradients: what each returned gradient is made of, the steps that it reaches, and where h_n's enters."""
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from functools import cache, partial
 from itertools import combinations, product as product_of
 from typing import Any, Final
 
-from harness.diagnosis.identify.backward_step import ChainInquiry
+from harness.diagnosis.identify.backward_step import BackwardStepInquiry
 from harness.diagnosis.identify.coefficient_patterns import LinearSystem, gathered, gathered_at_start, used
 from harness.diagnosis.identify.fit import TermColumns, solve
 from harness.diagnosis.identify.inquiry import SHORT_TIME, explains
@@ -54,7 +54,7 @@ PAIRED: Final[dict[str, dict[str, Callable[[int, int], int]]]] = {
 WIDE: Final = 33  # units: more than one of the usual blocks has, of which the largest is 32
 
 
-class ReadoutInquiry(ChainInquiry):
+class ReturnedGradientInquiry(BackwardStepInquiry):
     """The gradients that are returned."""
 
     def _own_term(self, role: str) -> str:
@@ -154,7 +154,7 @@ class ReadoutInquiry(ChainInquiry):
         own = ((role, [RIGHT_GRADIENT_SUMS[role][0][0]]) for role in self.roles() if role != "hx" and pairs)
         return any((by := self._solved(role, pairs, names)) is not None and all(by.values()) for role, names in own)
 
-    def _readouts(self, model: LayerModel, most: int, roles: Sequence[str] = ()) -> tuple[LayerModel, list[str]]:
+    def _gradient_sums(self, model: LayerModel, most: int, roles: Sequence[str] = ()) -> tuple[LayerModel, list[str]]:
         """Return the model with the gradients, or some, that it explains, and the roles of those that it does not.
 
         Where these are more than ``most``, the rest is not looked at.
@@ -181,7 +181,7 @@ class ReadoutInquiry(ChainInquiry):
             uncut = model
             model = self._cut(model, [*earlier, pairs], wanted) if i or self.cut_short else model
             if unknown and model != uncut and (uncut.passes, uncut.horizon) == (TermSteps(), 0):
-                return self._readouts(model, most, roles)  # what a short case did not explain, it may explain cut
+                return self._gradient_sums(model, most, roles)  # what a short case did not explain, it may explain cut
             earlier.append(pairs)
             self._chained(model, pairs)
             solved = self._all_solved(model, pairs, by_role, names, again=i > 0 and not sizes)
@@ -236,23 +236,23 @@ class ReadoutInquiry(ChainInquiry):
         self, model: LayerModel, by_role: Mapping[str, Sequence[StepCoefs]], unknown: list[str]
     ) -> tuple[LayerModel, list[str]]:
         """Return a model with the gradients of coefficients that follow a pattern, and the roles of the others."""
-        readouts: dict[str, Sum] = {}
+        gradient_sums: dict[str, Sum] = {}
         for role, steps in by_role.items():
             of_steps = [(f, {t: by for t, by in at.items() if model.reached.at(t, f.T)}) for f, at in steps]
             terms = gathered_at_start(steps, self.noise) if role == "hx" else gathered(of_steps, self.noise)
             if terms is None:
                 unknown.append(role)
             elif self.derived or terms != replace(model, gradient_sums={}).readout(role):
-                readouts[role] = terms
-        model = replace(model, gradient_sums=readouts)
+                gradient_sums[role] = terms
+        model = replace(model, gradient_sums=gradient_sums)
         if self.derived:
             return model, unknown
         # in long sequences, the first step is not reached, or does not pass anything on
         cut = {"reached": model.reached != TermSteps(), "passed": model.passes != TermSteps()}
         for term in (f"da[0] @ W_hh, if {how}" for how, where in cut.items() if where):
-            if readouts.get("hx") != () and "hx" not in unknown:
+            if gradient_sums.get("hx") != () and "hx" not in unknown:
                 break
-            candidate = replace(model, gradient_sums=readouts | {"hx": ((term, Coef()),)})
+            candidate = replace(model, gradient_sums=gradient_sums | {"hx": ((term, Coef()),)})
             pairs = [pair for T in (1, 2, SHORT_TIME, *LONG_TIMES) for pair in self._back(T, 1)]
             if "hx" not in self._differing(candidate, pairs):
                 model, unknown = candidate, [role for role in unknown if role != "hx"]

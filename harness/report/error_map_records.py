@@ -1,4 +1,4 @@
-"""error_maps: maps of errors as plain data, with the words that say what they show."""
+"""error_map_records: maps of errors as plain data, with the words that say what they show."""
 
 from typing import TypedDict
 

@@ -105,12 +105,12 @@ def console_beside(targets: Mapping[str, str | None]) -> Console:
 
     Targets by their options that cannot be written to are refused at once.
     """
-    from harness.report.paper import Paper
+    from harness.report.plain_console import PlainConsole
     from harness.store.document import require_targets
 
     files = any(target not in {None, "-"} for target in targets.values())
 
-    class Attempted(Paper):
+    class Attempted(PlainConsole):
         def print(self, *objects: Any, **options: Any) -> None:
             with _printing():
                 super().print(*objects, **options)

@@ -1,4 +1,4 @@
-"""reported: a finding as all reports show it, in words and as plain data, without what explained it."""
+"""reported_finding: a finding as all reports show it, in words and as plain data, without what explained it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ from harness.checks.result import ComparisonMethod
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import CauseIdentity, Explanation, identity_of
 from harness.diagnosis.wrong_conventions import WrongConventions
-from harness.report.error_maps import MapsRecord, maps_record
+from harness.report.error_map_records import MapsRecord, maps_record
 from harness.report.facts import cause_of, facts_of_failure, failure_line, is_certain, next_steps
 from harness.report.finding_files import Fact, FindingFiles
 from harness.report.severity import Severity, severity

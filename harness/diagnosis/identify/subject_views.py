@@ -1,4 +1,4 @@
-"""one_direction: a subject in another form, to be asked alone: one direction of two, or with h_n and c_n exchanged."""
+"""subject_views: a subject in another form, to be asked alone: one direction of two, or with h_n and c_n exchanged."""
 
 from dataclasses import replace
 from typing import Any, Final
