@@ -57,7 +57,7 @@ def _fits(config: RNNConfig) -> bool:
     return (
         plainly
         and complete
-        and config.states <= MOST_STATES
+        and 0 < config.states <= MOST_STATES  # of no sequences, torch refuses a look at strides of 0
         and sum(spec.size for spec in config.given.values()) <= MOST_NUMBERS
     )
 

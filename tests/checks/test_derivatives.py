@@ -86,7 +86,10 @@ class ForwardRNN(Own):
     phi: Any = staticmethod(Forward.apply)
 
 
-@pytest.mark.parametrize("config", DIFFERENTIATED)
+NO_SEQUENCES = RNNConfig(1, 1, bidirectional=True, T=1, N=0, dtype="float64", loss="output")
+
+
+@pytest.mark.parametrize("config", [*DIFFERENTIATED, NO_SEQUENCES])
 @pytest.mark.parametrize("seed", range(5))
 def test_torch_s_are_right(config: RNNConfig, seed: int) -> None:
     case = draw(config, "default", seed)
