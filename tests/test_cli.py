@@ -793,6 +793,15 @@ def test_an_interrupt_before_the_first_case_says_that_nothing_was_checked(
     assert done.err.strip().startswith("interrupted before the first case: nothing was checked")
 
 
+def test_an_interrupt_after_a_report_does_not_deny_it(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.cli.check.print_summary", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+
+    done = run("check", "torch", "--examples", "1")
+
+    assert done.code == codes.INTERRUPTED
+    assert "nothing was checked" not in done.err
+
+
 @pytest.mark.parametrize(
     ("signals", "code"),
     [((signal.SIGINT, signal.SIGINT), codes.INTERRUPTED), ((*ENDING, *ENDING, signal.SIGINT), codes.TERMINATED)],

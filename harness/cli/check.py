@@ -187,9 +187,12 @@ def check(**args: Any) -> int:
     function rnn(x, h0, weights, config) -> (output, h_n), or a class of a recurrent layer in torch or NumPy. It may
     be exec:PROGRAM, too, which docs/other-languages.md explains.
     """
+    finished: list[Summary] = []
     try:
-        return _checked(_Arguments(**args))
+        return _checked(_Arguments(**args), finished)
     except KeyboardInterrupt:
+        if finished:
+            raise
         raise KeyboardInterrupt(
             "interrupted before the first case: nothing was checked, and the same command begins again"
         ) from None
@@ -227,8 +230,8 @@ class _Arguments:
     quiet: bool
 
 
-def _checked(args: _Arguments) -> int:
-    """Search as the command line asks, and return the exit code."""
+def _checked(args: _Arguments, finished: list[Summary]) -> int:
+    """Search as the command line asks, and return the exit code; ``finished`` gets what is searched to its end."""
     from harness.subjects import captured_output
     from harness.subjects.isolated import ahead
 
@@ -277,7 +280,7 @@ def _checked(args: _Arguments) -> int:
         _show_prints(quiet=quiet)
         return code
     show = partial(print_summary, console, quiet=quiet, verbose=verbose)
-    done = _one_after_the_other(targets, search, show)
+    done = _one_after_the_other(targets, search, show, finished)
     _show_prints(quiet=quiet)
     if not done.every:
         return MISUSE
@@ -332,12 +335,15 @@ def _searched(
 
 
 def _one_after_the_other(
-    targets: Sequence[Target], search: Callable[[Target, int], Summary], show: Callable[[Summary], None]
+    targets: Sequence[Target],
+    search: Callable[[Target, int], Summary],
+    show: Callable[[Summary], None],
+    finished: list[Summary],
 ) -> _Done:
     """Search the subjects and show what was found, until an interrupt."""
     from harness.subjects.protocol import SubjectUnavailable
 
-    done = _Done([], lost=False)
+    done = _Done(finished, lost=False)
     for number, target in enumerate(targets):
         try:
             summary = search(target, number)

@@ -26,7 +26,7 @@ from harness.subjects.registry import registered
 
 FACT_CHARACTERS: Final = 64  # characters of a fact's line, on 80 columns
 LONGEST_CASE: Final = 3 * FACT_CHARACTERS  # characters of a case that is shown as code and not in words
-BESIDE: Final = "beside"  # the name of a fact that is a further mistake, which the case shows, too
+FURTHER_MISTAKE: Final = "beside"  # the name of a fact that is a further mistake, which the case shows, too
 ARRAYS_SHOWN: Final = 3  # arrays whose differences are shown; later ones mostly follow from the first
 
 
@@ -236,7 +236,7 @@ def _kernel(failure: _ExplainedFinding) -> Iterator[Fact]:
 
 def _others(failure: _ExplainedFinding) -> Iterator[Fact]:
     if (diagnosis := failure.explanation.diagnosis) is not None:
-        yield from (Fact(BESIDE, f"it {cause.sentence}") for cause in diagnosis.elsewhere)
+        yield from (Fact(FURTHER_MISTAKE, f"it {cause.sentence}") for cause in diagnosis.elsewhere)
 
 
 def _evidence(failure: _ExplainedFinding) -> Iterator[Fact]:

@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.checks.result import Result, Verdict
 from harness.report import coverage_words, wording
 from harness.report.examination_facts import examination_facts, gaps, undone_factors
-from harness.report.facts import BESIDE, FACT_CHARACTERS, named, observed
+from harness.report.facts import FACT_CHARACTERS, FURTHER_MISTAKE, named, observed
 from harness.report.finding_entry import FindingEntry, Summary, dropout_problem, entry_of, entry_of_stored
 from harness.report.finding_files import SavedFinding
 from harness.report.malformed_calls import refusals_findings, refusals_findings_in_short
@@ -127,7 +127,7 @@ def _one_line_each(findings: Sequence[ReportedFinding], first: int = 1) -> Rende
     for number, finding in enumerate(findings, first):
         lines.add_row(str(number), finding.finding.id, finding.severity.value, Text(_in_a_line(finding)))
         for fact in finding.facts:  # the first line counts these bugs, too
-            if fact.name == BESIDE:
+            if fact.name == FURTHER_MISTAKE:
                 lines.add_row("", "", fact.name, Text(fact.text))
     return lines
 

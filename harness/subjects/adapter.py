@@ -171,7 +171,7 @@ class AdapterModuleFactory:
     def call(self, module: Any, *arguments: Any, **named: Any) -> Any:
         """Return what the adapter's own call of a module returns."""
         assert self.adapter.call is not None
-        return module(*arguments) if self.in_numpy else self.adapter.call(module, *arguments, **named)
+        return module(*arguments, **named) if self.in_numpy else self.adapter.call(module, *arguments, **named)
 
 
 def built_by(adapter: Adapter) -> Iterator[AdapterModuleFactory]:

@@ -59,8 +59,8 @@ STATES_OF_C: Final = {"c", "c0", "cx", "cell"}
 _FUNCTION: Final = re.compile("(?i)activ|nonlin|squash")  # in the names of arguments that are the nonlinearity
 _LIST: Final = re.compile("(?i)(sizes|dims|units|layers|hiddens|nodes|widths|neurons|channels)$")
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+")
-# Part of the names of arguments that are the lengths of sequences, or say where the padding is.
-OF_STEPS: Final = re.compile("(?i)len|mask")
+# The end of a word in the names of arguments that are the lengths of sequences, or say where the padding is.
+OF_STEPS: Final = re.compile("(?i:len|lens|lengths?|masks?)(?![a-z])")
 
 
 def _plain(name: str) -> str:
@@ -203,7 +203,7 @@ def states_taken(call: Callable[..., Any], name: str, states: int = 1) -> tuple[
         raise SubjectUnavailable(
             f"{name}: forward{signature} needs something that calls show to be neither x, nor a state, nor lengths, "
             "nor a mask\nexpected forward(x), or forward(x, hx), and lengths (N,) or a mask beside these; other "
-            "arguments need a default"
+            "arguments need a default, and all of an adapter's call but x and the states"
         )
     return tuple(taken)
 

@@ -131,7 +131,7 @@ class OwnFormSubject(TorchSubject):
         if config.lengths is None or not isinstance(returned, tuple | list) or not returned:
             return returned
         output, *finals = returned
-        if self._form.h_n_is_last and output is not None:
+        if self._form.h_n_is_last and finals and output is not None:
             finals[0] = last_steps(output, config.lengths, batch_first=config.batch_first)
         return filled(output, config.lengths, config.T, batch_first=config.batch_first), *finals
 

@@ -381,6 +381,30 @@ def test_lengths_that_a_call_needs_are_given_to_a_class_and_through_its_adapter(
         as_subject(f"{tmp_path}/ignores.py:Encoder")
 
 
+class Padded:
+    """A layer of NumPy that keeps the state behind the steps that count."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        self.Wx, self.Wh, self.b = np.ones((hidden_size, input_size)), np.ones((hidden_size,) * 2), np.ones(hidden_size)
+
+    def run(self, x: Any, h: Any, lengths: Any) -> Any:
+        output = []
+        for t, x_t in enumerate(x):
+            h = np.where((t < np.asarray(lengths))[:, None], np.tanh(x_t @ self.Wx.T + h @ self.Wh.T + self.b), h)
+            output.append(h)
+        return np.stack(output), h[None]
+
+
+def test_an_adapter_of_numpy_is_given_lengths() -> None:
+    def call(layer: Any, x: Any, lengths: Any = None) -> Any:
+        return layer.run(x, np.zeros((x.shape[1], len(layer.b))), [len(x)] * x.shape[1] if lengths is None else lengths)
+
+    weights = {"Wx": "weight_ih", "Wh": "weight_hh", "b": "bias_ih + bias_hh"}
+    subject = as_subject(adapt(lambda config: Padded(config.input_size, config.hidden_size), weights, call), "mine")
+
+    assert verdicts(subject, RNNConfig(5, 3, T=4, N=2, dtype="float64", lengths=(4, 2))) == {Verdict.AGREES}
+
+
 def test_runs_tell_the_order_of_gates_that_an_adapter_does_not_name(tmp_path: Path) -> None:
     sys.path.insert(0, str(tmp_path))
     (tmp_path / "own_order.py").write_text(LAYERS)

@@ -335,6 +335,14 @@ def without_lengths(X: Any, Wx: Any, Wh: Any, b: Any, h0: Any = None, seq_lens: 
     return of_lengths(X, Wx, Wh, b, h0, seq_lens, last=True)
 
 
+def masked(x: Any, h0: Any, W_ih: Any, masked_W_hh: Any, silent_b: Any) -> Any:
+    return of_lengths(x, W_ih, masked_W_hh, silent_b, h0)
+
+
+def test_a_weight_whose_name_has_letters_of_mask_or_len_is_a_weight() -> None:
+    assert "silent_b as bias_ih + bias_hh" in as_subject(masked).capabilities.read_as
+
+
 def test_lengths_are_given_to_a_function_with_arguments_of_its_own_and_else_that_is_said() -> None:
     right, wrong = as_subject(of_lengths), as_subject(without_lengths)
 
