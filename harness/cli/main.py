@@ -29,7 +29,7 @@ from harness.cli.vectors import judge, vectors
 from harness.processes import ENDING, end_at_once, one_thread_a_process
 from harness.space.errors import UsageError
 
-_CAME: Final[list[int]] = []  # the signals that have interrupted this command
+_SIGNALS: Final[list[int]] = []  # the signals that have interrupted this command
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
@@ -37,12 +37,12 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
 
     A terminal that is closed may send SIGHUP twice, and a CI SIGTERM after SIGINT: these are answered once.
     """
-    _CAME.append(number)
+    _SIGNALS.append(number)
     clear, cursor = ("\r\x1b[K", "\x1b[?25h") if sys.stderr.isatty() else ("", "")  # of the line of the progress
-    if _CAME[:-1] and number == signal.SIGINT:
+    if len(_SIGNALS) > 1 and number == signal.SIGINT:
         _write(cursor)
         end_at_once(_interrupted())
-    if len(_CAME) == 1:
+    if len(_SIGNALS) == 1:
         _write(f"{clear}stopping; another Ctrl-C ends it at once\n")
     raise KeyboardInterrupt
 
@@ -54,7 +54,7 @@ def _write(text: str) -> None:
 
 
 def _interrupted() -> int:
-    return INTERRUPTED if {*_CAME} <= {signal.SIGINT} else TERMINATED
+    return INTERRUPTED if {*_SIGNALS} <= {signal.SIGINT} else TERMINATED
 
 
 def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -92,7 +92,7 @@ def main() -> None:
     """Run the command, and exit with its code."""
     open_streams()
     one_thread_a_process()
-    _CAME.clear()
+    _SIGNALS.clear()
     # One that was killed from outside is replaced, and nothing of this package's is kept in it.
     warnings.filterwarnings("ignore", "resource_tracker: process died", UserWarning)
     before = signal.getsignal(signal.SIGINT) or signal.SIG_DFL

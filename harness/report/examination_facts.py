@@ -14,7 +14,7 @@ from harness.space.conformance_profile import KERNEL, PROFILE_WORDS
 from harness.space.size_product_edges import EDGE
 from harness.subjects.environment import line
 
-TAKEN: Final = "rows taken in"  # the words of ``ClassForm.words`` before an order of gates that nothing tells
+ASSUMED_ROWS: Final = "rows taken in"  # the words of ``ClassForm.words`` before an order of gates that nothing tells
 NEVER_GIVEN: Final = "never given"  # the words of ``ClassForm.words`` for arguments of a call
 
 Facts: TypeAlias = Iterator[tuple[str, str]]
@@ -26,7 +26,7 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
         yield "checked", _in_a_line(done.hunt)
         yield from _not_compared(done.hunt)
         yield from _never_given(done)
-        yield from (("read", reading) for reading in done.read_as.split("; ") if reading.startswith(TAKEN))
+        yield from (("read", reading) for reading in done.read_as.split("; ") if reading.startswith(ASSUMED_ROWS))
         yield from _undone(done.hunt)
         yield from _unfinished(done.hunt)
         yield from _dropout(done, findings)

@@ -62,7 +62,7 @@ def next_steps(id_: str, saved: FindingFiles | None, case: Case | None) -> Itera
     if saved is None:
         return
     if saved.earlier:
-        yield Fact("earlier", f"a check of the same code says more, and stays kept: {saved.earlier}")
+        yield Fact("earlier", f"an earlier check of the same file says more, and is kept: {saved.earlier}")
     if case is not None and len(repr(case)) > LONGEST_CASE:
         yield Fact("load it", f"Case.load({str(saved.folder / 'case.json')!r})", language="python")
     if saved.script is not None:

@@ -36,7 +36,9 @@ RECORD: Final = "finding.json"
 
 LISTING: Final = "rnn-harness findings"  # the command that lists findings, as errors name it
 
-OF_LITTLE: Final = frozenset({"cause", "case"})  # facts that say that the cause or a smaller case was not looked for
+UNFINISHED_FACTS: Final = frozenset(
+    {"cause", "case"}
+)  # facts of a record whose cause or smaller case was not looked for
 
 _PREFIX: Final = re.compile(r"[0-9a-f]{4,8}")
 _NAME: Final = re.compile(r"\w[\w.-]*")
@@ -63,8 +65,8 @@ class Store:
         """
         return self._write(finding.id, _files(finding, record or {}, texts or {}, tolerance))
 
-    def fuller(self, finding: Finding, record: Mapping[str, Any]) -> SavedFinding | None:
-        """Return the record that is kept of a finding, if it says more of the same code than a new one."""
+    def more_complete(self, finding: Finding, record: Mapping[str, Any]) -> SavedFinding | None:
+        """Return the record that is kept of a finding, if it says more of the same file than a new one."""
         if not (self.directory / finding.id).is_dir():
             return None
         stored, new = self._read(finding.id), parsed(as_json("finding", record))
@@ -74,8 +76,8 @@ class Store:
             and stored.notes.get("versions") == _versions()
             and (stored.source, stored.result) == (new["source"], new["finding"]["result"])
         )
-        less, more = {fact["name"] for fact in new["facts"]} - OF_LITTLE, {fact.name for fact in stored.facts}
-        return stored if same and less < more - OF_LITTLE else None
+        less, more = {fact["name"] for fact in new["facts"]} - UNFINISHED_FACTS, {fact.name for fact in stored.facts}
+        return stored if same and less < more - UNFINISHED_FACTS else None
 
     def copy(self, folder: Path, id_: str) -> Path:
         """Keep a finding that is in a folder elsewhere, and return its folder here.

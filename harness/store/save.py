@@ -50,7 +50,7 @@ def keep(
     store, report = Store(directory), reported(finding, explanation)
     record = {**finding_record(report), "source": source}
     cut_short = explanation.why_unknown or not finding.minimal
-    if cut_short and (before := store.fuller(finding, record)) is not None:
+    if cut_short and (before := store.more_complete(finding, record)) is not None:
         return replace(before.files, earlier=entry_of_stored(before).headline)
     with TemporaryDirectory(prefix="rnn-harness-") as place:
         folder, reason, remaining = Path(place), "an interrupt came before it was run", until - time.perf_counter()

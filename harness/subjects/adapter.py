@@ -245,8 +245,8 @@ def form_of_weights(
     roles: dict[str, list[Block]] = {}
     sums = [own for own, terms in parsed.items() if {role for role, *_ in terms} >= {"bias_ih", "bias_hh"}]
     biases = [own for own, terms in parsed.items() if terms[0][0].startswith("bias")]
-    lettered = any(letters for terms in parsed.values() for _, _, letters, _ in terms)
-    in_torch_s_names = all("weight_ih" in own or "weight_hh" in own for own in parsed if own not in biases)
+    names_gates = any(letters for terms in parsed.values() for _, _, letters, _ in terms)
+    named_as_torch = all("weight_ih" in own or "weight_hh" in own for own in parsed if own not in biases)
     one_bias = sums == biases != [] and not any(letters for own in sums for _, _, letters, _ in parsed[own])
     for own, terms in parsed.items():
         for role, reverse, letters, _ in terms:
@@ -264,7 +264,7 @@ def form_of_weights(
         zeros=tuple(own for own, text in weights.items() if text == ZERO_WORD),
         kept=tuple(own for own, text in weights.items() if text == KEPT_WORD),
         beside=", ".join(own for own, text in weights.items() if text == KEPT_WORD),
-        taken=len(gates) > 1 and not lettered and not in_torch_s_names,
+        taken=len(gates) > 1 and not names_gates and not named_as_torch,
         bias_shape=tuple(-1 if size > 1 else 1 for size in of_bias) if len(of_bias) > 1 else (-1,),
         conventions=Conventions(
             one_bias=one_bias, transposed=any(turned for terms in parsed.values() for *_, turned in terms), cell=cell

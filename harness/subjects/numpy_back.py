@@ -106,7 +106,7 @@ class BackwardRequest(NamedTuple):
     call: NumpyCall
     stack: Stack
     needed: frozenset[str]
-    silent: NumpyCall | None = None  # the same call with all parameters zero, if it has two states
+    of_zeros: NumpyCall | None = None  # the same call with all parameters zero, if it has two states
 
 
 class GradientPlaces(NamedTuple):
@@ -233,7 +233,7 @@ def way_back_of(runs: Sequence[BackwardRequest], sizes: tuple[int, int], functio
         return None
     for call in calls_back(first.holder, function):
         by_stack: dict[tuple[Stack, bool], GradientPlaces] = {}
-        for run, stack, needed, silent in runs:
+        for run, stack, needed, of_zeros in runs:
             with suppress(Exception), np.errstate(all="ignore"):
                 shape = np.shape([*_arrays(run.returned)][place])
                 # Small, so that a gradient that is clipped is linear, too.
@@ -241,8 +241,8 @@ def way_back_of(runs: Sequence[BackwardRequest], sizes: tuple[int, int], functio
                 targets = _targets(run)
                 made = _linear(call, run, of_output)
                 sources = _sources(targets, made)
-                if silent is not None:
-                    sources |= _two_states(targets, sources, made, _made(call, silent, of_output))
+                if of_zeros is not None:
+                    sources |= _two_states(targets, sources, made, _made(call, of_zeros, of_output))
                 states = {name for name in targets if name.isdigit()} - {X_NUMBER}
                 places = GradientPlaces(frozenset(targets), sources, needed <= {*sources}, states <= {*sources})
                 if places.of_weights or X_NUMBER in sources:
@@ -314,7 +314,10 @@ def _sources(targets: Mapping[str, Array], made: Mapping[Path, Array]) -> dict[s
 
 
 def _two_states(
-    targets: Mapping[str, Array], sources: Mapping[str, Path], made: Mapping[Path, Array], silent: Mapping[Path, Array]
+    targets: Mapping[str, Array],
+    sources: Mapping[str, Path],
+    made: Mapping[Path, Array],
+    of_zeros: Mapping[Path, Array],
 ) -> dict[str, Path]:
     """Return the paths of the gradients by h and c, if nothing else of their shape is returned, by a run.
 
@@ -325,8 +328,8 @@ def _two_states(
     free = [path for path, g in made.items() if path[0] == RETURNED_PATH and g.shape in shapes]
     if len(states) != 2 or len(shapes) > 1 or len(free) != 2 or {*states, *free} & {*sources, *sources.values()}:
         return {}
-    of_h, of_c = sorted(free, key=lambda path: bool(silent[path].any()))
-    told = not silent[of_h].any() and silent[of_c].any()
+    of_h, of_c = sorted(free, key=lambda path: bool(of_zeros[path].any()))
+    told = not of_zeros[of_h].any() and of_zeros[of_c].any()
     return dict(zip(states, (of_h, of_c), strict=True)) if told else {}
 
 

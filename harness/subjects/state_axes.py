@@ -4,6 +4,7 @@ In an order, L stands for layers, D for directions, N and H for theirs; R is L a
 D and H, and E is D, L and H.
 """
 
+from math import prod
 from typing import Any, Final
 
 TORCH_AXES: Final = "RNH"  # that of torch's layer: (layers * directions, N, H)
@@ -13,14 +14,7 @@ IN_ROWS: Final = ("NA", "NE")  # all states of a sequence side by side
 
 _APART: Final = "LDNH"
 _SEVERAL: Final = {"R": "LD", "B": "DH", "A": "LDH", "E": "DLH"}
-_WORDS: Final = {
-    "L": "layers",
-    "D": "directions",
-    "R": "layers * directions",
-    "B": "directions * H",
-    "A": "layers * directions * H",
-    "E": "directions * layers * H",
-}
+_WORDS: Final = {"L": "layers", "D": "directions"}
 
 
 def all_axes(layers: int, directions: int) -> tuple[str, ...]:
@@ -31,14 +25,13 @@ def all_axes(layers: int, directions: int) -> tuple[str, ...]:
 
 def said_axes(axes: str) -> str:
     """Return an order in words: ``(N, layers * directions, H)``."""
-    return f"({', '.join(_WORDS.get(axis, axis) for axis in axes)})"
+    return f"({', '.join(' * '.join(_WORDS.get(letter, letter) for letter in _split(axis)) for axis in axes)})"
 
 
 def shape_of(axes: str, layers: int, directions: int, N: int, H: int) -> tuple[int, ...]:
     """Return the shape of states in an order of axes."""
-    sizes = {"L": layers, "D": directions, "N": N, "H": H, "R": layers * directions, "B": directions * H}
-    sizes |= dict.fromkeys("AE", layers * directions * H)
-    return tuple(sizes[axis] for axis in axes)
+    sizes = {"L": layers, "D": directions, "N": N, "H": H}
+    return tuple(prod(sizes[letter] for letter in _split(axis)) for axis in axes)
 
 
 def to_axes(state: Any, axes: str, directions: int) -> Any:

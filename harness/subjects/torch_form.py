@@ -531,12 +531,12 @@ def _numpy_runs(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[B
                 arguments = to_numpy(given, factory.axes)
                 holder, returned = module.run(arguments, own, more)
                 needed = {block.own for name in of_layers for block in form.blocks(name, stack[1])}
-                silent: NumpyCall | None = None
+                of_zeros: NumpyCall | None = None
                 if hx and len(form.cell.final) > 1:
                     zeros = {name: np.zeros_like(array) for name, array in own.items()}
-                    other, silently = module.run(arguments, zeros, more)
-                    silent = NumpyCall(other, arguments, zeros, silently)
-                yield BackwardRequest(NumpyCall(holder, arguments, own, returned), stack, frozenset(needed), silent)
+                    other, returned_of_zeros = module.run(arguments, zeros, more)
+                    of_zeros = NumpyCall(other, arguments, zeros, returned_of_zeros)
+                yield BackwardRequest(NumpyCall(holder, arguments, own, returned), stack, frozenset(needed), of_zeros)
 
 
 def _arguments(
@@ -923,7 +923,7 @@ class _FormReader:
 
     @property
     def forward(self) -> Callable[..., Any]:
-        """What has the signature of a call, in which an argument that each call is given may be left out."""
+        """The call, by its signature, as if an argument that it is always given had a default."""
         call: Callable[..., Any] = self.factory.forward
         return as_optional(call, self.form.valid[0]) if self.form.needs else call
 

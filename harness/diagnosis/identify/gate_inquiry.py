@@ -146,7 +146,7 @@ class GateInquiry:
         self._through: dict[tuple[int, int, bool, StepToRead], GateObservation | None] = {}
         self._driven_so: dict[tuple[StepToRead, tuple[float, ...]], list[ObservedSteps | None]] = {}
         self._sums: dict[tuple[int, GateObservation], list[tuple[ObservedSteps, Floats, Floats]] | None] = {}
-        self._seen_at_end: int | None = None  # the block of the gate at whose upper end h is c, if nothing else shows c
+        self._gate_at_end: int | None = None  # the block of the gate at whose upper end h is c, if nothing else shows c
         self.right = replace(self.right, arranged=tuple(role for role in PARAMETER_ROLES if self._is_arranged(role)))
 
     def _config(self, T: int, N: int, hx: bool, units: int = GATE_UNITS) -> RNNConfig | None:
@@ -270,7 +270,7 @@ class GateInquiry:
     @property
     def carries(self) -> tuple[str, Activation]:
         """The array that shows c, and the function of c that it is."""
-        if self._seen_at_end is not None:
+        if self._gate_at_end is not None:
             return self._shows_h, IDENTITY
         of_c = self._observations_of_c
         return (of_c[0].array, of_c[0].outer) if of_c else ("c_n", IDENTITY)
@@ -586,7 +586,7 @@ class GateInquiry:
         """
         hidden = len(self.right.starts) > 1 and not self._observations_of_c
         for end in (None, *(self.gates if hidden else ())):
-            self._seen_at_end = end
+            self._gate_at_end = end
             if (model := self._states()) is not None:
                 yield model
 
@@ -598,7 +598,7 @@ class GateInquiry:
             others = next(
                 (s.others for s in self.observations.values() if (s.array, s.outer) == self.carries), STATE_LEVELS
             )
-            if (end := self._seen_at_end) is not None:
+            if (end := self._gate_at_end) is not None:
                 others = self._driven(end, STATE_LEVELS[: self.G], np.array([SATURATING_DRIVE]))[0]
             columns = [(*names, *state) for names in some for state in ((), ("c",), ("h",), ("tanh(c)",))]
             odd = [(*names, *state) for names in some for state in begun]

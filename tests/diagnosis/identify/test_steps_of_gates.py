@@ -24,30 +24,41 @@ def sigmoid(v: Any) -> Any:
     return 1 / (1 + np.exp(-v))
 
 
-def gated_by_z(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Compute a GRU whose candidate reads z * h."""
-    h, output = h0[0], []
-    for x_t in x:
-        i = np.split(x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
-        U, b = np.split(weights["weight_hh_l0"], 3), np.split(weights["bias_hh_l0"], 3)
-        r, z = (sigmoid(i[k] + h @ U[k].T + b[k]) for k in range(2))
-        n = np.tanh(i[2] + r * ((z * h) @ U[2].T + b[2]))
-        h = (1 - z) * n + z * h
-        output.append(h)
-    return np.stack(output), h[None]
+def gru(step: Any, read: Any = lambda t: t, final: Any = -1) -> Any:
+    """Return a GRU of the form of ``FunctionSubject``, whose h_n is one of its outputs.
+
+    A step makes h of t, the blocks of x @ W_ih.T + b_ih and of W_hh and b_hh, and h.
+    """
+
+    def layer(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        h, output = h0[0], []
+        U, b = (np.split(weights[f"{role}_hh_l0"], 3) for role in ("weight", "bias"))
+        for t in range(len(x)):
+            i = np.split(x[read(t)] @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
+            h = step(t, i, U, b, h)
+            output.append(h)
+        return np.stack(output), output[final][None].copy()
+
+    return layer
 
 
-def twice(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Compute a GRU whose reset gate goes through the sigmoid twice."""
-    h, output = h0[0], []
-    for x_t in x:
-        i = np.split(x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
-        g = np.split(h @ weights["weight_hh_l0"].T + weights["bias_hh_l0"], 3, 1)
-        r, z = (sigmoid(i[k] + g[k]) for k in range(2))
-        n = np.tanh(i[2] + sigmoid(r) * g[2])
-        h = (1 - z) * n + z * h
-        output.append(h)
-    return np.stack(output), h[None]
+def mixed(i: Any, U: Any, b: Any, h: Any, **others: Any) -> Any:
+    """Compute a step of a GRU, of which some quantities are others: functions of the step's sums."""
+    sums = [i[k] + h @ U[k].T + b[k] for k in range(2)]
+    gates = dict(zip("rz", map(sigmoid, sums), strict=True)) | {name: f(*sums) for name, f in others.items()}
+    r, z = gates["r"], gates["z"]
+    return (1 - z) * np.tanh(i[2] + r * (h @ U[2].T + b[2])) + z * h
+
+
+def gated_by_z(_t: int, i: Any, U: Any, b: Any, h: Any) -> Any:
+    """Compute a step whose candidate reads z * h."""
+    r, z = (sigmoid(i[k] + h @ U[k].T + b[k]) for k in range(2))
+    return (1 - z) * np.tanh(i[2] + r * ((z * h) @ U[2].T + b[2])) + z * h
+
+
+def twice(_t: int, i: Any, U: Any, b: Any, h: Any) -> Any:
+    """Compute a step whose reset gate goes through the sigmoid twice."""
+    return mixed(i, U, b, h, r=lambda r, _: sigmoid(sigmoid(r)))
 
 
 def late(x: Any, h0: Any, c0: Any, weights: Any, config: Any) -> Any:
@@ -75,41 +86,14 @@ def in_chunks(x: Any, h0: Any, c0: Any, weights: Any, config: Any) -> Any:
     return np.stack(output), (h[None], c[None])
 
 
-def later(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Compute a GRU that adds b_hz at all steps but the first."""
-    h, output = h0[0], []
-    for t, x_t in enumerate(x):
-        i = np.split(x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
-        U, b = np.split(weights["weight_hh_l0"], 3), np.split(weights["bias_hh_l0"], 3)
-        r, z = sigmoid(i[0] + h @ U[0].T + b[0]), sigmoid(i[1] + h @ U[1].T + (b[1] if t else 0))
-        h = (1 - z) * np.tanh(i[2] + r * (h @ U[2].T + b[2])) + z * h
-        output.append(h)
-    return np.stack(output), h[None]
+def later(t: int, i: Any, U: Any, b: Any, h: Any) -> Any:
+    """Compute a step that adds b_hz at all steps but the first."""
+    return mixed(i, U, b, h, z=lambda _, z: sigmoid(z - (0 if t else b[1])))
 
 
-def in_turns(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Compute a GRU whose z is a hard sigmoid at every second step."""
-    h, output = h0[0], []
-    for t, x_t in enumerate(x):
-        i = np.split(x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
-        g = np.split(h @ weights["weight_hh_l0"].T + weights["bias_hh_l0"], 3, 1)
-        r, s = sigmoid(i[0] + g[0]), i[1] + g[1]
-        z = np.clip(0.2 * s + 0.5, 0, 1) if t % 2 else sigmoid(s)
-        h = (1 - z) * np.tanh(i[2] + r * g[2]) + z * h
-        output.append(h)
-    return np.stack(output), h[None]
-
-
-def in_pairs(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Compute a GRU that reads the first x of each pair twice."""
-    h, output = h0[0], []
-    for t in range(len(x)):
-        i = np.split(x[t // 2 * 2] @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
-        U, b = np.split(weights["weight_hh_l0"], 3), np.split(weights["bias_hh_l0"], 3)
-        r, z = (sigmoid(i[k] + h @ U[k].T + b[k]) for k in range(2))
-        h = (1 - z) * np.tanh(i[2] + r * (h @ U[2].T + b[2])) + z * h
-        output.append(h)
-    return np.stack(output), h[None]
+def in_turns(t: int, i: Any, U: Any, b: Any, h: Any) -> Any:
+    """Compute a step whose z is a hard sigmoid at every second step."""
+    return mixed(i, U, b, h, z=lambda _, z: np.clip(0.2 * z + 0.5, 0, 1) if t % 2 else sigmoid(z))
 
 
 NUMBERS = np.random.default_rng(1)
@@ -135,19 +119,23 @@ def executed(model: Any) -> Any:
     few(
         [
             (
-                in_turns,
+                gru(in_turns),
                 "GRU",
                 (
                     "applies hard sigmoid, np.clip(0.2 * s + 0.5, 0, 1), to the sum of z, not sigmoid, "
                     "at every 2nd step only"
                 ),
             ),
-            (in_pairs, "GRU", "reads x of step t // 2 * 2, not of step t"),
-            (in_chunks, "LSTM", "starts h anew at hx and c anew at cx, at every 3rd step after the first only"),
-            (later, "GRU", "leaves b_hz out of the sum of z, at the first step only"),
-            (gated_by_z, "GRU", "takes r * ((z * h) @ W_hn.T) in the sum of n, not r * (h @ W_hn.T)"),
             (
-                twice,
+                gru(lambda _t, *step: mixed(*step), lambda t: t // 2 * 2),
+                "GRU",
+                "reads x of step t // 2 * 2, not of step t",
+            ),
+            (in_chunks, "LSTM", "starts h anew at hx and c anew at cx, at every 3rd step after the first only"),
+            (gru(later), "GRU", "leaves b_hz out of the sum of z, at the first step only"),
+            (gru(gated_by_z), "GRU", "takes r * ((z * h) @ W_hn.T) in the sum of n, not r * (h @ W_hn.T)"),
+            (
+                gru(twice),
                 "GRU",
                 "applies sigmoid of sigmoid, 1 / (1 + np.exp(-1 / (1 + np.exp(-s)))), to the sum of r, not sigmoid",
             ),
@@ -175,54 +163,55 @@ def test_a_step_is_named(function: Any, cell: str, sentence: str) -> None:
     assert np.allclose(executed(found.network.first), function(X, *STATES[cell], WEIGHTS[cell], None)[0])
 
 
-def in_keras_order(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Compute a GRU that takes the rows of W_hh for z, r, n, and adds b_hn outside of r."""
-    h, output = h0[0], []
-    for x_t in x:
-        i = np.split(x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
-        U, b = np.split(weights["weight_hh_l0"], 3), np.split(weights["bias_hh_l0"], 3)
-        r, z = sigmoid(i[0] + h @ U[1].T + b[0]), sigmoid(i[1] + h @ U[0].T + b[1])
-        h = (1 - z) * np.tanh(i[2] + b[2] + r * (h @ U[2].T)) + z * h
-        output.append(h)
-    return np.stack(output), h[None]
+def in_keras_order(_t: int, i: Any, U: Any, b: Any, h: Any) -> Any:
+    """Compute a step that takes the rows of W_hh for z, r, n, and adds b_hn outside of r."""
+    r, z = sigmoid(i[0] + h @ U[1].T + b[0]), sigmoid(i[1] + h @ U[0].T + b[1])
+    return (1 - z) * np.tanh(i[2] + b[2] + r * (h @ U[2].T)) + z * h
 
 
-def without_r(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Compute a GRU that forgets r and exchanges z and 1 - z: as near to torch's by terms with its gates renamed."""
-    h, output = h0[0], []
-    for x_t in x:
-        i = np.split(x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
-        g = np.split(h @ weights["weight_hh_l0"].T + weights["bias_hh_l0"], 3, 1)
-        z, n = sigmoid(i[1] + g[1]), np.tanh(i[2] + g[2])
-        h = z * n + (1 - z) * h
-        output.append(h)
-    return np.stack(output), h[None]
+def reset_in_z(_t: int, i: Any, U: Any, b: Any, h: Any) -> Any:
+    """Compute a step whose z reads r * h."""
+    r = sigmoid(i[0] + h @ U[0].T + b[0])
+    z = sigmoid(i[1] + (r * h) @ U[1].T + b[1])
+    return (1 - z) * np.tanh(i[2] + r * (h @ U[2].T + b[2])) + z * h
 
 
-def test_gates_have_the_names_with_which_there_are_the_fewest_mistakes() -> None:
-    subject = FunctionSubject(without_r, "mine", conventions=Conventions(cell="GRU"))
+def without_r(_t: int, i: Any, U: Any, b: Any, h: Any) -> Any:
+    """Compute a step that forgets r and exchanges z and 1 - z: as near to torch's by terms with its gates renamed."""
+    return mixed(i, U, b, h, r=lambda *_: 1, z=lambda _, z: 1 - sigmoid(z))
+
+
+@pytest.mark.parametrize(
+    ("step", "final", "sentences"),
+    [
+        (without_r, -1, ["does not apply r: it multiplies nothing in n", "exchanges z and 1 - z"]),
+        (
+            in_keras_order,
+            -1,
+            [
+                "reads the rows of weight_hh in the order z, r, n, that of ONNX, Keras and oneDNN",
+                "adds b_hn outside of r",
+            ],
+        ),
+        (
+            reset_in_z,
+            0,
+            [
+                "takes (r * h) @ W_hz.T in the sum of z, not h @ W_hz.T",
+                "returns the output at step 0 as h_n, not the state after the last step",
+            ],
+        ),
+    ],
+    ids=["fewest mistakes", "rows of another gate", "another h_n"],
+)
+def test_several_mistakes_of_a_gru_are_named_and_no_others(step: Any, final: int, sentences: list[str]) -> None:
+    subject = FunctionSubject(gru(step, final=final), "mine", conventions=Conventions(cell="GRU"))
     scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, bias=True, loss=None)
 
     found = identified_of(Observations(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell="GRU"), "normal", 1))
 
     assert found is not None
-    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
-        "does not apply r: it multiplies nothing in n",
-        "exchanges z and 1 - z",
-    ]
-
-
-def test_a_gate_that_reads_rows_of_another_one_is_seen_through_the_one_that_it_multiplies() -> None:
-    subject = FunctionSubject(in_keras_order, "mine", conventions=Conventions(cell="GRU"))
-    scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, bias=True, loss=None)
-
-    found = identified_of(Observations(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell="GRU"), "normal", 1))
-
-    assert found is not None
-    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [
-        "reads the rows of weight_hh in the order z, r, n, that of ONNX, Keras and oneDNN",
-        "adds b_hn outside of r",
-    ]
+    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == sentences
 
 
 class Crossed(torch.autograd.Function):
