@@ -371,13 +371,15 @@ def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) 
     """Return a form with the gates' rows in the order with which the class is torch's layer, if no name tells one.
 
     The order of rows in a matrix of its own is the class's own choice, and no mistake, and so is which of a GRU's two
-    biases is inside r. If it is torch's layer in no order, it is the one with which it gives most of the right arrays,
-    such as c_n alone, in simpler and simpler cases, in which fewer mistakes show, and then where one gate after the
-    other is 1, so that no mistake in it shows; else that of torch.
+    biases is inside r. A GRU's gates are known by their effects. Else, if it is torch's layer in no order, the order is
+    the one with which it gives most of the right arrays, such as c_n alone, in simpler and simpler cases, in which
+    fewer mistakes show, and then where one gate after the other is 1, so that no mistake in it shows; else that of
+    torch.
     """
     right = TorchSubject(getattr(torch.nn, form.conventions.cell))
     dtype = "float64" if "float64" in form.offers["dtype"] else "float32"
-    every = [*_orders(form)]
+    order = _order_by_effects(make(form), form, dtype) if form.taken and form.cell.reset else ""
+    every = [candidate for candidate in _orders(form) if candidate.order == order or not order]
     for sizes in TELLING_SIZES:
         candidates = every
         # In a GRU, whose state is made of r, z and n alone, one that is 1 lets another stand for a third.
@@ -396,7 +398,39 @@ def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) 
                 return candidates[0]
         if len(candidates) < len(every):  # where a mistake makes two gates alike, the first of them is as in torch
             return candidates[0]
-    return form
+    return every[0] if order else form
+
+
+def _order_by_effects(subject: OwnFormSubject, form: ClassForm, dtype: str) -> str:
+    """Return the letters of a GRU's gates in the order of its rows, by what each does; nothing if that does not tell.
+
+    In one step from zeros without bias_hh, h is z or 1 - z times n. So r does nothing, and h is odd in the sum of n
+    alone, whatever else is wrong.
+    """
+    drawn = draw(_plain(form, TELLING_SIZES[0], dtype=dtype, T=1), "normal", 1)
+    H = drawn.config.hidden_size
+    still = {name: array * (not name.startswith(("hx", "bias_hh"))) for name, array in drawn.arrays.items()}
+
+    def of(sums: Sequence[int]) -> Array | None:
+        """Return h with the sum of each gate multiplied by a number."""
+        factors = np.repeat(np.array(sums), H)
+        arrays = {
+            name: (array.T * factors.astype(array.dtype)).T if name.startswith(("weight_ih", "bias_ih")) else array
+            for name, array in still.items()
+        }
+        outcome = subject.run(drawn.from_arrays(drawn.config, arrays))
+        return outcome.arrays.get("h_n", outcome.arrays.get("output"))
+
+    gates = range(len(form.cell.gates))
+    plain = of([1 for _ in gates])
+    turned = [h for gate in gates if (h := of([-1 if k == gate else 1 for k in gates])) is not None]
+    if plain is None or len(turned) < len(gates):
+        return ""
+    nothing = [k for k, h in enumerate(turned) if np.array_equal(h, plain)]
+    odd = [k for k, h in enumerate(turned) if np.allclose(h, -plain, 1e-3, 1e-3)]  # in another one, in no digit
+    if (len(nothing), len(odd)) != (1, 1):
+        return ""
+    return "".join("r" if k in nothing else "n" if k in odd else "z" for k in gates)
 
 
 def _with_open_gate(arrays: Mapping[str, Array], gate: int, H: int) -> dict[str, Array]:

@@ -498,6 +498,26 @@ def test_its_gradients_and_states_are_no_parameters() -> None:
     assert as_subject(Rows).capabilities.read_as.startswith("Wx as weight_ih.T, Wh as weight_hh.T, b as bias_ih + ")
 
 
+@pytest.mark.parametrize("exchanged", [False, True])
+@pytest.mark.parametrize("order", ["rzn", "zrn", "nzr"])
+def test_the_order_of_a_gru_s_rows_is_told_by_effects_in_spite_of_several_mistakes(
+    order: str, *, exchanged: bool
+) -> None:
+    def gru(inputs: Any, h: Any, W: Any, U: Any, b: Any, b_rec: Any) -> Any:
+        output = []
+        for x in inputs:
+            of_x = dict(zip(order, np.split(x @ W.T + b, 3, -1), strict=True))
+            of_h = dict(zip(order, zip(np.split(U, 3), np.split(b_rec, 3), strict=True), strict=True))
+            r = sigmoid(of_x["r"] + h @ of_h["r"][0].T + of_h["r"][1])
+            z = np.clip(0.2 * (of_x["z"] + h @ of_h["z"][0].T + of_h["z"][1]) + 0.5, 0, 1)
+            z = 1 - z if exchanged else z
+            h = (1 - z) * np.tanh(of_x["n"] + (r * h) @ of_h["n"][0].T + of_h["n"][1]) + z * h
+            output.append(h)
+        return np.stack(output), h
+
+    assert f"rows in the order {', '.join(order)}, as runs tell" in as_subject(gru).capabilities.read_as
+
+
 def test_the_order_of_rows_is_told_where_a_state_is_ignored_or_a_gate_is_wrong() -> None:
     def lstm(x: Any, Wx: Any, Wh: Any, bias: Any, h0: Any, c0: Any) -> Any:
         h, c, output = h0, c0 * 0, []
