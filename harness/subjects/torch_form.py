@@ -572,8 +572,9 @@ def reads_each_gate(factory: Any, form: ClassForm) -> bool:
         return [part for part in parts if isinstance(part, torch.Tensor)]
 
     with torch.no_grad(), suppress(Exception):
+        generator = torch.Generator().manual_seed(0)  # one for all: gates with the same numbers may hide each other
         for parameter in module.parameters():
-            parameter.normal_(generator=torch.Generator().manual_seed(parameter.numel()))
+            parameter.normal_(0, SPREAD, generator=generator)
         before = answer()
         for parameter in module.parameters():
             if parameter.ndim > 1 and 1 not in parameter.shape:

@@ -498,6 +498,21 @@ def test_its_gradients_and_states_are_no_parameters() -> None:
     assert as_subject(Rows).capabilities.read_as.startswith("Wx as weight_ih.T, Wh as weight_hh.T, b as bias_ih + ")
 
 
+def test_a_gru_function_with_an_array_for_each_gate_is_read() -> None:
+    def gru(x: Any, h: Any, Wz: Any, Wr: Any, Wn: Any, Uz: Any, Ur: Any, Un: Any, bz: Any, br: Any, bn: Any) -> Any:
+        output = []
+        for x_t in x:
+            z, r = sigmoid(x_t @ Wz.T + h @ Uz.T + bz), sigmoid(x_t @ Wr.T + h @ Ur.T + br)
+            h = (1 - z) * np.tanh(x_t @ Wn.T + r * (h @ Un.T) + bn) + z * h
+            output.append(h)
+        return np.stack(output), h
+
+    assert (
+        check_agreement(as_subject(gru), draw(RNNConfig(5, 3, cell="GRU", hx=True, bias=False), "normal", 1)).verdict
+        is Verdict.AGREES
+    )
+
+
 @pytest.mark.parametrize("exchanged", [False, True])
 @pytest.mark.parametrize("order", ["rzn", "zrn", "nzr"])
 def test_the_order_of_a_gru_s_rows_is_told_by_effects_in_spite_of_several_mistakes(
