@@ -261,10 +261,12 @@ class _Reading:
             biases = (both, both) if in_one else self._biases(ih, hh)
         except _AmbiguousNamesError as error:
             raise unread(shapes, sizes, name, str(error)) from None
-        if biases is None:
+        # Two in n alone, beside one in r and in z, cannot hold all of torch's, as one in each gate cannot.
+        n_has_two = KNOWN[self._cell].reset and [*matrices.biases.values()] == [1] * (len(self._all) + 1)
+        if biases is None and not n_has_two:
             own = ", ".join(matrices.biases)
             raise unread(shapes, sizes, name, f"{own} are not one or two biases for each gate")
-        of_biases = self._names_of(*biases)
+        of_biases = {} if biases is None else self._names_of(*biases)
         names = {"weight_ih": ih, "weight_hh": hh} | of_biases
         used = {*matrices.both, *matrices.ih, *matrices.hh, *matrices.biases}
         return Roles(

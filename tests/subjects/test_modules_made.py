@@ -498,19 +498,31 @@ def test_its_gradients_and_states_are_no_parameters() -> None:
     assert as_subject(Rows).capabilities.read_as.startswith("Wx as weight_ih.T, Wh as weight_hh.T, b as bias_ih + ")
 
 
-def test_a_gru_function_with_an_array_for_each_gate_is_read() -> None:
-    def gru(x: Any, h: Any, Wz: Any, Wr: Any, Wn: Any, Uz: Any, Ur: Any, Un: Any, bz: Any, br: Any, bn: Any) -> Any:
-        output = []
-        for x_t in x:
-            z, r = sigmoid(x_t @ Wz.T + h @ Uz.T + bz), sigmoid(x_t @ Wr.T + h @ Ur.T + br)
-            h = (1 - z) * np.tanh(x_t @ Wn.T + r * (h @ Un.T) + bn) + z * h
-            output.append(h)
-        return np.stack(output), h
+def gates_apart(x: Any, h: Any, Wz: Any, Wr: Any, Wn: Any, Uz: Any, Ur: Any, Un: Any, bz: Any, br: Any, bn: Any) -> Any:
+    output = []
+    for x_t in x:
+        z, r = sigmoid(x_t @ Wz.T + h @ Uz.T + bz), sigmoid(x_t @ Wr.T + h @ Ur.T + br)
+        h = (1 - z) * np.tanh(x_t @ Wn.T + r * (h @ Un.T) + bn) + z * h
+        output.append(h)
+    return np.stack(output), h
 
-    assert (
-        check_agreement(as_subject(gru), draw(RNNConfig(5, 3, cell="GRU", hx=True, bias=False), "normal", 1)).verdict
-        is Verdict.AGREES
-    )
+
+def two_biases_in_n(
+    x: Any, h: Any, Wz: Any, Wr: Any, Wn: Any, Uz: Any, Ur: Any, Un: Any, bz: Any, br: Any, bn: Any, bnh: Any
+) -> Any:
+    output = []
+    for x_t in x:
+        z, r = sigmoid(x_t @ Wz.T + h @ Uz.T + bz), sigmoid(x_t @ Wr.T + h @ Ur.T + br)
+        h = (1 - z) * np.tanh(x_t @ Wn.T + r * (h @ Un.T + bnh) + bn) + z * h
+        output.append(h)
+    return np.stack(output), h
+
+
+@pytest.mark.parametrize("function", [gates_apart, two_biases_in_n])
+def test_a_gru_function_with_an_array_for_each_gate_is_read(function: Any) -> None:
+    case = draw(RNNConfig(5, 3, cell="GRU", hx=True, bias=False), "normal", 1)
+
+    assert check_agreement(as_subject(function), case).verdict is Verdict.AGREES
 
 
 @pytest.mark.parametrize("exchanged", [False, True])
