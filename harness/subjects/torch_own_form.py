@@ -404,12 +404,14 @@ def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) 
 def _order_by_effects(subject: OwnFormSubject, form: ClassForm, dtype: str) -> str:
     """Return the letters of a GRU's gates in the order of its rows, by what each does; nothing if that does not tell.
 
-    In one step from zeros without bias_hh, h is z or 1 - z times n. So r does nothing, and h is odd in the sum of n
-    alone, whatever else is wrong.
+    In two steps from zeros without weight_hh and bias_hh, r does nothing, and h is odd in the sums of n alone, also of
+    a GRU with mistakes in its gates' functions, in 1 - z or in what r multiplies. z counts in the second step.
     """
-    drawn = draw(_plain(form, TELLING_SIZES[0], dtype=dtype, T=1), "normal", 1)
+    drawn = draw(_plain(form, TELLING_SIZES[0], dtype=dtype, T=2), "normal", 1)
     H = drawn.config.hidden_size
-    still = {name: array * (not name.startswith(("hx", "bias_hh"))) for name, array in drawn.arrays.items()}
+    still = {
+        name: array * (not name.startswith(("hx", "weight_hh", "bias_hh"))) for name, array in drawn.arrays.items()
+    }
 
     def of(sums: Sequence[int]) -> Array | None:
         """Return h with the sum of each gate multiplied by a number."""
