@@ -73,11 +73,16 @@ Call = Callable[..., Sequence[torch.Tensor | None]]
 ``None``, and final states, each (rows, N, H)."""
 
 
-def valid_steps_of(choices: Iterable[tuple[str, str]], trial: "LengthTrial") -> ValidStepsArgument | None:
-    """Return the first argument, of some names and kinds, by which the last sequence can be made shorter."""
+def valid_steps_of(
+    choices: Iterable[tuple[str, str]], trial: "LengthTrial", *, ends: bool
+) -> ValidStepsArgument | None:
+    """Return the first argument, of some names and kinds, by which the last sequence can be made shorter.
+
+    Unless it ``ends`` there, only its output may be cut, by an argument with the name of lengths or of a mask.
+    """
     for name, kind in choices:
-        if trial.cuts((name, kind), trial.N - 1):
-            return ValidStepsArgument(name, kind, trial.cuts((name, kind), 0))
+        if (ends or OF_STEPS.search(name)) and trial.cuts((name, kind), trial.N - 1, ends=ends):
+            return ValidStepsArgument(name, kind, trial.cuts((name, kind), 0, ends=ends))
     return None
 
 
@@ -110,8 +115,8 @@ class LengthTrial:
         """The same, on the first steps alone."""
         return self.call(self.T - STEPS_LESS)
 
-    def cuts(self, valid: tuple[str, str], n: int) -> bool:
-        """Tell whether an argument makes a sequence shorter.
+    def cuts(self, valid: tuple[str, str], n: int, *, ends: bool = True) -> bool:
+        """Tell whether an argument makes a sequence shorter, or, unless it ``ends`` there, its output alone.
 
         With all steps, the results are those without the argument. With fewer in one sequence, some of its final states
         are those of a call on these steps alone, where they differ from those of all steps, and nothing of any other
@@ -123,22 +128,22 @@ class LengthTrial:
             if not all(map(_same, self.plain, self._called(valid, [self.T] * self.N))):
                 return False
             shorter = self.with_shorter(valid, n)
-            ends = False
+            shown = False
             for place, (a, b, end) in enumerate(zip(self.plain, shorter, self.shorter, strict=True)):
                 if a is None or b is None or end is None:
                     continue
                 differ = [not _same(mine, its) for mine, its in zip(a.unbind(1), b.unbind(1), strict=True)]
                 if any(differ[:n] + differ[n + 1 :]):
                     return False
-                if place == 0 and not any(final is not None for final in self.plain[1:]):
+                if place == 0 and not (ends and any(final is not None for final in self.plain[1:])):
                     steps = len(end)
                     (mine, after), (its, padding) = ((part[:steps, n], part[steps:, n]) for part in (a, b))
                     cut = any(_same(padding, rest) and not _same(after, rest) for rest in _paddings(its, padding))
-                    ends = _same(its, end[:, n]) and (cut or not _same(mine, its))
-                elif place > 0:
+                    shown = cut if not ends else _same(its, end[:, n]) and (cut or not _same(mine, its))
+                elif place > 0 and ends:
                     rows = zip(a[:, n], b[:, n], end[:, n], strict=True)
-                    ends |= any(_same(its, at_end) and not _same(mine, at_end) for mine, its, at_end in rows)
-            return ends
+                    shown |= any(_same(its, at_end) and not _same(mine, at_end) for mine, its, at_end in rows)
+            return shown
         return False
 
     def with_shorter(self, valid: tuple[str, str], n: int) -> Sequence[torch.Tensor | None]:

@@ -158,24 +158,25 @@ def _read_called(plain: "_FormReader", shapes: Shapes) -> ClassForm:
     try:
         return _with_valid_steps(plain, _read(replace(plain), shapes))
     except SubjectUnavailable:
-        forms: list[ClassForm] = []
-        for form in _with_needed_argument(plain, shapes):
+        forms: list[tuple[_FormReader, ClassForm]] = []
+        for given, read in _with_needed_argument(plain, shapes):
+            form = _with_valid_steps(given, read)
             # Of two kinds that work, such as a mask m of booleans where 1 - m is an int, one keeps the dtype of x.
             if "lengths" in form.offers and plain.keeps_dtype(form):
                 return form
-            forms.append(form)
+            forms.append((given, form))
         if not forms:
             raise
-    for form in forms:
+    for form in (*(form for _, form in forms), *(_with_lengths(*pair, ends=False) for pair in forms)):
         if "lengths" in form.offers:
             return form
-    raise LengthsUnreadError(plain.name, forms[0].valid[0])
+    raise LengthsUnreadError(plain.name, forms[0][1].valid[0])
 
 
-def _with_needed_argument(plain: "_FormReader", shapes: Shapes) -> Iterator[ClassForm]:
-    """Yield what a reader finds out with each kind of an argument that a call needs, of which all calls succeed.
+def _with_needed_argument(plain: "_FormReader", shapes: Shapes) -> Iterator[tuple["_FormReader", ClassForm]]:
+    """Yield a reader with each kind of an argument that a call needs, of which all calls succeed, and what it reads.
 
-    In these calls each step counts. Such a form offers lengths if the argument makes sequences shorter.
+    In these calls each step counts.
     """
     reads: list[tuple[ClassForm, list[torch.Tensor]]] = []
     names = [] if plain.has_own_call else needed(plain.factory.forward)
@@ -192,7 +193,7 @@ def _with_needed_argument(plain: "_FormReader", shapes: Shapes) -> Iterator[Clas
                 read = _read(given, shapes)
                 reads.append((read, plain.results(read)))
             if ("batch_first" not in read.takes and read.conventions.batch_first) == (axes == "NT"):
-                yield _with_valid_steps(given, read)
+                yield given, read
 
 
 def _read(plain: "_FormReader", shapes: Shapes) -> ClassForm:
@@ -303,6 +304,8 @@ def _with_valid_steps(plain: "_FormReader", form: ClassForm) -> ClassForm:
     What may be final states, or one step of the output in both directions, is told by calls with this argument.
     """
     read = _with_lengths(plain, form)
+    if "lengths" not in read.offers and not form.needs:
+        read = _with_lengths(plain, form, ends=False)
     if form.final_axes in IN_ROWS and _always(form)[1] == 2 and "h_n" in form.returns:
         with seeded(0), torch.no_grad(), suppress(Exception):  # whatever the user's code raises on other numbers
             trial = plain.trial(read, read.conventions.batch_first)
@@ -318,17 +321,18 @@ def _with_valid_steps(plain: "_FormReader", form: ClassForm) -> ClassForm:
     return read
 
 
-def _with_lengths(plain: "_FormReader", form: ClassForm) -> ClassForm:
+def _with_lengths(plain: "_FormReader", form: ClassForm, *, ends: bool = True) -> ClassForm:
+    """Return a form with such an argument; unless ``ends``, with one that cuts off no more than the output."""
     if form.is_cell or form.unbatched or not form.never_given:
         return form
     with seeded(0), torch.no_grad(), suppress(Exception):
         turned = form.conventions.batch_first
         choices = [form.valid] if form.needs else product(form.never_given, LENGTH_KINDS)
-        argument = valid_steps_of(choices, plain.trial(form, turned))
+        argument = valid_steps_of(choices, plain.trial(form, turned), ends=ends)
         either = "batch_first" not in form.takes or "batch_first" in form.offers
         if argument is not None and not either:  # a mask may be laid out as x is
             trial = plain.trial(form, True, batch_first=True)
-            argument = argument if trial.cuts(argument[:2], SEQUENCES - 1) else None
+            argument = argument if trial.cuts(argument[:2], SEQUENCES - 1, ends=ends) else None
         if argument is not None:
             kinds = (None, None, None, *PACKINGS[1 : 4 if argument.any_order else 3])
             unused = tuple(name for name in form.never_given if name != argument.name)

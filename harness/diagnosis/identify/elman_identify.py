@@ -328,6 +328,8 @@ def seen_in(
 ) -> tuple[Network, list[Response]]:
     """Return a network that explains the cases of a view, and those that it explains."""
     inquiry = WiringInquiry(asker, view)
+    if view.name == "lengths" and asker.ignores_padding:
+        network = replace(network, ignores_padding=True)
     before, summed = network, elsewhere or partial(_summed_elsewhere, asker)
     layered = view.name in ("layers", "directions")
 

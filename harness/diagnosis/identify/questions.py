@@ -7,7 +7,8 @@ import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache, partial
+from dataclasses import replace
+from functools import cache, cached_property, partial
 from statistics import median
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +24,7 @@ from harness.space.case import Array, Case, prescribe
 from harness.space.config import RNNConfig, fitted_lengths, role_of, weight_names
 from harness.space.factor_table import ConfigError
 from harness.space.scope import Scope
+from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
 EXACT_FIRST: Final = ("float64", "float32", "float16", "bfloat16")  # the most exact first
@@ -164,6 +166,18 @@ class Asker:
     def allows(self, name: str, value: Any) -> bool:
         """Tell whether the subject takes a value of a factor."""
         return self.scope.allows(name, value)
+
+    @cached_property
+    def ignores_padding(self) -> bool:
+        """Whether all results are the same with NaN and with zeros in x's padding."""
+        config = self.config(**CaseSizes(3, 2, 3, 2)._asdict(), lengths=(3, 1))
+        if config is None:
+            return False
+        case = draw(config)
+        with_nan, with_zeros = self.of(case), self.of(replace(case, x=np.nan_to_num(case.x)))
+        if with_nan is None or with_zeros is None:
+            return False
+        return all(np.array_equal(array, with_zeros.arrays[name]) for name, array in with_nan.arrays.items())
 
     def config(self, **factors: Any) -> RNNConfig | None:
         """Return the plainest config that the subject takes with some factors; ``None`` if it takes none."""

@@ -126,8 +126,8 @@ class NetworkRun:
         self.nodes: list[Var] = []  # what the flows give
         self._finals: dict[Place, Var] = {}
         sizes = (*self.stack, config.T, config.N, config.h_size, self.width, config.batch_first, config.lengths)
-        self._gathers = _gathers(self.forward_wiring, self.backward_wiring, sizes)
-        self.fed = rows(self._leaf("x"), self._gather("x", lambda wiring: self._laid_out(wiring, "x_layout")))
+        self._gathers = _gathers(self.forward_wiring, self.backward_wiring, network.ignores_padding, sizes)
+        self.fed = rows(self._leaf("x"), self._gather("x", self._fed))
 
     def _number(self, array: Any) -> Numbers:
         values = np.asarray(array, np.float64)
@@ -153,6 +153,11 @@ class NetworkRun:
         t, n = np.arange(T)[:, None], np.arange(N)
         turned = self.config.batch_first != bool(LAYOUTS[wiring.at((slot,))](self.config))
         return n * T + t if turned else t * N + n
+
+    def _fed(self, wiring: Wiring) -> Ints:
+        """Return where what step t of sequence n is fed lies in x; -1 if that is a zero."""
+        counts = np.arange(self.config.T)[:, None] < (self.lengths if self.network.ignores_padding else self.config.T)
+        return np.where(counts, self._laid_out(wiring, "x_layout"), -1)
 
     def _row_laid_out(self, wiring: Wiring, slot: str, row: Any, n: Any) -> Ints:
         """Return where a row and sequence lies in hx or h_n."""

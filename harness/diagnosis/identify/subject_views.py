@@ -35,7 +35,7 @@ class OneDirection:
                 arrays[name.replace("_l0", "_l0_reverse") if d else name] = self._turned(config, name, array)
         outcome = self._subject.run(Case.from_arrays(config, arrays))
         outputs = {
-            name: self._turned(config, name, _half(array, d) if name == "output" else array[d : d + 1])
+            name: self._turned(config, name, _half(array, d, -1 if name == "output" else 0))
             for name, array in outcome.arrays.items()
         }
         return replace(outcome, arrays=outputs)
@@ -45,9 +45,9 @@ class OneDirection:
         return np.flip(array, int(config.batch_first and config.batched)) if self._d and name in TIMED else array
 
 
-def _half(output: Any, d: int) -> Any:
-    """Return the half of an output that is a direction's own; the other one, if that alone is not zero."""
-    halves = np.split(output, 2, -1)
+def _half(array: Any, d: int, axis: int) -> Any:
+    """Return the half of an array that is a direction's own; the other one, if that alone is not zero."""
+    halves = np.split(array, 2, axis)
     return halves[d] if halves[d].any() or not halves[1 - d].any() else halves[1 - d]
 
 
