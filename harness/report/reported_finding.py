@@ -96,21 +96,20 @@ def in_order(findings: Sequence[ReportedFinding]) -> list[ReportedFinding]:
     """Return the findings in the order of the report: one for each case and each line that raises, the gravest first.
 
     Within a class, findings with a certain cause come first, then those with more failing cases, then the earlier ones.
-    A wrong declaration comes before everything, because it may show in any way.
+    Among wrong results, a certain cause comes before the class: once it is mended, what has none may be gone. A wrong
+    declaration comes before everything, because it may show in any way.
     """
     groups: dict[Any, list[ReportedFinding]] = {}
     for finding in findings:
         groups.setdefault(finding.finding.result.error or finding.id, []).append(finding)
-    places = list(Severity)
-    return sorted(
-        map(_together, groups.values()),
-        key=lambda finding: (
-            not finding.misdeclared,
-            places.index(finding.severity),
-            not finding.certain,
-            -finding.further,
-        ),
-    )
+    places = {severity: place for place, severity in enumerate(Severity)}
+
+    def key(finding: ReportedFinding) -> tuple[Any, ...]:
+        place = places[finding.severity]
+        group = max(place, places[Severity.CONDITION])  # wrong results are one
+        return not finding.misdeclared, group, not finding.certain, place, -finding.further
+
+    return sorted(map(_together, groups.values()), key=key)
 
 
 def _together(group: Sequence[ReportedFinding]) -> ReportedFinding:

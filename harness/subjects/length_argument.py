@@ -82,7 +82,7 @@ def valid_steps_of(
     """
     for name, kind in choices:
         if (ends or OF_STEPS.search(name)) and trial.cuts((name, kind), trial.N - 1, ends=ends):
-            return ValidStepsArgument(name, kind, trial.cuts((name, kind), 0, ends=ends))
+            return ValidStepsArgument(name, kind, trial.takes((name, kind), 0))
     return None
 
 
@@ -121,8 +121,8 @@ class LengthTrial:
         With all steps, the results are those without the argument. With fewer in one sequence, some of its final states
         are those of a call on these steps alone, where they differ from those of all steps, and nothing of any other
         sequence changes. So a mask of something else, such as one that resets the state, is none. Without final
-        states, the output of these steps is that of such a call, where it differs from that of all steps, or where the
-        others become zero, or stay what the last of these is.
+        states, the output of these steps is that of such a call, where it differs from that of all steps, or where
+        features of the others become zero, or stay what the last of these is.
         """
         with suppress(Exception):  # whatever the user's code raises for what it does not take
             if not all(map(_same, self.plain, self._called(valid, [self.T] * self.N))):
@@ -138,12 +138,19 @@ class LengthTrial:
                 if place == 0 and not (ends and any(final is not None for final in self.plain[1:])):
                     steps = len(end)
                     (mine, after), (its, padding) = ((part[:steps, n], part[steps:, n]) for part in (a, b))
-                    cut = any(_same(padding, rest) and not _same(after, rest) for rest in _paddings(its, padding))
+                    cut = any(_moves_to(rest, after, padding) for rest in _paddings(its, padding))
                     shown = cut if not ends else _same(its, end[:, n]) and (cut or not _same(mine, its))
                 elif place > 0 and ends:
                     rows = zip(a[:, n], b[:, n], end[:, n], strict=True)
                     shown |= any(_same(its, at_end) and not _same(mine, at_end) for mine, its, at_end in rows)
             return shown
+        return False
+
+    def takes(self, valid: tuple[str, str], n: int) -> bool:
+        """Tell whether a call with fewer steps in a sequence succeeds."""
+        with suppress(Exception):
+            self.with_shorter(valid, n)
+            return True
         return False
 
     def with_shorter(self, valid: tuple[str, str], n: int) -> Sequence[torch.Tensor | None]:
@@ -157,6 +164,12 @@ class LengthTrial:
 def _paddings(counted: torch.Tensor, padding: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Return what the output is behind the steps that count: zero, or the last of these."""
     return torch.zeros_like(padding), counted[-1:].expand_as(padding)
+
+
+def _moves_to(rest: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> bool:
+    """Tell whether features, maybe those of one direction, are ``rest`` after something, and are not before."""
+    features = zip(*(array.unbind(-1) for array in (rest, before, after)), strict=True)
+    return any(_same(its, then) and not _same(its, first) for its, first, then in features)
 
 
 def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:

@@ -95,16 +95,15 @@ def test_values_of_other_distributions_and_padding_are_not_special(dtype: str, d
 
 
 def test_the_gravest_come_first_then_those_of_a_certain_cause_then_those_of_more_cases() -> None:
-    empty, few, many, named = (
-        reported(finding(RNNConfig(1, 1, N=0))),
+    empty, few, many, packed, named = (
+        reported(finding(RNNConfig(1, 1, N=0)), CERTAIN),
         reported(finding(RNNConfig(1, 2)), further=1),
         reported(finding(RNNConfig(1, 3)), further=9),
+        reported(finding(RNNConfig(1, 3, T=2, N=2, lengths=(2, 1))), CERTAIN),
         reported(finding(RNNConfig(1, 4)), CERTAIN),
     )
 
-    told = in_order([empty, few, many, named])
-
-    assert told == [named, many, few, empty]
+    assert in_order([empty, few, many, packed, named]) == [named, packed, many, few, empty]
 
 
 def test_an_id_is_told_once_with_the_gravest_class_of_its_findings() -> None:

@@ -1,0 +1,116 @@
+"""Classes of two directions that are given lengths or a mask, with the mistakes that such classes have."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from harness import RNNConfig, as_subject
+from harness.diagnosis.identify.elman_identify import Identification
+from harness.diagnosis.identify.gate_identify import identify_gated
+from harness.diagnosis.identify.model_differences import mistakes_of
+from harness.diagnosis.identify.questions import Asker
+from harness.diagnosis.observation_cache import Observations
+from harness.subjects.protocol import scope_of
+
+RUNS_ON = "runs on through the padding of a packed batch to step T"
+
+
+class Masked(torch.nn.Module):
+    """A GRU of two directions, whose output is zero in the padding."""
+
+    held = True, True  # whether the state of a direction stays there
+    rows = 0, 1  # the directions whose last states are side by side
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.there = torch.nn.GRUCell(input_size, hidden_size)
+        self.back = torch.nn.GRUCell(input_size, hidden_size)
+
+    def _run(self, d: int, x: Any, mask: Any) -> Any:
+        cell, outputs = (self.there, self.back)[d], [x] * x.shape[1]
+        h = x.new_zeros(len(x), cell.hidden_size)
+        for t in reversed(range(x.shape[1])) if d else range(x.shape[1]):
+            new = cell(x[:, t], h)
+            h = torch.where(mask[:, t, None], new, h) if self.held[d] else new
+            outputs[t] = h
+        return torch.stack(outputs, 1), h
+
+    def forward(self, x: Any, mask: Any) -> Any:
+        runs = [self._run(d, x, mask) for d in (0, 1)]
+        return torch.cat([run[0] for run in runs], 2) * mask[..., None], torch.cat([runs[d][1] for d in self.rows], 1)
+
+
+class ReverseRunsOn(Masked):
+    held = True, False
+
+
+class BothRunOn(Masked):
+    held = False, False
+
+
+class RunsOnUnlessMasked(BothRunOn):
+    def forward(self, x: Any, mask: Any = None) -> Any:
+        return super().forward(x, x.new_ones(x.shape[:2]).bool() if mask is None else mask)
+
+
+class OtherRows(Masked):
+    rows = 1, 0
+
+
+class Sorted(torch.nn.Module):
+    """A GRU of two directions, of sequences that are sorted, and of which output and h_n are put back somehow."""
+
+    def put_back(self, order: Any) -> tuple[Any, Any]:
+        return order.argsort(), order.argsort()
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.gru = torch.nn.GRU(input_size, hidden_size, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Any, lengths: Any) -> Any:
+        lengths, order = lengths.sort(descending=True, stable=True)
+        packed = torch.nn.utils.rnn.pack_padded_sequence(x[order], lengths.cpu(), batch_first=True)
+        output, h_n = self.gru(packed)
+        output, _ = torch.nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])
+        of_output, of_h_n = self.put_back(order)
+        return output[of_output], h_n[:, of_h_n]
+
+
+class LeavesFinalSorted(Sorted):
+    def put_back(self, order: Any) -> tuple[Any, Any]:
+        return order.argsort(), torch.arange(len(order))
+
+
+class SortsTwice(Sorted):
+    def put_back(self, order: Any) -> tuple[Any, Any]:
+        return order, order
+
+
+def identified(layer: Any) -> Identification:
+    subject = as_subject(layer)
+    config = RNNConfig(2, 2, N=3, T=4, cell="GRU", batch_first=True, bidirectional=True, lengths=(2, 4, 1))
+    return identify_gated(Asker(Observations(subject), scope_of(subject), "tanh"), config)
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (Masked, []),
+        (ReverseRunsOn, [f"{RUNS_ON}, in the reverse direction"]),
+        (BothRunOn, [RUNS_ON]),
+        (RunsOnUnlessMasked, [RUNS_ON]),
+        (OtherRows, ["writes the last state of the other direction to row l * D + d of h_n"]),
+        (Sorted, []),
+        (LeavesFinalSorted, ["leaves h_n of a packed batch sorted, the longest sequence first"]),
+        (
+            SortsTwice,
+            ["puts output and h_n of a packed batch in order by the permutation that sorts it, not by its inverse"],
+        ),
+    ],
+)
+def test_its_mistake_explains_all_it_returns_and_all_gradients(layer: Any, said: list[str]) -> None:
+    found = identified(layer)
+
+    assert found.whole
+    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == said
