@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from harness import RNNConfig, as_subject
-from harness.diagnosis.identify.elman_identify import Identification
 from harness.diagnosis.identify.gate_identify import identify_gated
+from harness.diagnosis.identify.inquiry import departing
 from harness.diagnosis.identify.model_differences import mistakes_of
-from harness.diagnosis.identify.questions import Asker
+from harness.diagnosis.identify.questions import Asker, CaseSizes
 from harness.diagnosis.observation_cache import Observations
 from harness.subjects.protocol import scope_of
 
@@ -87,10 +87,8 @@ class SortsTwice(Sorted):
         return order, order
 
 
-def identified(layer: Any) -> Identification:
-    subject = as_subject(layer)
-    config = RNNConfig(2, 2, N=3, T=4, cell="GRU", batch_first=True, bidirectional=True, lengths=(2, 4, 1))
-    return identify_gated(Asker(Observations(subject), scope_of(subject), "tanh"), config)
+LOSSES = (None, "output", "h_n", "both")
+CONFIG = RNNConfig(2, 2, N=3, T=4, cell="GRU", batch_first=True, bidirectional=True, lengths=(2, 4, 1))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +108,12 @@ def identified(layer: Any) -> Identification:
     ],
 )
 def test_its_mistake_explains_all_it_returns_and_all_gradients(layer: Any, said: list[str]) -> None:
-    found = identified(layer)
+    subject = as_subject(layer)
+    asker = Asker(Observations(subject), scope_of(subject), "tanh")
+
+    found = identify_gated(asker, CONFIG)
 
     assert found.whole
     assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == said
+    answers = [asker.ask(CaseSizes(4, 3, 2, 2), bidirectional=True, lengths=(2, 4, 1), loss=loss) for loss in LOSSES]
+    assert [departing(found.network, a, asker.rounding) for a in answers if a is not None] == [set()] * len(LOSSES)
