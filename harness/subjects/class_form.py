@@ -129,6 +129,7 @@ class ClassForm:
     embedding: str = ""
     rows: bool = False  # its output has one axis for time and batch, (T * N, H)
     is_cell: bool = False  # a call is one step, from x (N, I) and a state (N, H)
+    of_step: bool = False  # what it returns beside its output is one step of that, where two directions do not end
     beside: str = ""  # the parameters on which its state does not depend, or what holds them
     kept: tuple[str, ...] = ()  # the parameters that an adapter leaves as they were built
     zeros: tuple[str, ...] = ()  # its biases, if torch's layer has no place for one of them: they are zero
@@ -204,7 +205,8 @@ class ClassForm:
         elif self.returns != ("output", *self.cell.final):
             shown = filter(None, self.returns)
             words += f"; returns {', '.join(shown).replace('last', 'the last output alone')}"
-            words += ", and something that is not compared" * ("" in self.returns)
+            other = "one step of it, where two directions do not end: that" if self.of_step else "something that"
+            words += f", and {other} is not compared" * ("" in self.returns)
         words += f"; not compared: {self.beside}" if self.beside else ""
         words += f"; its Embedding {self.embedding} is replaced by the identity" if self.embedding else ""
         are = "is" if len(self.heads) == 1 else "are"

@@ -78,7 +78,8 @@ def valid_steps_of(
 ) -> ValidStepsArgument | None:
     """Return the first argument, of some names and kinds, by which the last sequence can be made shorter.
 
-    Unless it ``ends`` there, only its output may be cut, by an argument with the name of lengths or of a mask.
+    Unless it ``ends`` there, its output may be cut alone, or its final state become that of another step, by an
+    argument with the name of lengths or of a mask.
     """
     for name, kind in choices:
         if (ends or OF_STEPS.search(name)) and trial.cuts((name, kind), trial.N - 1, ends=ends):
@@ -118,6 +119,8 @@ class LengthTrial:
     def cuts(self, valid: tuple[str, str], n: int, *, ends: bool = True) -> bool:
         """Tell whether an argument makes a sequence shorter, or, unless it ``ends`` there, its output alone.
 
+        Nor does it end there if a final state becomes another one of the output with all steps.
+
         With all steps, the results are those without the argument. With fewer in one sequence, some of its final states
         are those of a call on these steps alone, where they differ from those of all steps, and nothing of any other
         sequence changes. So a mask of something else, such as one that resets the state, is none. Without final
@@ -127,7 +130,7 @@ class LengthTrial:
         with suppress(Exception):  # whatever the user's code raises for what it does not take
             if not all(map(_same, self.plain, self._called(valid, [self.T] * self.N))):
                 return False
-            shorter = self.with_shorter(valid, n)
+            shorter, output = self.with_shorter(valid, n), self.plain[0]
             shown = False
             for place, (a, b, end) in enumerate(zip(self.plain, shorter, self.shorter, strict=True)):
                 if a is None or b is None or end is None:
@@ -140,9 +143,13 @@ class LengthTrial:
                     (mine, after), (its, padding) = ((part[:steps, n], part[steps:, n]) for part in (a, b))
                     cut = any(_moves_to(rest, after, padding) for rest in _paddings(its, padding))
                     shown = cut if not ends else _same(its, end[:, n]) and (cut or not _same(mine, its))
-                elif place > 0 and ends:
+                elif place > 0:
                     rows = zip(a[:, n], b[:, n], end[:, n], strict=True)
-                    shown |= any(_same(its, at_end) and not _same(mine, at_end) for mine, its, at_end in rows)
+                    if ends:
+                        shown |= any(_same(its, at_end) and not _same(mine, at_end) for mine, its, at_end in rows)
+                    elif output is not None:
+                        states = output[:, n].reshape(-1, a.shape[-1])
+                        shown |= any(_same(its, h) > _same(mine, h) for (mine, its, _), h in product(rows, states))
             return shown
         return False
 

@@ -317,7 +317,8 @@ def _with_valid_steps(plain: "_FormReader", form: ClassForm) -> ClassForm:
                 if any(near(step.unflatten(-1, (2, -1)), last) for step in output[:, -1]):
                     returns = tuple(name * (name not in form.cell.final) for name in form.returns)
                     offers = {**form.offers, "loss": (None, "output")}
-                    return _with_lengths(plain, replace(form, returns=returns, final_axes=TORCH_AXES, offers=offers))
+                    without = replace(form, returns=returns, final_axes=TORCH_AXES, offers=offers, of_step=True)
+                    return _with_lengths(plain, without)
     return read
 
 

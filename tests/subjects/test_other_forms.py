@@ -582,7 +582,7 @@ def test_lengths_that_rise_are_left_out_where_a_class_only_takes_others() -> Non
 
 
 @pytest.mark.parametrize("how", ["lengths", "mask"])
-def test_what_only_cuts_the_output_is_never_given(how: str) -> None:
+def test_what_only_cuts_the_output_is_never_given_but_by_the_name_of_lengths_or_a_mask(how: str) -> None:
     subject = as_subject(of_valid_steps(how, hides=True))
 
     assert "valid is never given" in subject.capabilities.read_as
@@ -705,11 +705,18 @@ def test_final_states_may_be_side_by_side(form: Any, said: str) -> None:
         assert check_agreement(subject, draw(plain.replace(loss=loss), "normal", 1)).verdict is Verdict.AGREES
 
 
-@pytest.mark.parametrize("form", [{"of_step": -1}, {"of_step": 0}, {"mean": True}])
-def test_what_has_the_shape_of_states_side_by_side_is_none_by_its_numbers(form: Any) -> None:
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"of_step": -1}, "one step of it, where two directions do not end: that"),
+        ({"of_step": 0}, "one step of it, where two directions do not end: that"),
+        ({"mean": True}, "something that"),
+    ],
+)
+def test_what_has_the_shape_of_states_side_by_side_is_none_by_its_numbers(form: Any, said: str) -> None:
     subject = as_subject(in_rows(1, **form))
 
-    assert "returns output, and something that is not compared" in subject.capabilities.read_as
+    assert f"returns output, and {said} is not compared" in subject.capabilities.read_as
     case = draw(PLAIN.replace(cell="LSTM", bidirectional=True), "normal", 1)
     assert check_agreement(subject, case).verdict is Verdict.AGREES
 

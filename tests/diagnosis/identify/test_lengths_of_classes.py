@@ -87,8 +87,20 @@ class SortsTwice(Sorted):
         return order, order
 
 
+class ReturnsLaterState(torch.nn.Module):
+    """A GRU of one direction that runs on in the padding, and returns as h_n the state of a step too late."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.gru = torch.nn.GRU(input_size, hidden_size, batch_first=True)
+
+    def forward(self, x: Any, lengths: Any) -> Any:
+        output, _ = self.gru(x)
+        return output, output[torch.arange(len(x)), lengths.clamp(max=x.shape[1] - 1)]
+
+
 LOSSES = (None, "output", "h_n", "both")
-CONFIG = RNNConfig(2, 2, N=3, T=4, cell="GRU", batch_first=True, bidirectional=True, lengths=(2, 4, 1))
+LENGTHS = (2, 4, 1)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +111,7 @@ CONFIG = RNNConfig(2, 2, N=3, T=4, cell="GRU", batch_first=True, bidirectional=T
         (BothRunOn, [RUNS_ON]),
         (RunsOnUnlessMasked, [RUNS_ON]),
         (OtherRows, ["writes the last state of the other direction to row l * D + d of h_n"]),
+        (ReturnsLaterState, ["runs min(lengths[n] + 1, T) steps of sequence n of a packed batch, not lengths[n]"]),
         (Sorted, []),
         (LeavesFinalSorted, ["leaves h_n of a packed batch sorted, the longest sequence first"]),
         (
@@ -111,9 +124,12 @@ def test_its_mistake_explains_all_it_returns_and_all_gradients(layer: Any, said:
     subject = as_subject(layer)
     asker = Asker(Observations(subject), scope_of(subject), "tanh")
 
-    found = identify_gated(asker, CONFIG)
+    two = asker.allows("bidirectional", True)
+    config = RNNConfig(2, 2, N=3, T=4, cell="GRU", batch_first=True, bidirectional=two, lengths=LENGTHS)
+
+    found = identify_gated(asker, config)
 
     assert found.whole
     assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == said
-    answers = [asker.ask(CaseSizes(4, 3, 2, 2), bidirectional=True, lengths=(2, 4, 1), loss=loss) for loss in LOSSES]
+    answers = [asker.ask(CaseSizes(4, 3, 2, 2), bidirectional=two, lengths=LENGTHS, loss=loss) for loss in LOSSES]
     assert [departing(found.network, a, asker.rounding) for a in answers if a is not None] == [set()] * len(LOSSES)
