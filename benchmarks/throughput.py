@@ -1,9 +1,9 @@
 """The cost of a search beside its runs: checks per second, and their growth with workers.
 
 ``torch`` is the time inside torch's own runs, all that the search asks for: the case, prefixes of its stack, probes,
-relations, repeated runs. ``reference`` is the time of the plain reference on the same cases. ``overhead`` is the rest
-of the search, relative to these two; ``bare floor`` is the share of a search that would only run torch once and the
-reference once per case.
+relations, repeated runs. ``expected`` is the time of expected values, their tolerances and the comparison, and ``rest``
+that of all else: drawing, counting, the cases themselves. ``overhead`` is what both add to torch's runs, and ``free``
+what would be left of it if nothing had to be computed.
 
 - small: sizes up to 16, float32 and float64, plain calls, forward, and with gradients, of nn.RNN, nn.GRU and nn.LSTM;
   in this process, CPU time;
@@ -21,19 +21,20 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
+from unittest.mock import patch
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch are imported
 
 from itertools import islice
 
-import numpy as np
 import torch
 
-from harness import Case, Scope, hunt, scope_of
-from harness.oracle.setting import reference_of
+from harness import Scope, hunt, scope_of
+from harness.checks import full_check
+from harness.checks.relation_check import _Application
 from harness.search.budget import USUAL_CASES
 from harness.search.capability_discovery import narrow
 from harness.search.plan import CoveringChunk, units
@@ -59,7 +60,7 @@ from harness.subjects.isolated import IsolatedSubject, ahead
 ahead(["torch"])
 from harness.diagnosis.investigate import Investigation
 from harness.search.search import Search
-from harness.search.search_options import Options
+from harness.search.search_options import SearchOptions
 from harness.search.workers import Workers
 from harness.subjects.protocol import scope_of
 class First(IsolatedSubject):
@@ -75,66 +76,61 @@ with Search(subject, scope_of(subject)) as search:
 
 
 @dataclass
-class Timed:
-    """A subject that times torch's own runs on the processor."""
+class Clock:
+    """The processor's time that calls of some kind take, but for those within others."""
 
     seconds: float = 0.0
+    running: bool = False
 
-    def subject(self, cell: str) -> TorchSubject:
-        """Return torch's layer with a cell, with its runs timed."""
-        subject = TorchSubject(LAYERS[cell])
-        subject.run = self._timed(subject.run)  # type: ignore[method-assign]
-        runs = ("run_twice", "run_filled", "check_derivatives")
-        subject.capabilities = subject.capabilities.with_methods(
-            lambda name, call: self._timed(call) if name in runs else call
-        )
-        return subject
+    def timed(self, call: Any) -> Any:
+        """Return a call whose time counts."""
 
-    def _timed(self, call: Any) -> Any:
-        def timed(*arguments: Any) -> Any:
-            start = time.process_time()
+        def timed(*arguments: Any, **named: Any) -> Any:
+            if self.running:
+                return call(*arguments, **named)
+            self.running, start = True, time.process_time()
             try:
-                return call(*arguments)
+                return call(*arguments, **named)
             finally:
                 self.seconds += time.process_time() - start
+                self.running = False
 
         return timed
 
 
-def cases_of(scope: Scope, count: int) -> Iterator[Case]:
-    """Yield the cases of a search."""
-    return (asked.case() for unit in units(scope, 0, count) for asked in islice(unit.planned(), count))
+def timed_torch(cell: str, clock: Clock) -> TorchSubject:
+    """Return torch's layer with a cell, with its runs timed."""
+    subject = TorchSubject(LAYERS[cell])
+    subject.run = clock.timed(subject.run)  # type: ignore[method-assign]
+    runs = ("run_twice", "run_filled", "check_derivatives")
+    subject.capabilities = subject.capabilities.with_methods(
+        lambda name, call: clock.timed(call) if name in runs else call
+    )
+    return subject
 
 
 def overhead(name: str, scope: Scope, count: int, cell: str = "RNN") -> dict[str, Any]:
     """Return how the time of a search is divided."""
     scope = scope.only(**offers_of(cell))
     hunt(TorchSubject(LAYERS[cell]), scope, cases=300)  # what happens once, such as imports, is not measured
-    clock = Timed()
-    start = time.process_time()
-    record = hunt(clock.subject(cell), scope, cases=count)
-    whole = time.process_time() - start
+    torch_runs, expected = Clock(), Clock()
+    with ExitStack() as patches:
+        for owner, method in ((full_check, "assess"), (_Application, "_tolerances")):
+            patches.enter_context(patch.object(owner, method, expected.timed(getattr(owner, method))))
+        start = time.process_time()
+        record = hunt(timed_torch(cell, torch_runs), scope, cases=count)
+        whole = time.process_time() - start
     assert record.finding is None
-    cases = list(islice(cases_of(record.scope, count), record.total))
-    cases = [case for case in cases if case.config.device != "meta"]
-    reference, subject = reference_of(cases[0].config), TorchSubject(LAYERS[cell])
-    with np.errstate(all="ignore"):
-        start = time.process_time()
-        for case in cases:
-            reference.run(case.plain())
-        plain = time.process_time() - start
-        start = time.process_time()
-        for case in cases:
-            subject.run(case)
-        once = time.process_time() - start
+    rest = whole - torch_runs.seconds - expected.seconds
     return {
         "search": name,
         "checks": record.total,
         "checks_a_second": record.total / whole,
-        "torch": clock.seconds / whole,
-        "reference": plain / whole,
-        "overhead": (whole - clock.seconds - plain) / (clock.seconds + plain),
-        "bare_floor": (once + plain) / whole,
+        "torch": torch_runs.seconds / whole,
+        "expected": expected.seconds / whole,
+        "rest": rest / whole,
+        "overhead": (whole - torch_runs.seconds) / torch_runs.seconds,
+        "free": rest / torch_runs.seconds,
     }
 
 
@@ -192,15 +188,16 @@ def grown(checks: int) -> list[dict[str, Any]]:
 def measured(checks: int) -> dict[str, Any]:
     """Measure everything, print each figure as it comes, and return them as plain data."""
     found: dict[str, Any] = {"overhead": [], "workers": []}
-    print(f"{'':20}{'checks':>8}{'a second':>10}{'torch':>8}{'reference':>11}{'overhead':>10}{'bare floor':>12}")
+    shares = ("torch", "expected", "rest", "overhead", "free")
+    print(f"{'':20}{'checks':>8}{'a second':>10}" + "".join(f"{share:>10}" for share in shares))
     small = (("forward", SMALL, 3_000), ("gradients", GRADIENTS, 2_000))
     for name, scope, count, cell in (
         *((f"{cell}, {way}", scope, count, cell) for cell in LAYERS for way, scope, count in small),
         ("default", scope_of(TorchSubject()), USUAL_CASES, "RNN"),
     ):
         row = overhead(name, scope, count, cell)
-        shares = f"{row['torch']:8.0%}{row['reference']:11.0%}{row['overhead']:10.0%}{row['bare_floor']:12.0%}"
-        print(f"{name:20}{row['checks']:8,}{row['checks_a_second']:10.0f}{shares}", flush=True)
+        figures = "".join(f"{row[share]:10.0%}" for share in shares)
+        print(f"{name:20}{row['checks']:8,}{row['checks_a_second']:10.0f}{figures}", flush=True)
         found["overhead"].append(row)
     found["start"] = first_run()
     print(f"start to the first run: {found['start']:.1f} s")
