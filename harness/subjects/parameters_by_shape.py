@@ -47,7 +47,8 @@ _BIAS: Final = re.compile("(?i)^b|bias")  # in the names of biases
 # The words in names that mean the direction from the last step to the first.
 BACKWARD: Final = {"b", "bw", "bwd", "back", "backward", "rev", "reverse", "reversed", "rl", "r2l", "right"}
 
-_PART: Final = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9]+")
+# Words, and what stands between them; the last letter of a short one, such as Wf or Whb, is a word of its own.
+_PART: Final = re.compile(r"\b[A-Za-z]{1,2}(?=[a-z]\b)|[A-Za-z0-9]+|[^A-Za-z0-9]+")
 
 _CANDIDATES: Final = {"RNN": "h", "GRU": "n", "LSTM": "g"}
 

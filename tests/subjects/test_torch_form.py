@@ -1,5 +1,6 @@
 """Tests of classes that are cells, hold both weights in one matrix, or have an output layer: calls tell them apart."""
 
+from itertools import product
 from typing import Any, ClassVar
 
 import pytest
@@ -842,6 +843,33 @@ def test_a_class_that_always_has_two_directions_is_asked_for_several_layers() ->
         ).verdict
         is Verdict.AGREES
     )
+
+
+class LettersOfDirections(nn.Module):
+    """An RNN of two directions, whose letters might be those of gates."""
+
+    def __init__(self, n_features: int, n_units: int) -> None:
+        super().__init__()
+        shapes = {"Wx": (n_units, n_features), "Wh": (n_units, n_units), "b": (n_units,)}
+        for (name, shape), letter in product(shapes.items(), "fb"):
+            self.register_parameter(f"{name}{letter}", nn.Parameter(torch.randn(shape) / n_units))
+
+    def _run(self, x: torch.Tensor, W: Any, U: Any, b: Any) -> torch.Tensor:
+        states = [x.new_zeros(x.shape[1], len(b))]
+        for step in x:
+            states.append(torch.tanh(step @ W.T + states[-1] @ U.T + b))
+        return torch.stack(states[1:])
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        there = self._run(x, self.Wxf, self.Whf, self.bf)
+        back = self._run(x.flip(0), self.Wxb, self.Whb, self.bb)
+        return torch.cat([there, back.flip(0)], -1), torch.stack([there[-1], back[-1]])
+
+
+def test_the_last_letters_of_names_tell_directions() -> None:
+    case = draw(RNNConfig(3, 4, bidirectional=True, T=3, N=2, loss="both"))
+
+    assert check_agreement(as_subject(LettersOfDirections), case).verdict is Verdict.AGREES
 
 
 class UnderOwnNames(nn.Module):
