@@ -70,7 +70,8 @@ def adapter_of(target: Any, spec: str) -> str:
     elif drawn.shapes:
         parts += [_weights(drawn), _call(drawn, method)]
         made = f"harness.adapt(build, weights, call{_offers(form)})"
-    lines = [title, "", *torch, imported, "", "import harness"]
+    named = ["from collections import namedtuple", ""] * (form.container is not None and form.container.fields)
+    lines = [title, "", *named, *torch, imported, "", "import harness"]
     for part in parts:
         lines += ["", "", *part]
     return "\n".join([*lines, "", "", f"layer = {made}", ""])
@@ -277,22 +278,33 @@ def _at_once(drawn: _Drawn, states: Sequence[str], *, optional: bool) -> Iterato
     yield from _answer(drawn, states)
 
 
+def _passed(form: ClassForm, states: Sequence[str]) -> list[str]:
+    """Return the arguments of a call for states, as code."""
+    directions = 1 + (form.offers.get("bidirectional") == (True,))
+    passed = [to_axes_in_code(state, form.state_axes, directions) for state in states]
+    passed = [f"{state}[0]" if form.flat else f"list({state})" if form.layered else state for state in passed]
+    if form.container is not None and form.container.names and states:
+        return [form.container.filled_in_code(passed)]
+    if form.by_layer and states:
+        return [f"list(zip({', '.join(passed)}))"]
+    return [f"({', '.join(passed)})"] if len(passed) > 1 and not form.apart else passed
+
+
 def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     form, turned = drawn.form, drawn.form.conventions.batch_first
     x = "x.transpose(0, 1)" if turned else "x"
     directions = 1 + (form.offers.get("bidirectional") == (True,))
-    passed = [to_axes_in_code(state, form.state_axes, directions) for state in states]
-    passed = [f"{state}[0]" if form.flat else f"list({state})" if form.layered else state for state in passed]
-    if form.by_layer and states:
-        passed = [f"list(zip({', '.join(passed)}))"]
-    elif len(passed) > 1 and not form.apart:
-        passed = [f"({', '.join(passed)})"]
+    held = form.container if form.container is not None and form.container.names else None
+    passed = _passed(form, states)
     names = iter(name or "_" for name in form.returns)
     values = ".values()" * isinstance(drawn.returned, Mapping)
     passed = [f"{name}={state}" for name, state in zip(form.state_names, passed, strict=False)] or passed
     if form.valid[0]:
         passed.append(f"{form.valid[0]}={steps_in_code(form.valid[1])}")
-    yield f"    {_targets(drawn.returned, names, form)} = module({', '.join([x, *passed])}){values}"
+    targets = _targets(drawn.returned, names, form) if held is None else "output, states"
+    yield f"    {targets} = module({', '.join([x, *passed])}){values}"
+    if held is not None:
+        yield f"    {', '.join(form.cell.final)} = {held.emptied_in_code('states')}"
     output = "output" if "output" in form.returns else "None"
     if form.by_layer:
         pair = ", ".join(form.cell.final)

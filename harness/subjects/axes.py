@@ -24,7 +24,8 @@ def mapped(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
     if isinstance(value, Mapping):
         return {name: mapped(part, change) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(mapped(part, change) for part in value)
+        parts = [mapped(part, change) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     return change(value) if isinstance(value, torch.Tensor) else value
 
 

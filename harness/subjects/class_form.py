@@ -11,6 +11,7 @@ from harness.space.config import RNNConfig, role_of
 from harness.space.factor_table import PLAIN
 from harness.subjects.conventions import Conventions
 from harness.subjects.state_axes import TORCH_AXES, from_axes, said_axes
+from harness.subjects.state_containers import StateContainer
 
 T = TypeVar("T")
 
@@ -147,6 +148,7 @@ class ClassForm:
     stateless: bool = False  # its call takes an argument for states, but succeeds with no kind of them
     bias_shape: tuple[int, ...] = (-1,)  # its biases are (H,), or (1, H), or (H, 1); both in one are (2, H)
     state_names: tuple[str, ...] = ()  # the names by which it must be given its states
+    container: StateContainer | None = None  # in which it takes and returns its states, if that is none of torch's
     never_given: tuple[str, ...] = ()  # the arguments of a call that it is never given
     valid: tuple[str, str] = ("", "")  # the argument that says how many steps count, and what it is given
     # The axes of x, TN or NT, for an argument of that kind without a default: each call is given it. Nothing, if there
@@ -216,9 +218,13 @@ class ClassForm:
             which = {(True, True): "its states are", (True, False): "takes states", (False, True): "returns h_n as"}
             columns = self.axes.find("I") < self.axes.find("N")
             words += f"; {which[self.flat, self.flat_h_n]} {'(H, N)' if columns else '(N, H)'}"
+        words += f"; {self.container.words}" if self.container is not None and self.container.names else ""
         words += "; its states are a list of (h, c), one for each layer" * self.by_layer
         words += "; takes one sequence: called once for each" * self.unbatched
-        words += "; its states are a list of (N, H), one for each layer" * self.layered
+        words += (
+            f"; its states are a {'list' if self.container is None else 'tuple'} of (N, H), one for each layer"
+            * self.layered
+        )
         for does, axes in (("takes", self.state_axes), ("returns", self.final_axes)):
             words += f"; {does} states {said_axes(axes)}" * (
                 axes != TORCH_AXES and not (does == "takes" and self.offers.get("hx") == (False,))

@@ -70,6 +70,7 @@ from harness.subjects.signature import (
     trials,
 )
 from harness.subjects.state_axes import IN_ROWS, TORCH_AXES, all_axes, from_axes, shape_of, to_axes
+from harness.subjects.state_containers import StateContainer, container_of, with_container
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_tensors import near
 
@@ -199,6 +200,7 @@ def _with_needed_argument(plain: "_FormReader", shapes: Shapes) -> Iterator[tupl
 def _read(plain: "_FormReader", shapes: Shapes) -> ClassForm:
     """Return what a reader finds out of a class as it is, or without those of its arrays that are states."""
     plain.form = replace(plain.form, state_names=states_by_name(plain.forward))
+    plain.form = replace(plain.form, container=plain.container())
     try:
         read, apart = _either_way(plain, shapes)
     except SubjectUnavailable:
@@ -909,6 +911,18 @@ class _FormReader:
             mapped(returned_by(self.factory, form, self.sizes), tensors.append)
         return tensors
 
+    def container(self) -> StateContainer | None:
+        """Return the container in which a call returns the states of its end: without states, or with tuples."""
+        if self.has_own_call or self.layers > 1:
+            return None
+        with seeded(0):
+            x = torch.randn(STEPS, SEQUENCES, self.sizes.input_size)
+            states = [(torch.randn(N, self.sizes.hidden_size),) for N in (SEQUENCES, STEPS)]
+        for arguments in ((x,), *((x, state) for state in states), *((x, (state, state)) for state in states)):
+            with suppress(Exception), torch.no_grad(), seeded(0):
+                return container_of(self._module()(*arguments), near)
+        return None
+
     def _module(self, **options: Any) -> torch.nn.Module:
         module = _built(self.factory, self.form, self.sizes, options).eval()
         for parameter in module.parameters():
@@ -1437,6 +1451,8 @@ def _built(factory: Any, form: ClassForm, sizes: ModuleSizes, options: Mapping[s
         module.forward = partial(with_all_steps, module.forward, form.valid, turned)
     if form.state_names:
         module.forward = partial(by_state_names, module.forward, form.state_names)
+    if form.container is not None:
+        module.forward = partial(with_container, module.forward, form.container)
     return module
 
 

@@ -30,6 +30,7 @@ from harness.subjects.parameters_by_shape import TELLING_SIZES
 from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.signature import by_state_names
 from harness.subjects.state_axes import to_axes
+from harness.subjects.state_containers import with_container
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import each_sequence, without
 from harness.subjects.torch_module import ForwardPass, Tensors, TorchSubject
@@ -105,6 +106,8 @@ class OwnFormSubject(TorchSubject):
             step = partial(with_all_steps, step, self._form.valid, getattr(module, _BATCH_FIRST, False))
         if self._form.state_names:
             step = partial(by_state_names, step, self._form.state_names)
+        if self._form.container is not None:
+            step = partial(with_container, step, self._form.container)
         if self._form.unbatched and x.ndim == 3:
             step = partial(each_sequence, step)
         if self._form.is_cell:
