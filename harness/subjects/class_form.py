@@ -130,6 +130,7 @@ class ClassForm:
     embedding: str = ""
     rows: bool = False  # its output has one axis for time and batch, (T * N, H)
     is_cell: bool = False  # a call is one step, from x (N, I) and a state (N, H)
+    packs: bool = False  # it takes a PackedSequence, and returns one
     of_step: bool = False  # what it returns beside its output is one step of that, where two directions do not end
     beside: str = ""  # the parameters on which its state does not depend, or what holds them
     kept: tuple[str, ...] = ()  # the parameters that an adapter leaves as they were built
@@ -232,6 +233,7 @@ class ClassForm:
         axes = self.axes or "NTI" * self.conventions.batch_first
         words += f"; reads ({', '.join(axes).replace('I', 'input_size')})" * bool(axes)
         words += f"; its {self.loader} is given the weights" * bool(self.loader)
+        words += "; takes a PackedSequence" * self.packs
         if self.valid[0]:
             words += f"; {self.valid[0]} is {'always ' * bool(self.needs)}given {self.valid[1]}"
             words += ", and the output in the padding is not compared"

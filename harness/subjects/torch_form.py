@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from harness.space.cells import KNOWN, layer_named
 from harness.space.config import RNNConfig, role_of
@@ -307,7 +308,7 @@ def _with_valid_steps(plain: "_FormReader", form: ClassForm) -> ClassForm:
     """
     read = _with_lengths(plain, form)
     if "lengths" not in read.offers and not form.needs:
-        read = _with_lengths(plain, form, ends=False)
+        read = _with_packing(plain, _with_lengths(plain, form, ends=False))
     if form.final_axes in IN_ROWS and _always(form)[1] == 2 and "h_n" in form.returns:
         with seeded(0), torch.no_grad(), suppress(Exception):  # whatever the user's code raises on other numbers
             trial = plain.trial(read, read.conventions.batch_first)
@@ -342,6 +343,32 @@ def _with_lengths(plain: "_FormReader", form: ClassForm, *, ends: bool = True) -
             offers = {**form.offers, "lengths": kinds}
             return replace(form, valid=(argument.name, argument.kind), never_given=unused, offers=offers)
     return form
+
+
+def _with_packing(plain: "_FormReader", form: ClassForm) -> ClassForm:
+    """Return a form that offers lengths, if a call on a PackedSequence returns its output as another."""
+    if form.is_cell or form.unbatched or form.valid[0] or "output" not in form.returns or plain.has_own_call:
+        return form
+    with seeded(0), torch.no_grad(), suppress(Exception):  # whatever the user's code raises for what it does not take
+        x = torch.randn(STEPS, SEQUENCES, plain.sizes.input_size)
+        packed = pack_padded_sequence(x, torch.tensor([STEPS] * (SEQUENCES - 1) + [STEPS - 1]))
+        states = _arguments(form, plain.sizes, torch.randn, hx=False not in form.offers["hx"])[1:]
+        packing, _ = without_packing(_built(plain.factory, form, plain.sizes, {})(packed, *states))
+        if packing is not None:
+            return replace(form, packs=True, offers={**form.offers, "lengths": (None, None, None, *PACKINGS[1:])})
+    return form
+
+
+def without_packing(returned: Any) -> tuple[PackedSequence | None, Any]:
+    """Return the PackedSequence that a call returned as its output, if it did, and the same with its data there."""
+    if isinstance(returned, PackedSequence):
+        return returned, returned.data
+    if isinstance(returned, Mapping):
+        packing, values = without_packing(tuple(returned.values()))
+        return packing, returned if packing is None else dict(zip(returned, values, strict=True))
+    if isinstance(returned, tuple | list) and returned and isinstance(returned[0], PackedSequence):
+        return returned[0], (returned[0].data, *returned[1:])
+    return None, returned
 
 
 def _either_way(plain: "_FormReader", shapes: Shapes) -> tuple[ClassForm, bool]:

@@ -32,7 +32,7 @@ from harness.subjects.signature import by_state_names
 from harness.subjects.state_axes import to_axes
 from harness.subjects.state_containers import with_container
 from harness.subjects.torch_autograd import seeded
-from harness.subjects.torch_form import each_sequence, without
+from harness.subjects.torch_form import each_sequence, without, without_packing
 from harness.subjects.torch_module import ForwardPass, Tensors, TorchSubject
 from harness.subjects.torch_preparation import structure
 
@@ -115,10 +115,11 @@ class OwnFormSubject(TorchSubject):
         states = [state[0] if self._form.flat else state for state in flattened(hx)]
         directions = getattr(module, _DIRECTIONS, 1)
         states = [to_axes(state, self._form.state_axes, directions) for state in states]
-        returned = step(x, *self._form.passed(states), **named)
+        packing, returned = without_packing(step(x, *self._form.passed(states), **named))
         leading = tuple(x.shape[:2]) if isinstance(x, torch.Tensor) else ()
         batch_first = self._conventions.batch_first
-        return self._form.arranged(returned, leading, torch.stack, batch_first=batch_first, directions=directions)
+        made = self._form.arranged(returned, leading, torch.stack, batch_first=batch_first, directions=directions)
+        return made if packing is None else (packing._replace(data=made[0]), *made[1:])
 
     def of_lengths(self, x: torch.Tensor, config: RNNConfig) -> tuple[Any, dict[str, Any]]:
         """Return x with zeros in the padding, and the argument that says which steps count."""
@@ -129,8 +130,7 @@ class OwnFormSubject(TorchSubject):
 
     def padded(self, returned: Any, config: RNNConfig) -> Any:
         """Return the same with zeros in the output after the steps that count."""
-        if not self._form.valid[0]:
-            return super().padded(returned, config)
+        returned = returned if self._form.valid[0] else super().padded(returned, config)
         if config.lengths is None or not isinstance(returned, tuple | list) or not returned:
             return returned
         output, *finals = returned
