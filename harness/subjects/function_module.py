@@ -13,6 +13,7 @@ from contextlib import suppress
 from copy import copy
 from functools import partial
 from itertools import product, tee
+from traceback import walk_tb
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -22,9 +23,11 @@ from harness.space.cells import CELL_OF, CELLS
 from harness.subjects.axes import INPUT_ORDERS, in_order, mapped
 from harness.subjects.class_form import ModuleSizes
 from harness.subjects.length_argument import LENGTH_KINDS, with_all_steps
+from harness.subjects.line_runs import progress_of
 from harness.subjects.numpy_back import NO_ARGUMENTS, NumpyBackward, called, in_numpy
 from harness.subjects.parameters_by_shape import TELLING_SIZES, layers_of
 from harness.subjects.protocol import SubjectUnavailable
+from harness.subjects.run_user_code import raised, with_place
 from harness.subjects.signature import OF_STEPS, STATE_WORDS, STATES_OF_C
 
 # The words in the names of arguments that are x, weights in one argument, and a size.
@@ -106,9 +109,21 @@ def modules_of_function(function: Callable[..., Any]) -> Iterator[type[torch.nn.
 
 def _can_be_called(module: type[torch.nn.Module], signature: _Signature) -> bool:
     """Tell whether some call on x, of a sequence or a step, with its states, succeeds and returns a tensor."""
+    for call in _calls(module, signature, ((4, 2), (4,), ())):
+        with suppress(Exception), np.errstate(all="ignore"), torch.no_grad():
+            tensors: list[torch.Tensor] = []
+            mapped(call(), tensors.append)
+            return bool(tensors)
+    return False
+
+
+def _calls(
+    module: type[torch.nn.Module], signature: _Signature, axes: Sequence[tuple[int, ...]]
+) -> Iterator[Callable[[], Any]]:
+    """Yield calls on x, with some axes before its features, and on states."""
     made, H = module(*TELLING_SIZES[0][:2]), TELLING_SIZES[0].hidden_size
-    of_x = [torch.zeros(*axes, TELLING_SIZES[0].input_size) for axes in ((4, 2), (4,), ())]
-    of_states = [torch.zeros(*axes, H) for axes in ((2,), (4,), (1, 2), (1, 4), (), (1,))]
+    of_x = [torch.zeros(*before, TELLING_SIZES[0].input_size) for before in axes]
+    of_states = [torch.zeros(*before, H) for before in ((2,), (4,), (1, 2), (1, 4), (), (1,))]
     states = [(), *([state] * len(signature.states) for state in of_states if signature.states)]
     calls: list[Callable[..., Any]] = [made]
     if name := signature.of_steps:  # of sequences; a mask of the padding can be taken where one of the steps can
@@ -116,11 +131,66 @@ def _can_be_called(module: type[torch.nn.Module], signature: _Signature) -> bool
         calls = [partial(with_all_steps, made, (name, kind), batch_first) for kind, batch_first in kinds]
         of_x = of_x[:1]
     for x, given, call in product(of_x, states, calls):
-        with suppress(Exception), np.errstate(all="ignore"), torch.no_grad():
-            tensors: list[torch.Tensor] = []
-            mapped(call(x, *given), tensors.append)
-            return bool(tensors)
-    return False
+        yield partial(call, x, *given)
+
+
+class _FailedCall(NamedTuple):
+    """A call that raised an error, by how likely it is that the call was as the function wants to be called."""
+
+    rank: tuple[Any, ...]
+    message: str
+    given: Mapping[str, Any]
+
+
+def likeliest_failure(function: Callable[..., Any], cell: str) -> str:
+    """Say what the likeliest call on a batch of sequences raises, where, and of which shapes its arguments are.
+
+    Of the calls with arrays of a layer, that is the one in which weights have the shapes that nn.RNN's letters in their
+    names mean, ``ih`` and ``hh``. Without such letters, it is the one that runs furthest, of all with the gates of a
+    cell first. Nothing is said if a call that is as likely succeeds, or, without such letters, any call.
+    """
+    best: _FailedCall | None = None
+    ways = [(signature, [*_readable(signature)]) for signature in _signatures(function)]
+    succeeds = {False: False, True: False}  # by whether the letters say the shapes
+    for axes, (signature, readable), numpy in product(INPUT_ORDERS, ways, (True, False)):
+        for shapes, gates in readable:
+            module, named = _module_of(function, signature, shapes, gates, axes, numpy=numpy), _are_as_named(shapes)
+            for call in _calls(module, signature, ((4, 2),)):
+                with np.errstate(all="ignore"), torch.no_grad():
+                    progress, error = progress_of(call, function.__code__.co_filename)
+                succeeds[named] |= error is None
+                given = {} if error is None else _given_by(error, module)
+                if error is None or not progress:  # it does not take so many arguments
+                    continue
+                rank = (named, progress, CELL_OF[gates] == cell)
+                if best is None or rank > best.rank:
+                    best = _FailedCall(rank, with_place(raised(error), function.__code__.co_filename), given)
+    if best is None or succeeds[True] or (any(succeeds.values()) and not best.rank[0]):
+        return ""
+    return f"{best.message}\n  called with {', '.join(f'{name} {_shape(given)}' for name, given in best.given.items())}"
+
+
+def _are_as_named(shapes: Mapping[str, Shape]) -> bool:
+    """Tell whether weights by input and state are those whose names have nn.RNN's letters, and both are there."""
+    of_size = {"ih": "I", "hh": "H"}
+    meant = {name: [size for letters, size in of_size.items() if letters in name.lower()] for name in shapes}
+    matrices = [(shape, *meant[name]) for name, shape in shapes.items() if shape in _MATRICES and meant[name]]
+    return {size for _, size in matrices} == {"I", "H"} and all(size in shape for shape, size in matrices)
+
+
+def _given_by(error: Exception, module: Any) -> Mapping[str, Any]:
+    """Return what a function was given by a call that raised an error, by name."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code is module.run.__code__]
+    return frames[0].f_locals["given"] if frames else {}
+
+
+def _shape(value: Any) -> str:
+    """Say of which shape an array is, or each of those that are held, and anything else as it is."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name!r}: {_shape(part)}' for name, part in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shape, value))}]"
+    return str(tuple(value.shape)) if hasattr(value, "shape") else repr(value)
 
 
 def _readable(signature: _Signature) -> Iterator[tuple[dict[str, Shape], int]]:
@@ -301,7 +371,8 @@ def _module_of(
             if signature.zeros:
                 arguments = (*arguments, self._zeros(arguments[0]))
             names = (signature.x, *(signature.states or [signature.zeros]))
-            returned = function(**dict(zip(names, arguments, strict=False)), **named, **more)
+            given = {**dict(zip(names, arguments, strict=False)), **named, **more}
+            returned = function(**given)
             return getattr(function, "holder", None), returned
 
         def _zeros(self, x: Any) -> Any:

@@ -27,7 +27,7 @@ from harness.subjects.adapter import Adapter, AdapterModuleFactory, built_by, re
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.config_object import by_fields
 from harness.subjects.conventions import CONVENTION_NAMES, Conventions, declared_by, named_conventions
-from harness.subjects.function import FunctionSubject
+from harness.subjects.function import SIGNATURES, FunctionSubject
 from harness.subjects.interpreters import PYTHON, own_interpreter, parted, subject_elsewhere, under
 from harness.subjects.programs import EXEC, program_subject
 from harness.subjects.protocol import Subject, SubjectUnavailable
@@ -273,9 +273,16 @@ def _read(target: Any, name: str, conventions: Conventions | None) -> Subject:
     except SubjectUnavailable as error:
         if not inspect.isfunction(target):
             raise
-        from harness.subjects.function_module import modules_of_function
+        from harness.subjects.function_module import likeliest_failure, modules_of_function
 
-        return _of_modules(target, name, conventions, modules_of_function(target), error, last=True)
+        declared = declared_by(target, name) if conventions is None else conventions
+        try:
+            return _of_modules(target, name, conventions, modules_of_function(target), error, last=True)
+        except SubjectUnavailable as refusal:
+            if not (failure := likeliest_failure(target, declared.cell)):
+                raise
+            what = f"{name}{inspect.signature(target)}: as a layer, the likeliest call of it raises {failure}"
+            raise SubjectUnavailable(f"{what}\n{SIGNATURES}") from refusal
 
 
 def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subject:

@@ -1,10 +1,12 @@
 """Running of user code on copies, so that whatever it does becomes an outcome."""
 
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -42,10 +44,10 @@ def attempt(call: Callable[[], Mapping[str, Array]]) -> Outcome:
     except Failed as error:
         return error.outcome
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
-        return _raised(error)
+        return raised(error)
 
 
-def _raised(error: BaseException) -> Outcome:
+def raised(error: BaseException) -> Outcome:
     """Return the outcome of a call that raised an error. To format a message of 50 MB would take half a second."""
     frames = _own_frames(error.__traceback__)
     message = _message(error)
@@ -57,6 +59,14 @@ def _raised(error: BaseException) -> Outcome:
         summary = traceback.format_exception_only(error)[-1].strip()
     classes = tuple(base.__name__ for base in type(error).__mro__)
     return Outcome(failure=Failure.RAISED, message=summary, traceback="".join(lines), classes=classes)
+
+
+def with_place(outcome: Outcome, file: str) -> str:
+    """Return the message of what raised an error, and the last line of a file that its traceback names."""
+    frames = re.findall(r'^  File "(.+)", line (\d+), in .*\n    (.+)$', outcome.traceback, re.MULTILINE)
+    own = [(number, code) for name, number, code in frames if name == file]
+    place = f"\n  line {own[-1][0]} of {Path(file).name}: {own[-1][1]}" if own else ""
+    return f"{outcome.message}{place}"
 
 
 def _message(error: BaseException) -> str:

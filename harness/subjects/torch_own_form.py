@@ -28,6 +28,7 @@ from harness.subjects.length_argument import filled, inside, last_steps, lengths
 from harness.subjects.numpy_back import NumpyBackward
 from harness.subjects.parameters_by_shape import TELLING_SIZES
 from harness.subjects.protocol import SubjectUnavailable
+from harness.subjects.run_user_code import with_place
 from harness.subjects.signature import by_state_names
 from harness.subjects.state_axes import to_axes
 from harness.subjects.state_containers import with_container
@@ -366,7 +367,10 @@ def _dtypes(subject: OwnFormSubject, form: ClassForm) -> tuple[str, ...]:
     some = [any(flags) for flags in zip(*fine.values(), strict=True)]
     every = [run for runs in results.values() for run in runs]
     if all(run.failure is Failure.RAISED for run in every):
-        raise SubjectUnavailable(f"{subject.name}: each call raises {every[0].message}")
+        place = subject.capabilities.place
+        what = with_place(every[0], place[0]) if place else every[0].message
+        sizes = ", ".join(f"{name}={getattr(calls[0], name)}" for name in having("size"))
+        raise SubjectUnavailable(f"{subject.name}: each call raises {what}\n  called with {sizes}")
     return tuple(dtype for dtype, flags in fine.items() if flags == some)
 
 

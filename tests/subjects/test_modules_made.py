@@ -572,9 +572,47 @@ def test_x_is_the_first_argument_of_a_function_whatever_its_name() -> None:
     assert "U as weight_ih.T, W as weight_hh.T, b as bias_ih + bias_hh" in subject.capabilities.read_as
 
 
-def test_a_function_that_calls_nothing_like_a_layer_is_refused_as_before() -> None:
+def test_a_function_that_calls_nothing_like_a_layer_is_refused_with_what_it_raises() -> None:
     def other(x: Any, table: Any) -> Any:
         return x @ table
 
-    with pytest.raises(SubjectUnavailable, match="takes table, which is not passed"):
+    with pytest.raises(SubjectUnavailable, match=r"the likeliest call of it raises ValueError: matmul") as refusal:
         as_subject(other)
+    assert "called with x (4, 2, 5), table (" in str(refusal.value)
+    assert "expected def rnn(x, h0, weights, config)" in str(refusal.value)
+
+
+def test_what_raises_in_each_call_is_shown_for_the_call_that_comes_furthest() -> None:
+    def rnn(x: Any, h0: Any, Wx: Any, Wh: Any, b: Any) -> Any:
+        output = [h0]
+        for t in range(len(x)):
+            output.append(np.tanh(x[t] @ Wx.T + output[t] @ Wh.T + b))
+        return np.stack(output[1:]), output[len(x) + 1]  # too far
+
+    with pytest.raises(SubjectUnavailable, match="IndexError: list index out of range") as refusal:
+        as_subject(rnn, "mine.py:rnn")
+    message = str(refusal.value)
+    assert "of test_modules_made.py: return np.stack(output[1:]), output[len(x) + 1]  # too far" in message
+    assert "called with x (4, 2, 5), h0 (2, 3), Wx (3, 5), Wh (3, 3), b (3,)" in message
+    assert "not passed" not in message
+
+
+def test_what_raises_is_shown_for_weights_of_the_shapes_that_their_names_mean_whichever_others_succeed() -> None:
+    def rnn(x: Any, h0: Any, W_ih: Any, W_hh: Any) -> Any:
+        if 5 in W_ih.shape and 5 not in W_hh.shape:
+            raise RuntimeError("unfinished")
+        return np.zeros(11)
+
+    with pytest.raises(SubjectUnavailable, match="RuntimeError: unfinished") as refusal:
+        as_subject(rnn)
+    assert "W_ih (3, 5), W_hh (3, 3)" in str(refusal.value)
+
+
+def test_where_another_call_succeeds_and_names_say_nothing_no_call_is_called_the_likeliest() -> None:
+    def rnn(x: Any, h0: Any, A: Any, B: Any) -> Any:
+        if 5 in A.shape:
+            raise RuntimeError("unfinished")
+        return np.zeros(11)
+
+    with pytest.raises(SubjectUnavailable, match="takes A, B, which are not passed"):
+        as_subject(rnn)
