@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from harness.checks.agreement import check_agreement, unfit
 from harness.checks.result import Result, Verdict
 from harness.space.case import Case
-from harness.space.config import RNNConfig
+from harness.space.config import FIELDS, RNNConfig
 from harness.space.constraints import FactorRule
 from harness.space.factor_table import SIZE_FACTORS, having
 from harness.space.outcome import Failure, Outcome
@@ -26,7 +26,8 @@ from harness.subjects.protocol import Subject
 # The others are left as they are: sizes are for the run itself to refuse, and dropout means nothing in one layer.
 ASKED: Final = tuple(name for name in having("asked") if name not in SIZE_FACTORS)
 
-# A function that does not get the config cannot know these factors, and supports one value of each.
+# The factors that neither the shapes nor the names of any array show, nor an argument of its own: a function that does
+# not get the config, or never reads them there, supports one value of each.
 UNSEEN: Final = having("unseen")
 
 FEATURE_FACTORS: Final = having("feature")
@@ -89,6 +90,10 @@ def narrow(
         quick = ("num_layers", "bidirectional", "lengths", "batched", "loss")  # these are usually refused, at once
         factors = {name: factors[name] for name in (*quick, *factors) if name in factors and name != "preparation"}
     refused: dict[str, str] = dict(unseen)
+    if supported:
+        never, scope = _without_unread(subject, scope, base, factors, until)
+        refused |= never
+        factors = _asked_for(scope)
     undone: list[tuple[str, Case, Result]] = []
     rules: list[FactorRule] = []
     for name, values in factors.items():
@@ -145,6 +150,50 @@ def _without_unseen(subject: Subject, scope: Scope) -> tuple[dict[str, str], Sco
     best = max(choices, key=lambda chosen: _fits(subject, configure(base | chosen)))  # a tie goes to the plainest
     others = [f"{name}={value}" for name, values in factors.items() for value in values if value != best[name]]
     return dict.fromkeys(others, "it does not take config"), scope.only(**best)
+
+
+def _without_unread(
+    subject: Subject, scope: Scope, base: RNNConfig, factors: Mapping[str, tuple[Any, ...]], until: float
+) -> tuple[dict[str, str], Scope]:
+    """Return the values of unseen factors that a function never reads in its config, and the scope without them.
+
+    It reads a factor if it does in any call with one factor other than in ``base``, or with all other values that it
+    accepts, of two sizes each. A fresh process is asked, because a function may keep what it reads.
+    """
+    reads, process = subject.capabilities.reads, subject.capabilities.process
+    unread = [name for name in UNSEEN if name in factors]
+    if reads is None or not unread:
+        return {}, scope
+    if process is not None:
+        process.restart()
+    for config in _with_other_values(subject, scope, base, factors):
+        for sized in (config, _with_unequal_sizes(config)):
+            read = FIELDS if time.perf_counter() > until else reads(draw(sized, "normal"))
+            unread = [name for name in unread if name not in read]
+            if not unread:
+                return {}, scope
+    plain = factors_of(base)
+    said = {
+        f"{name}={value}": f"config.{name} is never read"
+        for name in unread
+        for value in factors[name]
+        if value != plain[name]
+    }
+    return said, scope.only(**{name: plain[name] for name in unread})
+
+
+def _with_other_values(
+    subject: Subject, scope: Scope, base: RNNConfig, factors: Mapping[str, tuple[Any, ...]]
+) -> Iterator[RNNConfig]:
+    """Yield ``base``, with the last value of each factor in its place, and with all of these that are accepted."""
+    yield base
+    every = base
+    changes = [{name: values[-1]} for name, values in factors.items()]
+    for change in (*changes, dict(zip(("dropout", "training"), scope.modes[-1], strict=True))):
+        yield configure({**factors_of(base), **change})
+        if _refusal(subject, every, change) is None:
+            every = configure({**factors_of(every), **change})
+    yield every
 
 
 def _fits(subject: Subject, config: RNNConfig) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from harness.space.case import Array, Case
-from harness.space.config import RNNConfig, role_of
+from harness.space.config import FIELDS, RNNConfig, role_of
 from harness.space.conformance_profile import PORT
 from harness.space.factor_table import FACTORS, MODULE_FACTORS, having, offers_of
 from harness.space.outcome import Outcome
@@ -71,7 +71,8 @@ class FunctionSubject:
             self._takes, by_names = (*self._takes, "c0"), _with_a_pair(by_names)
         self._passed = self._conventions.passed(self._takes)
         self._require_states(name)
-        self._function = self._conventions.mapped(by_names, self._takes)
+        self._reads: set[str] | None = None  # what a call reads of its config, while that is noted
+        self._function = self._conventions.mapped(self._noting(by_names), self._takes)
         offers: dict[str, Any] = {name: FACTORS[name].function for name in having("function")}
         for taken in self._takes:
             offers |= OPENS.get(taken, {})
@@ -91,7 +92,36 @@ class FunctionSubject:
             run_filled=self.run_filled,
             conventions=self._conventions,
             run_as=self.run_as,
+            reads=self.reads if "config" in self._takes else None,
         )
+
+    def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function with a config that notes what is read of it, while that is asked for."""
+
+        def call(**arguments: Any) -> Any:
+            if self._reads is not None and "config" in arguments:
+                arguments["config"] = _noting_config(arguments["config"], self._reads)
+            return function(**arguments)
+
+        return call
+
+    def reads(self, case: Case) -> frozenset[str]:
+        """Return the fields of the config that a call reads; all of them where a config that notes it changes the call.
+
+        Whatever has all fields, such as ``vars(config)``, a copy or a hash, reads them all.
+        """
+        self._reads = set()
+        try:
+            noted = self.run(case)
+            read = frozenset(self._reads)
+        finally:
+            self._reads = None
+        plain = self.run(case)
+        same = (noted.failure, noted.message) == (plain.failure, plain.message) and all(
+            name in noted.arrays and array.tobytes() == noted.arrays[name].tobytes()
+            for name, array in plain.arrays.items()
+        )
+        return read if same and not {"__dict__", "__reduce_ex__", "__class__"} & read else frozenset(FIELDS)
 
     def _require_states(self, name: str) -> None:
         """Raise ``SubjectUnavailable`` for arguments that its layer does not have, or has only in part."""
@@ -206,6 +236,21 @@ class FunctionSubject:
         if not case.config.batched:
             return [mask[:, 0] for mask in masks]
         return [mask.swapaxes(0, 1) if case.config.batch_first else mask for mask in masks]
+
+
+def _noting_config(config: RNNConfig, names: set[str]) -> RNNConfig:
+    """Return an equal config that notes the name of each attribute that is read of it, by whatever way."""
+
+    class Noting(type(config)):  # type: ignore[misc]
+        def __getattribute__(self, name: str) -> Any:
+            names.add(name)
+            return super().__getattribute__(name)
+
+    Noting.__name__, Noting.__qualname__ = RNNConfig.__name__, RNNConfig.__qualname__
+    before = frozenset(names)
+    made: RNNConfig = Noting(**config.fields)
+    names.intersection_update(before)  # without what its own making read
+    return made
 
 
 def _lent(case: Case) -> dict[str, Array]:

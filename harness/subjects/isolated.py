@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple, NoReturn, Self
 
 from harness.processes import UNTOLD, Child, HarnessFaultError, LostError, start_server, trace_file
 from harness.space.case import Case
+from harness.space.config import FIELDS
 from harness.space.errors import UsageError
 from harness.space.outcome import ORPHANED, Failure, Outcome
 from harness.space.reading import MOST_WRITTEN, read_bytes
@@ -80,6 +81,7 @@ raises by mistake, or together with its fork server; SIGSTOP stands for one that
 IF_LOST: Final[dict[str, Callable[[Outcome], Any]]] = {
     "exact_relations": lambda _outcome: frozenset(),
     "masks": lambda _outcome: None,
+    "reads": lambda _outcome: frozenset(FIELDS),
     "run_twice": lambda outcome: outcome,
     "run_as": lambda outcome: outcome,
     "run_filled": lambda outcome: outcome,

@@ -274,10 +274,13 @@ def _read(target: Any, name: str, conventions: Conventions | None) -> Subject:
         if not inspect.isfunction(target):
             raise
         from harness.subjects.function_module import likeliest_failure, modules_of_function
+        from harness.subjects.length_argument import LengthsUnreadError
 
         declared = declared_by(target, name) if conventions is None else conventions
         try:
             return _of_modules(target, name, conventions, modules_of_function(target), error, last=True)
+        except LengthsUnreadError:  # of some calls that succeed
+            raise
         except SubjectUnavailable as refusal:
             if not (failure := likeliest_failure(target, declared.cell)):
                 raise

@@ -1,8 +1,11 @@
 """Tests of narrowing: values that a subject refuses are left out, whatever way of calling is pinned."""
 
 import math
+import pickle
 import threading
 from collections import Counter
+from copy import copy
+from dataclasses import asdict
 from itertools import count, islice
 from typing import Any
 
@@ -115,6 +118,54 @@ def test_a_function_that_is_not_told_the_config_is_asked_for_the_layout_and_the_
     assert narrowed.scope.batch_first == (batch_first,)
     assert narrowed.scope.nonlinearity == ("relu" if relu else "tanh",)
     assert narrowed.refused[f"batch_first={not batch_first}"] == "it does not take config"
+
+
+READ = {
+    "by name": lambda config: config.batch_first,
+    "getattr": lambda config: getattr(config, "batch_first", False),
+    "vars": lambda config: vars(config)["batch_first"],
+    "asdict": lambda config: asdict(config)["batch_first"],
+    "replace": lambda config: config.replace(N=config.N).batch_first,
+    "copy": lambda config: copy(config).batch_first,
+    "pickle": lambda config: pickle.loads(pickle.dumps(config)).batch_first,  # noqa: S301
+    "equality": lambda config: config == config.replace(batch_first=True),
+    "with gradients": lambda config: config.loss is not None and config.batch_first,
+    "with all": lambda config: config.loss is not None and config.num_layers > 1 and config.batch_first,
+}
+
+
+@pytest.mark.parametrize("how", READ)
+def test_what_a_function_reads_of_its_config_stays_in_its_scope_however_wrong_it_is(how: str) -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+        READ[how](config)
+        others = {name: getattr(config, name) for name in ("num_layers", "bidirectional", "bias")}
+        return implementations.vectorised(x, h0, weights, RNNConfig(1, 1, **others))
+
+    subject = as_subject(rnn)
+
+    narrowed = narrow(subject, scope_of(subject))
+
+    assert "batch_first=True" not in narrowed.refused
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_what_a_function_never_reads_of_its_config_is_left_out_and_told(nonlinearity: str) -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.num_layers > 1 or config.bidirectional or not config.bias:
+            raise NotImplementedError("one layer only")
+        return one_layer(x, h0, weights, relu=nonlinearity == "relu")
+
+    subject = as_subject(rnn)
+
+    narrowed = narrow(subject, scope_of(subject))
+
+    assert narrowed.refused["batch_first=True"] == "config.batch_first is never read"
+    assert narrowed.refused["nonlinearity=relu"] == "config.nonlinearity is never read"
+    assert narrowed.undone == ()
+    assert (narrowed.scope.batch_first, narrowed.scope.nonlinearity) == ((False,), ("tanh",))
+    verdict = Verdict.AGREES if nonlinearity == "tanh" else Verdict.DISAGREES  # at the value that is asked for
+    assert hunt(subject, cases=40).verdict is verdict
+    assert narrow(subject, scope_of(subject).only(batch_first=True)).scope.batch_first == (True,)
 
 
 def test_it_is_told_so_even_where_a_term_of_its_step_is_wrong() -> None:
