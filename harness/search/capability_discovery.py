@@ -68,7 +68,8 @@ def narrow(
     """Ask the subject for each value of each factor, with the other factors at the plainest values that it accepts.
 
     A value refused there is taken to be refused everywhere, unless another factor opens it: then it is asked for beside
-    that factor's value only. A function that cannot see a factor of ``UNSEEN`` is asked for the value that it supports.
+    that factor's value only. A function that cannot see a factor of ``UNSEEN`` is asked for the value that it supports,
+    and one that never reads it in its config for that of the plainest config that it supports.
     With ``refused_only``, values that it neither supports nor refuses stay in the scope. A subject that is ``slow`` at
     new shapes is asked for fewer layers and few sizes, and for no large products of sizes, as is one that computes each
     state by lines of its own. That is counted and not timed: the same search has the same cases on a busy machine, too.
@@ -162,7 +163,7 @@ def _without_unread(
     """
     reads, process = subject.capabilities.reads, subject.capabilities.process
     unread = [name for name in UNSEEN if name in factors]
-    if reads is None or not unread:
+    if reads is None or not unread or reads(draw(base, "normal")) >= {*unread}:
         return {}, scope
     if process is not None:
         process.restart()

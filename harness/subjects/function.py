@@ -71,8 +71,8 @@ class FunctionSubject:
             self._takes, by_names = (*self._takes, "c0"), _with_a_pair(by_names)
         self._passed = self._conventions.passed(self._takes)
         self._require_states(name)
-        self._reads: set[str] | None = None  # what a call reads of its config, while that is noted
-        self._function = self._conventions.mapped(self._noting(by_names), self._takes)
+        self._innermost = _NotingFunction(by_names)
+        self._function = self._conventions.mapped(self._innermost, self._takes)
         offers: dict[str, Any] = {name: FACTORS[name].function for name in having("function")}
         for taken in self._takes:
             offers |= OPENS.get(taken, {})
@@ -95,33 +95,22 @@ class FunctionSubject:
             reads=self.reads if "config" in self._takes else None,
         )
 
-    def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function with a config that notes what is read of it, while that is asked for."""
-
-        def call(**arguments: Any) -> Any:
-            if self._reads is not None and "config" in arguments:
-                arguments["config"] = _noting_config(arguments["config"], self._reads)
-            return function(**arguments)
-
-        return call
-
     def reads(self, case: Case) -> frozenset[str]:
         """Return the fields of the config that a call reads; all of them where a config that notes it changes the call.
 
         Whatever has all fields, such as ``vars(config)``, a copy or a hash, reads them all.
         """
-        self._reads = set()
+        self._innermost.read = read = set[str]()
         try:
             noted = self.run(case)
-            read = frozenset(self._reads)
         finally:
-            self._reads = None
+            self._innermost.read = None
         plain = self.run(case)
         same = (noted.failure, noted.message) == (plain.failure, plain.message) and all(
             name in noted.arrays and array.tobytes() == noted.arrays[name].tobytes()
             for name, array in plain.arrays.items()
         )
-        return read if same and not {"__dict__", "__reduce_ex__", "__class__"} & read else frozenset(FIELDS)
+        return frozenset(read) if same and not {"__dict__", "__reduce_ex__", "__class__"} & read else frozenset(FIELDS)
 
     def _require_states(self, name: str) -> None:
         """Raise ``SubjectUnavailable`` for arguments that its layer does not have, or has only in part."""
@@ -236,6 +225,19 @@ class FunctionSubject:
         if not case.config.batched:
             return [mask[:, 0] for mask in masks]
         return [mask.swapaxes(0, 1) if case.config.batch_first else mask for mask in masks]
+
+
+class _NotingFunction:
+    """A function that is given a config that notes what is read of it, while that is asked for."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.read: set[str] | None = None
+        self._function = function
+
+    def __call__(self, **arguments: Any) -> Any:
+        if self.read is not None and "config" in arguments:
+            arguments["config"] = _noting_config(arguments["config"], self.read)
+        return self._function(**arguments)
 
 
 def _noting_config(config: RNNConfig, names: set[str]) -> RNNConfig:

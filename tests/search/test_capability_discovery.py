@@ -120,7 +120,7 @@ def test_a_function_that_is_not_told_the_config_is_asked_for_the_layout_and_the_
     assert narrowed.refused[f"batch_first={not batch_first}"] == "it does not take config"
 
 
-READ = {
+READ: dict[str, Any] = {
     "by name": lambda config: config.batch_first,
     "getattr": lambda config: getattr(config, "batch_first", False),
     "vars": lambda config: vars(config)["batch_first"],

@@ -21,6 +21,7 @@ from harness import Failure, RNNConfig, draw, processes
 from harness.processes import UNTOLD, LostError
 from harness.search.plan import DIFFERENTIATED
 from harness.search.search import hunt
+from harness.space.config import FIELDS
 from harness.space.scope import Scope
 from harness.subjects import captured_output, isolated
 from harness.subjects.capabilities import Capabilities
@@ -500,7 +501,11 @@ def test_what_a_subject_is_capable_of_it_is_in_a_process_of_its_own_too(spec: st
         assert here is there is None or (here and there and here(RNNConfig(2, 3)) == there(RNNConfig(2, 3)))
 
 
-NOT_TORCHS = ("run_as", "run_filled")  # torch's own layer declares nothing, and writes what it reads
+NOT_TORCHS = (
+    "reads",
+    "run_as",
+    "run_filled",
+)  # its own layer gets no config, declares nothing, and writes what it reads
 
 
 def test_every_method_has_a_result_where_the_process_is_lost() -> None:
@@ -518,7 +523,8 @@ class Leaves:
     name = "leaves"
 
     def __init__(self):
-        methods = ("exact_relations", "masks", "run_twice", "run_as", "run_filled", "check_derivatives", "call")
+        methods = ("exact_relations", "masks", "reads", "run_twice", "run_as", "run_filled", "check_derivatives")
+        methods += ("call",)
         self.capabilities = Capabilities(**dict.fromkeys(methods, self.leave))
 
     def devices(self):
@@ -543,7 +549,7 @@ def test_a_process_that_a_method_ends_is_told_in_its_result() -> None:
     died = "its process ended with exit code 3"
     outcomes = ("run_twice", "run_as", "run_filled", "check_derivatives", "call")
     assert {said.pop(name).message for name in outcomes} == {died}
-    assert said == {"exact_relations": frozenset(), "masks": None}
+    assert said == {"exact_relations": frozenset(), "masks": None, "reads": frozenset(FIELDS)}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forked processes")

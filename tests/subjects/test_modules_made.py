@@ -616,3 +616,22 @@ def test_where_another_call_succeeds_and_names_say_nothing_no_call_is_called_the
 
     with pytest.raises(SubjectUnavailable, match="takes A, B, which are not passed"):
         as_subject(rnn)
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_lengths_that_run_a_step_too_many_are_given_to_a_function(required: bool) -> None:
+    def of_lengths(x: Any, h0: Any, Wx: Any, Wh: Any, bx: Any, bh: Any, lengths: Any) -> Any:
+        h, output = h0.copy(), []
+        for t in range(x.shape[1]):
+            new = np.tanh(x[:, t] @ Wx.T + bx + h @ Wh.T + bh)
+            h = np.where((t <= lengths)[:, None], new, h)
+            output.append(h)
+        return np.stack(output, 1), h
+
+    def with_default(x: Any, h0: Any, Wx: Any, Wh: Any, bx: Any, bh: Any, lengths: Any = None) -> Any:
+        return of_lengths(x, h0, Wx, Wh, bx, bh, np.full(len(x), x.shape[1]) if lengths is None else lengths)
+
+    subject = as_subject(of_lengths if required else with_default)
+
+    assert f"lengths is {'always ' * required}given lengths" in subject.capabilities.read_as
+    assert subject.capabilities.offers["lengths"] != (None,)
