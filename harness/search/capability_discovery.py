@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from harness.checks.agreement import check_agreement, unfit
 from harness.checks.result import Result, Verdict
 from harness.space.case import Case
-from harness.space.config import FIELDS, RNNConfig
+from harness.space.config import RNNConfig
 from harness.space.constraints import FactorRule
 from harness.space.factor_table import SIZE_FACTORS, having
 from harness.space.outcome import Failure, Outcome
@@ -27,8 +27,9 @@ from harness.subjects.protocol import Subject
 ASKED: Final = tuple(name for name in having("asked") if name not in SIZE_FACTORS)
 
 # The factors that neither the shapes nor the names of any array show, nor an argument of its own: a function that does
-# not get the config, or never reads them there, supports one value of each.
+# not get the config supports one value of each.
 UNSEEN: Final = having("unseen")
+LAYOUT: Final = "batch_first"
 
 FEATURE_FACTORS: Final = having("feature")
 """Factors for which a subject may support some values only, and for the others return or raise something arbitrary,
@@ -69,7 +70,7 @@ def narrow(
 
     A value refused there is taken to be refused everywhere, unless another factor opens it: then it is asked for beside
     that factor's value only. A function that cannot see a factor of ``UNSEEN`` is asked for the value that it supports,
-    and one that never reads it in its config for that of the plainest config that it supports.
+    and one that never reads the layout in its config for that of the plainest config that it supports.
     With ``refused_only``, values that it neither supports nor refuses stay in the scope. A subject that is ``slow`` at
     new shapes is asked for fewer layers and few sizes, and for no large products of sizes, as is one that computes each
     state by lines of its own. That is counted and not timed: the same search has the same cases on a busy machine, too.
@@ -156,31 +157,24 @@ def _without_unseen(subject: Subject, scope: Scope) -> tuple[dict[str, str], Sco
 def _without_unread(
     subject: Subject, scope: Scope, base: RNNConfig, factors: Mapping[str, tuple[Any, ...]], until: float
 ) -> tuple[dict[str, str], Scope]:
-    """Return the values of unseen factors that a function never reads in its config, and the scope without them.
+    """Return the layouts that a function with a config never reads there, and the scope without them.
 
-    It reads a factor if it does in any call with one factor other than in ``base``, or with all other values that it
-    accepts, of two sizes each. A fresh process is asked, because a function may keep what it reads.
+    The layout is how a function is called, while to forget the nonlinearity is a mistake. It reads the layout if it does
+    so in any call with one factor other than in ``base``, or with all other values that it accepts, of two sizes each. A
+    fresh process is asked, because a function may keep what it reads.
     """
     reads, process = subject.capabilities.reads, subject.capabilities.process
-    unread = [name for name in UNSEEN if name in factors]
-    if reads is None or not unread or reads(draw(base, "normal")) >= {*unread}:
+    if reads is None or LAYOUT not in factors or LAYOUT in reads(draw(base, "normal")):
         return {}, scope
     if process is not None:
         process.restart()
     for config in _with_other_values(subject, scope, base, factors):
         for sized in (config, _with_unequal_sizes(config)):
-            read = FIELDS if time.perf_counter() > until else reads(draw(sized, "normal"))
-            unread = [name for name in unread if name not in read]
-            if not unread:
+            if time.perf_counter() > until or LAYOUT in reads(draw(sized, "normal")):
                 return {}, scope
-    plain = factors_of(base)
-    said = {
-        f"{name}={value}": f"config.{name} is never read"
-        for name in unread
-        for value in factors[name]
-        if value != plain[name]
-    }
-    return said, scope.only(**{name: plain[name] for name in unread})
+    plain = base.batch_first
+    others = [f"{LAYOUT}={value}" for value in factors[LAYOUT] if value != plain]
+    return dict.fromkeys(others, f"config.{LAYOUT} is never read"), scope.only(batch_first=plain)
 
 
 def _with_other_values(

@@ -347,7 +347,7 @@ def _with_lengths(plain: "_FormReader", form: ClassForm, *, ends: bool = True) -
 
 def _with_packing(plain: "_FormReader", form: ClassForm) -> ClassForm:
     """Return a form that offers lengths, if a call on a PackedSequence returns its output as another."""
-    if form.is_cell or form.unbatched or form.valid[0] or "output" not in form.returns or plain.has_own_call:
+    if form.is_cell or form.unbatched or form.valid[0] or form.replaced or plain.has_own_call:
         return form
     with seeded(0), torch.no_grad(), suppress(Exception):  # whatever the user's code raises for what it does not take
         x = torch.randn(STEPS, SEQUENCES, plain.sizes.input_size)
@@ -947,7 +947,9 @@ class _FormReader:
             states = [(torch.randn(N, self.sizes.hidden_size),) for N in (SEQUENCES, STEPS)]
         for arguments in ((x,), *((x, state) for state in states), *((x, (state, state)) for state in states)):
             with suppress(Exception), torch.no_grad(), seeded(0):
-                return container_of(self._module()(*arguments), near)
+                container = container_of(self._module()(*arguments), near)
+                stacks = "num_layers" in self.form.takes  # else a tuple of one state is read as that state
+                return container if container is None or container.names or stacks else None
         return None
 
     def _module(self, **options: Any) -> torch.nn.Module:

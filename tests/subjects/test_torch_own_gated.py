@@ -334,7 +334,7 @@ READ = {
         [LSTM.replace(num_layers=2, hx=True, loss="both")],
         f"{_all('cells.*.{}')}; its states are a list of (h, c), one for each layer",
     ),
-    Own: ([GRU.replace(hx=True, loss="both")], ""),
+    Own: ([GRU.replace(hx=True, loss="both")], "takes a PackedSequence"),
     BiasOfNSplit: (
         [GRU.replace(bias=False, hx=True)],
         (
