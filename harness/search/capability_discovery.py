@@ -159,9 +159,9 @@ def _without_unread(
 ) -> tuple[dict[str, str], Scope]:
     """Return the layouts that a function with a config never reads there, and the scope without them.
 
-    The layout is how a function is called; to forget the nonlinearity is a mistake. It reads the layout if it does so in
-    any call with one factor other than in ``base``, or with all other values that it accepts, of two sizes each. A fresh
-    process is asked, because a function may keep what it reads.
+    The layout is how a function is called; to forget the nonlinearity is a mistake. It reads the layout if it does so
+    in any call with one factor other than in ``base``, or with all other values that it accepts, of two sizes each. A
+    fresh process is asked, because a function may keep what it reads.
     """
     reads, process = subject.capabilities.reads, subject.capabilities.process
     if reads is None or LAYOUT not in factors or LAYOUT in reads(draw(base, "normal")):
