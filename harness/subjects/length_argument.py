@@ -74,15 +74,15 @@ Call = Callable[..., Sequence[torch.Tensor | None]]
 
 
 def valid_steps_of(
-    choices: Iterable[tuple[str, str]], trial: "LengthTrial", *, ends: bool
+    choices: Iterable[tuple[str, str]], trial: "LengthTrial", *, wrongly: bool
 ) -> ValidStepsArgument | None:
-    """Return the first argument, of some names and kinds, by which the last sequence can be made shorter.
+    """Return the first argument, of some names and kinds, by which the last sequence is made shorter.
 
-    Unless it ``ends`` there, its output may be cut alone, or its final state become that of another step, by an
-    argument with the name of lengths or of a mask.
+    With ``wrongly``, it is one with the name of lengths or of a mask by which only a part of the results is cut.
     """
     for name, kind in choices:
-        if (ends or OF_STEPS.search(name)) and trial.cuts((name, kind), trial.N - 1, ends=ends):
+        cuts = trial.cuts_partly if wrongly else trial.cuts
+        if (OF_STEPS.search(name) or not wrongly) and cuts((name, kind), trial.N - 1):
             return ValidStepsArgument(name, kind, trial.takes((name, kind), 0))
     return None
 
@@ -116,42 +116,64 @@ class LengthTrial:
         """The same, on the first steps alone."""
         return self.call(self.T - STEPS_LESS)
 
-    def cuts(self, valid: tuple[str, str], n: int, *, ends: bool = True) -> bool:
-        """Tell whether an argument makes a sequence shorter, or, unless it ``ends`` there, its output alone.
+    def cuts(self, valid: tuple[str, str], n: int) -> bool:
+        """Tell whether an argument makes a sequence shorter.
 
-        Nor does it end there if a final state becomes another one of the output with all steps.
-
-        With all steps, the results are those without the argument. With fewer in one sequence, some of its final states
-        are those of a call on these steps alone, where they differ from those of all steps, and nothing of any other
-        sequence changes. So a mask of something else, such as one that resets the state, is none. Without final
-        states, the output of these steps is that of such a call, where it differs from that of all steps, or where
-        features of the others become zero, or stay what the last of these is.
+        Some of its final states are those of a call on fewer steps, where they differ from those of all steps. Without
+        final states, the output of these steps is that of such a call, where it differs from that of all steps, or
+        where features of the others become zero, or stay what the last of these is.
         """
         with suppress(Exception):  # whatever the user's code raises for what it does not take
-            if not all(map(_same, self.plain, self._called(valid, [self.T] * self.N))):
-                return False
-            shorter, output = self.with_shorter(valid, n), self.plain[0]
-            shown = False
-            for place, (a, b, end) in enumerate(zip(self.plain, shorter, self.shorter, strict=True)):
-                if a is None or b is None or end is None:
-                    continue
-                differ = [not _same(mine, its) for mine, its in zip(a.unbind(1), b.unbind(1), strict=True)]
-                if any(differ[:n] + differ[n + 1 :]):
-                    return False
-                if place == 0 and not (ends and any(final is not None for final in self.plain[1:])):
-                    steps = len(end)
-                    (mine, after), (its, padding) = ((part[:steps, n], part[steps:, n]) for part in (a, b))
-                    cut = any(_moves_to(rest, after, padding) for rest in _paddings(its, padding))
-                    shown = cut if not ends else _same(its, end[:, n]) and (cut or not _same(mine, its))
-                elif place > 0:
-                    rows = zip(a[:, n], b[:, n], end[:, n], strict=True)
-                    if ends:
-                        shown |= any(_same(its, at_end) and not _same(mine, at_end) for mine, its, at_end in rows)
-                    elif output is not None:
-                        states = output[:, n].reshape(-1, a.shape[-1])
-                        shown |= any(_same(its, h) > _same(mine, h) for (mine, its, _), h in product(rows, states))
-            return shown
+            output, *finals = self._of_sequence(valid, n)
+            if any(final is not None for final in self.plain[1:]):
+                rows = [row for final in filter(None, finals) for row in zip(*final, strict=True)]
+                return any(_same(its, at_end) and not _same(mine, at_end) for mine, its, at_end in rows)
+            if output is not None:
+                mine, its, end = output
+                return _same(its[: len(end)], end) and (
+                    _is_cut(mine, its, len(end)) or not _same(mine[: len(end)], its[: len(end)])
+                )
         return False
+
+    def cuts_partly(self, valid: tuple[str, str], n: int) -> bool:
+        """Tell whether an argument cuts the output of a sequence, or makes a state of the output with all steps final.
+
+        A layer that runs on in the padding does no more than the first, and one that returns the state of a wrong step
+        no more than the second.
+        """
+        with suppress(Exception):  # whatever the user's code raises for what it does not take
+            output, *finals = self._of_sequence(valid, n)
+            if output is None:
+                return False
+            rows = [row for final in filter(None, finals) for row in zip(*final, strict=True)]
+            moved = (
+                _same(its, state) and not _same(mine, state)
+                for mine, its, _ in rows
+                for state in output[0].reshape(-1, len(mine))
+            )
+            return _is_cut(output[0], output[1], len(output[2])) or any(moved)
+        return False
+
+    def _of_sequence(
+        self, valid: tuple[str, str], n: int
+    ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None]:
+        """Return each result of a sequence: with all steps, with fewer by an argument, and of a call on fewer steps.
+
+        With all steps, the results are those without the argument, and with fewer in one sequence, nothing of any other
+        one changes. So a mask of something else, such as one that resets the state, is none. Else an error is raised.
+        """
+        same = all(map(_same, self.plain, self._called(valid, [self.T] * self.N)))
+        results: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None] = []
+        for a, b, end in zip(self.plain, self.with_shorter(valid, n), self.shorter, strict=True):
+            if a is None or b is None or end is None:
+                results.append(None)
+                continue
+            several = enumerate(zip(a.unbind(1), b.unbind(1), strict=True))
+            same &= all(_same(mine, its) for k, (mine, its) in several if k != n)
+            results.append((a[:, n], b[:, n], end[:, n]))
+        if not same:
+            raise ValueError("it changes more than one sequence")
+        return results
 
     def takes(self, valid: tuple[str, str], n: int) -> bool:
         """Tell whether a call with fewer steps in a sequence succeeds."""
@@ -173,10 +195,16 @@ def _paddings(counted: torch.Tensor, padding: torch.Tensor) -> tuple[torch.Tenso
     return torch.zeros_like(padding), counted[-1:].expand_as(padding)
 
 
-def _moves_to(rest: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> bool:
-    """Tell whether features, maybe those of one direction, are ``rest`` after something, and are not before."""
-    features = zip(*(array.unbind(-1) for array in (rest, before, after)), strict=True)
-    return any(_same(its, then) and not _same(its, first) for its, first, then in features)
+def _is_cut(before: torch.Tensor, after: torch.Tensor, steps: int) -> bool:
+    """Tell whether some features of an output, as those of one direction, are cut behind some steps, and were not."""
+
+    def are(output: torch.Tensor, rest: torch.Tensor) -> list[bool]:
+        return [_same(own, its) for own, its in zip(output[steps:].unbind(-1), rest.unbind(-1), strict=True)]
+
+    paddings = _paddings(after[:steps], after[steps:])
+    return any(
+        now and not then for rest in paddings for now, then in zip(are(after, rest), are(before, rest), strict=True)
+    )
 
 
 def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:

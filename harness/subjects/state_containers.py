@@ -13,11 +13,11 @@ class StateContainer(NamedTuple):
     finals: int
     names: tuple[str, ...] = ()  # of a dict, or of the fields of a named tuple, in its order
     fields: bool = False  # true of a named tuple
-    turned: bool = False  # whether c comes before h
+    turned: bool = False  # true if c comes before h
 
     @property
     def words(self) -> str:
-        """What it is, for the report, if it has names."""
+        """The words of a report for a container with names."""
         return f"its states are in a {'named tuple' if self.fields else 'dict'} of {' and '.join(self.names)}"
 
     def filled(self, states: Sequence[Any]) -> Any:

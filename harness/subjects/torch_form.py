@@ -169,7 +169,7 @@ def _read_called(plain: "_FormReader", shapes: Shapes) -> ClassForm:
             forms.append((given, form))
         if not forms:
             raise
-    for form in (*(form for _, form in forms), *(_with_lengths(*pair, ends=False) for pair in forms)):
+    for form in (*(form for _, form in forms), *(_with_lengths(*pair, wrongly=True) for pair in forms)):
         if "lengths" in form.offers:
             return form
     raise LengthsUnreadError(plain.name, forms[0][1].valid[0])
@@ -308,7 +308,7 @@ def _with_valid_steps(plain: "_FormReader", form: ClassForm) -> ClassForm:
     """
     read = _with_lengths(plain, form)
     if "lengths" not in read.offers and not form.needs:
-        read = _with_packing(plain, _with_lengths(plain, form, ends=False))
+        read = _with_packing(plain, _with_lengths(plain, form, wrongly=True))
     if form.final_axes in IN_ROWS and _always(form)[1] == 2 and "h_n" in form.returns:
         with seeded(0), torch.no_grad(), suppress(Exception):  # whatever the user's code raises on other numbers
             trial = plain.trial(read, read.conventions.batch_first)
@@ -325,18 +325,19 @@ def _with_valid_steps(plain: "_FormReader", form: ClassForm) -> ClassForm:
     return read
 
 
-def _with_lengths(plain: "_FormReader", form: ClassForm, *, ends: bool = True) -> ClassForm:
-    """Return a form with such an argument; unless ``ends``, with one that cuts off no more than the output."""
+def _with_lengths(plain: "_FormReader", form: ClassForm, *, wrongly: bool = False) -> ClassForm:
+    """Return a form with such an argument, or with one by which only a part of the results is cut."""
     if form.is_cell or form.unbatched or not form.never_given:
         return form
     with seeded(0), torch.no_grad(), suppress(Exception):
         turned = form.conventions.batch_first
         choices = [form.valid] if form.needs else product(form.never_given, LENGTH_KINDS)
-        argument = valid_steps_of(choices, plain.trial(form, turned), ends=ends)
+        argument = valid_steps_of(choices, plain.trial(form, turned), wrongly=wrongly)
         either = "batch_first" not in form.takes or "batch_first" in form.offers
         if argument is not None and not either:  # a mask may be laid out as x is
             trial = plain.trial(form, True, batch_first=True)
-            argument = argument if trial.cuts(argument[:2], SEQUENCES - 1, ends=ends) else None
+            cuts = trial.cuts_partly if wrongly else trial.cuts
+            argument = argument if cuts(argument[:2], SEQUENCES - 1) else None
         if argument is not None:
             kinds = (None, None, None, *PACKINGS[1 : 4 if argument.any_order else 3])
             unused = tuple(name for name in form.never_given if name != argument.name)
@@ -346,15 +347,20 @@ def _with_lengths(plain: "_FormReader", form: ClassForm, *, ends: bool = True) -
 
 
 def _with_packing(plain: "_FormReader", form: ClassForm) -> ClassForm:
-    """Return a form that offers lengths, if a call on a PackedSequence returns its output as another."""
+    """Return a form that offers lengths, if a call on a PackedSequence returns its output as another.
+
+    All else has the shapes that it has of a tensor: ``output[-1]`` of a PackedSequence is no step.
+    """
     if form.is_cell or form.unbatched or form.valid[0] or form.replaced or plain.has_own_call:
         return form
     with seeded(0), torch.no_grad(), suppress(Exception):  # whatever the user's code raises for what it does not take
-        x = torch.randn(STEPS, SEQUENCES, plain.sizes.input_size)
-        packed = pack_padded_sequence(x, torch.tensor([STEPS] * (SEQUENCES - 1) + [STEPS - 1]))
-        states = _arguments(form, plain.sizes, torch.randn, hx=False not in form.offers["hx"])[1:]
-        packing, _ = without_packing(_built(plain.factory, form, plain.sizes, {})(packed, *states))
-        if packing is not None:
+        x, *states = _arguments(form, plain.sizes, torch.randn, hx=False not in form.offers["hx"])
+        lengths = torch.tensor([STEPS] * (SEQUENCES - 1) + [STEPS - 1])
+        packed = pack_padded_sequence(x, lengths, batch_first=form.conventions.batch_first)
+        module = _built(plain.factory, form, plain.sizes, {})
+        packing, returned = without_packing(module(packed, *states))
+        others = [[part.shape for part in _parts(some)[1:]] for some in (returned, module(x, *states))]
+        if packing is not None and others[0] == others[1]:
             return replace(form, packs=True, offers={**form.offers, "lengths": (None, None, None, *PACKINGS[1:])})
     return form
 

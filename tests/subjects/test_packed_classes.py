@@ -71,6 +71,18 @@ class Padded(Alone):
         return pad_packed_sequence(output)[0] if isinstance(output, PackedSequence) else output
 
 
+class LastStep(nn.Module):
+    """A wrapper that returns the last step of its output: of a PackedSequence, ``[-1]`` is another thing."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(input_size, hidden_size)
+
+    def forward(self, x: Any) -> Any:
+        output, _ = self.gru(x)
+        return output, output[-1]
+
+
 @pytest.mark.parametrize(
     ("layer", "config", "verdict"),
     [
@@ -88,5 +100,6 @@ def test_a_packed_batch_is_given_where_one_is_returned(layer: Any, config: Any, 
     assert check_agreement(subject, draw(config)).verdict is verdict
 
 
-def test_none_is_given_where_a_tensor_is_returned() -> None:
-    assert {*scope_of(as_subject(Padded)).lengths} == {None}
+@pytest.mark.parametrize("layer", [Padded, LastStep])
+def test_none_is_given_where_something_else_is_returned(layer: Any) -> None:
+    assert {*scope_of(as_subject(layer)).lengths} == {None}

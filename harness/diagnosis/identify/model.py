@@ -196,7 +196,7 @@ class Network:
     back: Wiring | None = None
     """The wiring of the way back, if that is not the adjoint of the way forward."""
     transforms: Mapping[str, Transform] = field(default_factory=dict)  # of arrays, before they are returned
-    ignores_padding: bool = False  # whether a step in the padding reads zeros, whatever x holds there
+    ignores_padding: bool = False  # true if a step in the padding reads zeros, whatever x holds there
 
     def of(self, layer: int, direction: int, sizes: StackSizes = TWO_BY_TWO) -> LayerModel:
         """Return the model of a layer and direction."""

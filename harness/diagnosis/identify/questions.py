@@ -169,7 +169,7 @@ class Asker:
 
     @cached_property
     def ignores_padding(self) -> bool:
-        """Whether all results are the same with NaN and with zeros in x's padding."""
+        """True if all results are the same with NaN in x's padding as with zeros there."""
         config = self.config(**CaseSizes(3, 2, 3, 2)._asdict(), lengths=(3, 1))
         if config is None:
             return False
