@@ -1,7 +1,7 @@
 """Coverage reports: the thoroughness of a search, as a table, in a sentence, and as data."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.table import Table
@@ -10,6 +10,7 @@ from rich.text import Text
 from harness.checks.result import TWICE
 from harness.report import wording
 from harness.report.facts import FACT_CHARACTERS
+from harness.search.search_record import SearchRecord
 from harness.space.searched_scope import AGREEMENT, STRENGTH_WORDS, SearchedScope
 
 
@@ -25,18 +26,57 @@ def shares_record(searched: SearchedScope) -> dict[str, Any]:
     }
 
 
-def table(searched: SearchedScope) -> Table:
-    """Return a table with each check's number of cases, and its shares of what can meet in the scope."""
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    drawn.add_column("share of", no_wrap=True)
+class Rows(NamedTuple):
+    """A table as text: the names of its columns, and its lines."""
+
+    columns: tuple[str, ...]
+    lines: list[tuple[str, ...]]
+
+
+def shares_rows(searched: SearchedScope) -> Rows:
+    """Return each check's number of cases, and its shares of what can meet in the scope, whose sizes stand last."""
     none = searched.none()
-    for name in ("cases", *(share.name for share in none)):
-        drawn.add_column(name, justify="right", no_wrap=True)
-    for check, coverage in searched.checks.items():
-        shares = [wording.share(covered, total) for _, covered, total in searched.shares(check)]
-        drawn.add_row(_shown(check), f"{coverage.cases:,}", *shares)
+    lines = [
+        (_shown(check), f"{coverage.cases:,}", *(wording.share(*share[1:]) for share in searched.shares(check)))
+        for check, coverage in searched.checks.items()
+    ]
+    sizes = ("of", "", *(f"{share.of:,}" for share in none))
+    return Rows(("share of", "cases", *(share.name for share in none)), [*lines, sizes])
+
+
+def table(searched: SearchedScope) -> Table:
+    """Return the same as a table."""
+    [columns, [*lines, sizes]] = shares_rows(searched)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        drawn.add_column(name, justify="left" if name == columns[0] else "right", no_wrap=True)
+    for line in lines:
+        drawn.add_row(*line)
     drawn.add_section()
-    drawn.add_row("of", "", *(f"{share.of:,}" for share in none))
+    drawn.add_row(*sizes)
+    return drawn
+
+
+def values_rows(hunt: SearchRecord) -> Rows:
+    """Return the values of each factor that were met, and how many of how many these are."""
+    values, counts, lines = hunt.scope.values(), hunt.coverage.factors, list[tuple[str, ...]]()
+    for name, (covered, total) in hunt.coverage.met(hunt.scope).items():
+        if total > 1 or name not in wording.CALLED:
+            there = wording.values_line(value for value in values[name] if value in counts.get(name, {}))
+            lines.append((name, f"{covered} of {total}", there))
+    drawn = hunt.coverage.distributions
+    lines.append(("distributions", str(len(drawn)), ", ".join(drawn)))
+    return Rows(("factor", "met", "values"), lines)
+
+
+def values_table(hunt: SearchRecord) -> Table:
+    """Return the same as a table."""
+    [columns, lines] = values_rows(hunt)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        drawn.add_column(name, no_wrap=name != "values", overflow="fold")
+    for line in lines:
+        drawn.add_row(*map(Text, line))
     return drawn
 
 
@@ -55,8 +95,11 @@ def in_short(searched: SearchedScope) -> str:
     return f"{text}; also {beside}" if beside else text
 
 
-def of_whole(searched: SearchedScope) -> str | None:
-    """Return the share of nn.RNN's whole space that was met, and what it lacks; ``None`` if it was all met."""
+def of_whole(searched: SearchedScope, *, verbose: bool = False) -> str | None:
+    """Return the share of nn.RNN's whole space that was met, and what it lacks; ``None`` if it was all met.
+
+    Not all that it lacks is named, unless ``verbose``.
+    """
     _, covered, total = searched.of_whole
     if covered == total:
         return None
@@ -65,7 +108,7 @@ def of_whole(searched: SearchedScope) -> str | None:
     if not names:
         return text
     text = f"{text}; never varied: {names.pop(0)}"
-    while names and len(f"{text}, {names[0]}, …") <= 3 * FACT_CHARACTERS // 2:
+    while names and (verbose or len(f"{text}, {names[0]}, …") <= 3 * FACT_CHARACTERS // 2):
         text += f", {names.pop(0)}"
     return f"{text}{', …' if names else ''}"
 

@@ -29,7 +29,8 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
         yield from (("read", reading) for reading in done.read_as.split("; ") if reading.startswith(ASSUMED_ROWS))
         yield from _undone(done.hunt)
         yield from _unfinished(done.hunt)
-        yield from _dropout(done, findings)
+        if done.dropout is not None and done.dropout.failed:
+            yield from _dropout(done, findings)
         return
     if done.verdict is Verdict.NOT_ENOUGH:
         longer = done.hunt.asked < LEAST_CASES and not done.hunt.missing  # after more cases, what is lacking is refused
@@ -63,7 +64,7 @@ def _unfinished(hunt: SearchRecord) -> Facts:
 def _in_a_line(hunt: SearchRecord) -> str:
     """Return how much was checked, and of what, and how to do so again."""
     part = wording.of_scope(hunt.scope).removeprefix(": ")
-    ended = f"; ended by {hunt.stop.value}" * (hunt.stop is Stop.INTERRUPTED)
+    ended = f"; ended by {hunt.stop.value}" * (hunt.stop in {Stop.TIME, Stop.INTERRUPTED})
     checked = f"{wording.counted(hunt.asked, 'case')} in {hunt.seconds:.1f} s{f', {part}' * bool(part)}"
     return f"{checked}{ended}; --seed {hunt.seed}"
 
@@ -93,7 +94,7 @@ def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
     passed = bool(hunt.checks) and not hunt.findings
     if passed:
         yield "compared", _methods(hunt, verbose=verbose)
-    yield from _gradients(hunt)
+    yield from _gradients(hunt, verbose=verbose)
     for accuracy in hunt.accuracy:
         if accuracy.close and not accuracy.assumed:
             yield "accuracy", wording.accuracy_line(accuracy)
@@ -109,14 +110,15 @@ def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
     yield from _unfinished(hunt)
     yield from _slow(hunt)
     if passed:
-        yield ("space met", _values_met(hunt)) if verbose else ("covered", coverage_words.in_short(hunt.searched))
+        yield "covered", coverage_words.in_short(hunt.searched)
     if hunt.environment and (passed or verbose):
         yield "environment", line(hunt.environment)
 
 
-def _gradients(hunt: SearchRecord) -> Facts:
-    if hunt.checks and hunt.scope.cell == ("RNN",) and (text := coverage_words.of_whole(hunt.searched)) is not None:
-        yield "of nn.RNN", text
+def _gradients(hunt: SearchRecord, *, verbose: bool) -> Facts:
+    whole = coverage_words.of_whole(hunt.searched, verbose=verbose) if hunt.scope.cell == ("RNN",) else None
+    if hunt.checks and whole is not None:
+        yield "of nn.RNN", whole
     yield from _not_compared(hunt)
     if hunt.ignored:
         yield "ignored", f"gradients by {', '.join(sorted(hunt.ignored))}: nn.RNN has none"
@@ -185,15 +187,3 @@ def _methods(hunt: SearchRecord, *, verbose: bool) -> str:
     if len(methods) == 1:
         return methods[0].value
     return "\n".join(f"{wording.counted(hunt.checks[method], 'case')} {method.value}" for method in methods)
-
-
-def _values_met(hunt: SearchRecord) -> str:
-    """Return the values that were met, a line for each factor."""
-    values, counts, rows = hunt.scope.values(), hunt.coverage.factors, []
-    for name, (covered, total) in hunt.coverage.met(hunt.scope).items():
-        if total > 1 or name not in wording.CALLED:
-            there = wording.values_line(value for value in values[name] if value in counts.get(name, {}))
-            rows.append((name, f"{covered} of {total}", there))
-    rows.append(("values", f"{len(hunt.coverage.distributions)} distributions", ", ".join(hunt.coverage.distributions)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(f"{name:<{widths[0]}}  {share:<{widths[1]}}  {there}" for name, share, there in rows)

@@ -57,7 +57,7 @@ def is_certain(finding: Finding, explanation: Explanation) -> bool:
     return bool(finding.result.inaccurate) or (diagnosis is not None and diagnosis.certain)
 
 
-def next_steps(id_: str, saved: FindingFiles | None, case: Case | None) -> Iterator[Fact]:
+def next_steps(id_: str, saved: FindingFiles | None, case: Case | None, subject: str) -> Iterator[Fact]:
     """Yield the commands that run a kept finding again, and what there is of it."""
     if saved is None:
         return
@@ -69,7 +69,9 @@ def next_steps(id_: str, saved: FindingFiles | None, case: Case | None) -> Itera
         yield Fact("run it", f"python {shlex.quote(str(saved.folder / saved.script))}", language="sh")
     elif saved.no_script:
         yield Fact("run it", f"no script: {saved.no_script}")
-    yield Fact("replay", f"rnn-harness replay {named(id_, saved)}", language="sh")
+    # A command finds a function that Python was given only by the name of its file.
+    where = "" if ":" in subject or subject in registered() else f" --subject FILE.py:{shlex.quote(subject)}"
+    yield Fact("replay", f"rnn-harness replay {named(id_, saved)}{where}", language="sh")
     yield Fact("kept", f"{saved.folder}: {', '.join(saved.files)}", detail=True)
 
 
@@ -147,7 +149,7 @@ def case_words(case: Case, length: int = LONGEST_CASE) -> str:
 
     def words(shown: list[str]) -> str:
         more = len(every) - len(shown)
-        named = [*shown, *([wording.counted(more, "more array" if shown else "array")] if more else [])]
+        named = [*shown, *[f"some in {wording.counted(more, 'more array' if shown else 'array')}"] * bool(more)]
         return f"{head}; all numbers are 0 but {', '.join(named)}" if every else f"{head}; all numbers are 0"
 
     shown = list[str]()

@@ -122,7 +122,7 @@ def entry_of(finding: ReportedFinding) -> FindingEntry:
 
 def entry_of_stored(stored: SavedFinding) -> FindingEntry:
     """Return a finding that was kept earlier."""
-    every = [*stored.facts, *next_steps(stored.name, stored.files, stored.found)]
+    every = [*stored.facts, *next_steps(stored.name, stored.files, stored.found, stored.subject or "")]
     every += [Fact("damaged", stored.damage)] if stored.damage else []
     title = stored.cause or stored.kind or CAUSE_UNKNOWN
     return FindingEntry(

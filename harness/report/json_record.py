@@ -69,8 +69,15 @@ def subject_record(summary: Summary) -> dict[str, Any]:
         "equal": None if done.equal is None else done.equal._asdict(),
         "vacuous": {mistake: hunt.vacuous[mistake] for mistake in MISTAKES},
         "unshown": wording.unshown_line(done),
-        "findings": [finding_record(finding) for finding in summary.found],
+        "findings": [finding_record(finding) for finding in _in_order(summary)],
     }
+
+
+def _in_order(summary: Summary) -> list[ReportedFinding]:
+    """Return every finding, also of those that the report tells as one, in the order of the report."""
+    told = [(finding.finding, *finding.also) for finding in summary.findings]
+    places = {finding.id: place for place, some in reversed([*enumerate(told)]) for finding in some}
+    return sorted(summary.found, key=lambda finding: places[finding.id])
 
 
 def _counts(hunt: SearchRecord) -> dict[str, Any]:

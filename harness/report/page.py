@@ -1,4 +1,4 @@
-"""The HTML report: the verdict, then the findings with maps of their errors, then what a pass does not cover.
+"""The HTML report: the verdict, then the findings with maps of their errors, then what was checked and what was not.
 
 Its sentences are those of the command; it adds the maps, and the texts that lie beside a kept finding.
 """
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from harness.report import wording
+from harness.report import coverage_words, wording
 from harness.report.examination_facts import examination_facts
 from harness.report.facts import code_of
 from harness.report.finding_entry import FindingEntry, Summary, entry_of_stored, verdict_on_all
@@ -55,10 +55,7 @@ def page_of_run(
         upgrade=between,
         table=None if rows is None else table_data(rows),
         findings=[_finding(summary.subject, entry) for summary in summaries for entry in summary.entries],
-        checked={
-            summary.subject: [*examination_facts(summary.examination, summary.findings, verbose=True)]
-            for summary in summaries
-        },
+        checked=[_checked(summary) for summary in summaries],
         command=command,
         version=version,
     )
@@ -73,7 +70,7 @@ def page_of_findings(stored: Sequence[SavedFinding], *, command: str, version: s
         upgrade=None,
         table=None,
         findings=[_finding(finding.subject or "", entry_of_stored(finding)) for finding in stored],
-        checked={},
+        checked=[],
         command=command,
         version=version,
     )
@@ -108,6 +105,16 @@ def _finding(subject: str, entry: FindingEntry) -> dict[str, Any]:
         "details": [(fact.name, fact.text) for fact in facts if fact.detail],
         "error_maps": entry.error_maps,
         "texts": {} if entry.folder is None else _files(entry.folder),
+    }
+
+
+def _checked(summary: Summary) -> dict[str, Any]:
+    done = summary.examination
+    passed = done.hunt.checks and not done.hunt.findings
+    return {
+        "subject": summary.subject,
+        "facts": [*examination_facts(done, summary.findings, verbose=True)],
+        "met": [coverage_words.values_rows(done.hunt), coverage_words.shares_rows(done.hunt.searched)] * bool(passed),
     }
 
 

@@ -50,7 +50,7 @@ class ReportedFinding:
         return [
             *(replace(fact, text=fact.text + more) if fact.name == "fails" else fact for fact in self.facts),
             *self._others(),
-            *next_steps(self.id, self.saved, case),
+            *next_steps(self.id, self.saved, case, self.finding.subject),
         ]
 
     def _others(self) -> list[Fact]:

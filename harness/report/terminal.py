@@ -75,7 +75,8 @@ def subject_report(summary: Summary, *, verbose: bool = False) -> RenderableType
         facts.append(("more", f"-v{also}"))
     shown.append(Padding(fact_table(facts), (0, 0, 0, 2)))
     if verbose and done.hunt.checks and not done.hunt.findings:
-        shown.append(Padding(coverage_words.table(done.hunt.searched), (1, 0, 0, 2)))
+        tables = (coverage_words.values_table(done.hunt), coverage_words.table(done.hunt.searched))
+        shown += [Padding(table, (1, 0, 0, 2)) for table in tables]
     if done.refusals is not None and done.refusals.findings:
         shown.append((refusals_findings if verbose else refusals_findings_in_short)(done.refusals))
     return Group(_head(summary), *shown)
@@ -86,7 +87,7 @@ def findings_report(summary: Summary) -> RenderableType:
     done, findings = summary.examination, summary.findings
     shown = _dropout(done, findings)
     shown += [finding_report(str(number), entry_of(finding)) for number, finding in enumerate(findings, 1)]
-    if done.refusals is not None:
+    if done.refusals is not None and done.refusals.findings:
         shown.append(refusals_findings(done.refusals))
     facts = list(gaps(done, findings))
     shown += [Padding(fact_table(facts), (0, 0, 0, 2))] if facts else []

@@ -84,6 +84,13 @@ def test_the_lines_of_code_are_those_of_the_cause() -> None:
     assert "yours" not in said(reported(FINDING))
 
 
+def test_a_function_that_has_no_file_is_replayed_by_the_name_of_one() -> None:
+    nameless = replace(TOLD, finding=replace(TOLD.finding, subject="rnn"))
+
+    assert said(TOLD)["replay"].endswith(f"replay {TOLD.id}")
+    assert said(nameless)["replay"].endswith(f"replay {nameless.id} --subject FILE.py:rnn")
+
+
 def test_a_long_case_is_told_in_words_and_loaded_by_code_that_runs(tmp_path: Path) -> None:
     config = RNNConfig(1, 2, num_layers=2, bidirectional=True, T=3, N=1)
     arrays = {name: np.zeros(spec.shape, np.float32) for name, spec in config.given.items()}
@@ -100,7 +107,7 @@ def test_a_long_case_is_told_in_words_and_loaded_by_code_that_runs(tmp_path: Pat
     assert eval(shown["load it"], {"Case": Case}).id == told.finding.case.id  # noqa: S307 - the code is made above
     assert said(told, details=True)["code"] == repr(told.finding.case)
     many = reported(replace(FINDING, case=replace(draw(RNNConfig(8, 8, T=9, N=4), "normal", 0), origin=None)))
-    assert said(many)["smallest"].endswith("; all numbers are 0 but 5 arrays")
+    assert said(many)["smallest"].endswith("; all numbers are 0 but some in 5 arrays")
 
 
 def test_advice_says_which_tolerance_would_accept_it() -> None:

@@ -24,7 +24,7 @@ from harness.report.finding_entry import FindingEntry, Summary, entry_of
 from harness.report.finding_files import Fact
 from harness.report.github import line_of, upgrade_commands, workflow_commands
 from harness.report.hypothesis_observability import observation
-from harness.report.json_record import finding_record
+from harness.report.json_record import finding_record, subject_record
 from harness.report.junit import junit
 from harness.report.markdown import cell, code, fenced, markdown, plain
 from harness.report.reported_finding import ReportedFinding, reported
@@ -117,6 +117,15 @@ def test_dropout_is_a_problem_where_nothing_else_explains_it(told: list[Reported
 
 
 # JUnit
+
+
+def test_data_has_the_findings_in_the_order_of_the_report() -> None:
+    summary = Summary(Examination(disagreement()), tuple(SEVERAL))
+    of_report = [one.id for told in summary.findings for one in (*reversed(told.also), told.finding)]
+
+    assert [one["id"] for one in subject_record(summary)["findings"]] != [one.id for one in SEVERAL]
+    assert {*of_report} == {one.id for one in SEVERAL}
+    assert [one["id"] for one in subject_record(summary)["findings"]] == of_report
 
 
 def cases(summary: Summary) -> tuple[ET.Element, dict[str, list[str]]]:

@@ -20,12 +20,14 @@ from harness.report.page import page_of_findings, page_of_run
 from harness.report.plain_console import printed
 from harness.report.results_table import SubjectRow
 from harness.report.terminal import subject_report
+from harness.search.examination import Examination
 from harness.search.search_options import SearchOptions
 from harness.space.searched_scope import Share
 from harness.store.finding_folders import Store
 from harness.subjects.protocol import Subject, scope_of
 from harness.subjects.registry import as_subject, find_subject
 from tests import implementations
+from tests.report.test_wording import agreement
 from tests.unrun import let_scripts_fail_unrun
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -79,12 +81,12 @@ def raising(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return implementations.vectorised(x, h0, weights, config)
 
 
-def test_the_verdict_comes_first_then_findings_then_what_a_pass_does_not_cover(faulty: list[Summary]) -> None:
+def test_the_verdict_comes_first_then_findings_then_what_was_checked(faulty: list[Summary]) -> None:
     made = page_of(faulty[:1])
     verdict = printed(subject_report(faulty[0])).splitlines()[0]
 
     assert made.inside("title") == made.inside("h1") == [verdict]
-    assert made.inside("h2") == ["Findings", "What was checked, and what a pass does not cover"]
+    assert made.inside("h2") == ["Findings", "What was checked, and what was not"]
     assert made.of("h1")[0]["class"] == "bad"
 
 
@@ -125,6 +127,13 @@ def test_a_page_says_what_the_command_says(faulty: list[Summary]) -> None:
     titles = [one.removeprefix("1. ").removesuffix(" certain") for one in made.inside("h3")]
     for one in titles + made.inside("dd"):
         assert one in said
+
+
+def test_a_pass_shows_the_values_and_the_shares_that_were_met() -> None:
+    [values, shares] = page_of([Summary(Examination(agreement()))]).inside("table")
+
+    assert "num_layers 1 of 1 1" in values
+    assert shares.startswith("share of cases values pairs")
 
 
 def test_a_subject_that_agrees_has_no_finding_and_says_what_was_left_out(kept: Path) -> None:

@@ -17,7 +17,7 @@ from harness.report.reported_finding import in_order, reported
 from harness.report.severity import Severity, has_special_values, severity
 from harness.report.terminal import _one_line_each, subject_report
 from harness.search.examination import Examination
-from harness.search.search_record import Finding
+from harness.search.search_record import Finding, Stop
 from tests.causes import WITHOUT_B_HH
 from tests.report.test_wording import disagreement, rendered
 
@@ -158,6 +158,27 @@ def test_a_failing_report_says_what_was_never_compared() -> None:
     facts = dict(examination_facts(Examination(record), [reported(finding())]))
 
     assert "h_n" in facts["not compared"]
+
+
+@pytest.mark.parametrize(
+    ("stop", "said"),
+    [(Stop.AFTER, "1.2 s, "), (Stop.TIME, "; ended by the time limit"), (Stop.INTERRUPTED, "; ended by an interrupt")],
+)
+def test_a_failing_report_says_if_the_search_was_cut_short(stop: Stop, said: str) -> None:
+    record = disagreement()
+    record.stop = stop
+
+    checked = dict(examination_facts(Examination(record), [reported(finding())]))["checked"]
+
+    assert said in checked
+    assert ("ended by" in said) == ("ended by" in checked)
+
+
+def test_statistics_of_dropout_stand_below_findings_only_if_they_are_broken() -> None:
+    done = Examination(disagreement(), dropout=Result(Verdict.AGREES))
+
+    assert "dropout" not in dict(examination_facts(done, [reported(finding())]))
+    assert "dropout" in dict(examination_facts(done, [reported(finding())], verbose=True))
 
 
 def test_an_order_of_gates_that_nothing_told_stands_below_findings() -> None:
