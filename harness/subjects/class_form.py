@@ -245,7 +245,7 @@ class ClassForm:
         words += f"; states are always given: {self.always_given}" * bool(self.always_given)
         words += f"; hx is left out: {self.refusal('hx')}" if self.stateless else ""
         if missing := [dtype for dtype in FLOATS if dtype not in self.offers.get("dtype", FLOATS)]:
-            words += f"; {', '.join(missing)} left out: it does not compute in them"
+            words += f"; without {', '.join(missing)}, in which it does not compute"
         may = {*self.takes, "training"}
         lost = [name for name in ("num_layers", "bidirectional", "training") if name in may and name in self.offers]
         words += "".join(f"; {name} is left out: {self.refusal(name)}" for name in lost)

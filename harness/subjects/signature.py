@@ -202,8 +202,8 @@ def states_taken(call: Callable[..., Any], name: str, states: int = 1) -> tuple[
     if not taken:
         raise SubjectUnavailable(
             f"{name}: forward{signature} needs something that calls show to be neither x, nor a state, nor lengths, "
-            "nor a mask\nexpected forward(x), or forward(x, hx), and lengths (N,) or a mask beside these; other "
-            "arguments need a default, and all of an adapter's call but x and the states"
+            "nor a mask\nexpected forward(x), or forward(x, hx), and lengths (N,) or a mask beside these; any "
+            "other argument needs a default, and in an adapter's call any but x and the states"
         )
     return tuple(taken)
 

@@ -528,7 +528,7 @@ def test_dtypes_in_which_a_call_raises_are_left_out() -> None:
     subject = as_subject(FloatState)
 
     assert subject.capabilities.read_as is not None
-    assert subject.capabilities.read_as.endswith("; float64, bfloat16, float16 left out: it does not compute in them")
+    assert subject.capabilities.read_as.endswith("; without float64, bfloat16, float16, in which it does not compute")
     assert scope_of(subject).dtype == ("float32",)
 
 
