@@ -46,7 +46,7 @@ from harness.diagnosis.identify.terms import (  # noqa: E402
     STEP_TERMS,
     read_of,
 )
-from harness.diagnosis.observation_cache import Observations  # noqa: E402
+from harness.diagnosis.observation_cache import ObservationCache  # noqa: E402
 from harness.space.case import Case  # noqa: E402
 from harness.space.config import RNNConfig, role_of  # noqa: E402
 from harness.space.values import draw  # noqa: E402
@@ -382,7 +382,7 @@ def identified(network: Network | LayerModel, stack: str = "") -> Identification
     subject = as_subject(subject_of(network))
     factors = ONLY | {name: (ONLY[name], value) for name, value in STACKS[stack].items()}
     scope = scope_of(subject).only(dtype=("float64", "float32"), **factors)
-    return identify(Asker(Observations(subject), scope, "tanh"))
+    return identify(Asker(ObservationCache(subject), scope, "tanh"))
 
 
 def fresh_cases(random: Random, **stack: Any) -> Iterator[Case]:

@@ -46,7 +46,7 @@ from harness.diagnosis.identify.questions import Asker  # noqa: E402
 from harness.diagnosis.identify.run import GRADIENT_SCALE  # noqa: E402
 from harness.diagnosis.identify.step_patterns import TermSteps  # noqa: E402
 from harness.diagnosis.identify.terms import SLOPES  # noqa: E402
-from harness.diagnosis.observation_cache import Observations  # noqa: E402
+from harness.diagnosis.observation_cache import ObservationCache  # noqa: E402
 from harness.space.config import RNNConfig  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 
@@ -531,7 +531,7 @@ def identified(model: GatedModel) -> Identification:
     """Return what is found of a layer."""
     subject = as_subject(subject_of(model))
     scope = scope_of(subject).only(dtype=("float64", "float32"), **ONLY)
-    return identify_gated(Asker(Observations(subject), scope, "tanh"), RNNConfig(2, 2, cell=model.cell))
+    return identify_gated(Asker(ObservationCache(subject), scope, "tanh"), RNNConfig(2, 2, cell=model.cell))
 
 
 def told_of(cell: str, seed: str) -> Told:

@@ -35,13 +35,13 @@ import numpy as np  # noqa: E402
 
 from harness import RNNConfig, Subject, as_subject  # noqa: E402
 from harness.checks.result import Verdict  # noqa: E402
-from harness.diagnosis.factors import Factors  # noqa: E402
+from harness.diagnosis.failure_conditions import FailureConditions  # noqa: E402
 from harness.diagnosis.fresh_cases import changed  # noqa: E402
 from harness.diagnosis.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import terminal  # noqa: E402
 from harness.report.explanation_lines import fails_line  # noqa: E402
 from harness.report.facts import cause_of, failure_line  # noqa: E402
-from harness.report.finding_entry import Summary  # noqa: E402
+from harness.report.finding_entry import SubjectFindings  # noqa: E402
 from harness.report.plain_console import PlainConsole  # noqa: E402
 from harness.report.reported_finding import reported  # noqa: E402
 from harness.report.wording import left_out, mismatch_line  # noqa: E402
@@ -192,7 +192,7 @@ def _graded(layer: Layer, said: str, certain: bool | None) -> dict[str, Any]:
     return {"grade": grade, "told": right, "said": said, "certain": certain}
 
 
-def false_claims(layer: Layer, config: RNNConfig, factors: Factors, told: list[str]) -> list[str]:
+def false_claims(layer: Layer, config: RNNConfig, factors: FailureConditions, told: list[str]) -> list[str]:
     """Return the claims about a finding's needs that contradict where the told mistakes show."""
     mistakes = [one for one in layer.mistakes if one.truth in told] or list(layer.mistakes)
     if any(not one.shows for one in mistakes):
@@ -226,7 +226,7 @@ def lines_to_the_first_finding(subject: Subject, done: Examination, explanations
         findings.append(reported(finding, explanation, place, done.hunt.known[finding.id]))
     written = io.StringIO()
     PlainConsole(file=written, width=100, highlight=False).print(
-        terminal.subject_report(Summary(done, tuple(findings)))
+        terminal.subject_report(SubjectFindings(done, tuple(findings)))
     )
     shown = written.getvalue().splitlines()
     return shown.index("", shown.index("") + 1) if findings else len(shown)  # a finding is between two empty lines

@@ -19,20 +19,20 @@ from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import NONE, KernelSwitchResults, failing_stage
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.report.check_report import CheckReport
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.finding_files import DIRECTORY
 from harness.report.progress import shown
 from harness.report.reported_finding import ReportedFinding, dropout_facts, reported
 from harness.report.upgrade import Upgrade, compared
 from harness.search.budget import DROPPING, NARROWING, Budget
 from harness.search.capability_discovery import DiscoveredScope
+from harness.search.case_replay import ReplayOutcome, replay
 from harness.search.checker import CheckedCase
 from harness.search.common_scope import joint_scope
 from harness.search.deadline import DeadlineSubject, Hang, TimeOver, uninterrupted
 from harness.search.examination import Examination, equal_of, examine
 from harness.search.own_weights import load_weights
 from harness.search.plan import PlannedCase
-from harness.search.rerun import RerunOutcome, replay
 from harness.search.scope_and_workers import asked_scope
 from harness.search.search import Search
 from harness.search.search_options import SearchOptions
@@ -61,7 +61,7 @@ def run_pipeline(
     warn: Callable[[str], None],
     progress: Progress | None = None,
     observe: Observe | None = None,
-) -> Summary:
+) -> SubjectFindings:
     """Search a subject's cases, explain, judge and keep each finding as soon as there is one, and check the rest.
 
     ``examine`` checks the rest, in the first shard only. Findings are kept in ``folder``; ``warn`` is told of those
@@ -106,7 +106,7 @@ def run_pipeline(
                 keeping(finding, explanation, with_script=False)
             findings.append(reported(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
     about = subject.capabilities
-    return Summary(done, tuple(findings), about.place, of_dropout, about.stages, about.source)
+    return SubjectFindings(done, tuple(findings), about.place, of_dropout, about.stages, about.source)
 
 
 def same_as_the_first_stage(
@@ -170,7 +170,7 @@ class Upgrading:
         """Return what the old one (0) or the new one (1) supports, for the ``SearchOptions`` of its search."""
         return (self._joint.old, self._joint.new)[number]
 
-    def compared(self, old: Summary, new: Summary) -> Upgrade | None:
+    def compared(self, old: SubjectFindings, new: SubjectFindings) -> Upgrade | None:
         """Return what differs, after both searches; ``None`` if an interrupt comes, which ends the new one's."""
         try:
             earlier, later = (partial(_fails, subject) for subject in self._subjects)
@@ -184,7 +184,7 @@ def _fails(subject: Subject, finding: Finding) -> bool:
     """Run a finding under another interpreter, and tell whether it fails there as it does, or raises as it does."""
     fate, result = replay(subject, finding.case, finding.accepted or STRICT)
     both_raise = result.verdict is finding.result.verdict is Verdict.BROKEN and not finding.result.mismatches
-    return fate is RerunOutcome.FAILED and (both_raise or result.shows(finding.result.kind))
+    return fate is ReplayOutcome.FAILED and (both_raise or result.shows(finding.result.kind))
 
 
 def check(

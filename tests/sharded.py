@@ -10,7 +10,7 @@ import junitparser
 import pytest
 
 from harness.pipeline import run_pipeline
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.json_record import RunOptions, run_record, subject_record
 from harness.report.junit import junit
 from harness.search.scope_and_workers import asked_scope
@@ -26,7 +26,7 @@ from harness.subjects.protocol import Subject
 class Sharded:
     """What one run said, and the reports of the shards."""
 
-    one: Summary
+    one: SubjectFindings
     reports: list[Path]
 
     @classmethod
@@ -35,7 +35,7 @@ class Sharded:
         subject = make()
         profile, scope = subject.capabilities.profile, asked_scope(subject, (), pins, subject.capabilities.profile)
 
-        def searched(subject: Subject, findings: Path, shard: Shard | None = None) -> Summary:
+        def searched(subject: Subject, findings: Path, shard: Shard | None = None) -> SubjectFindings:
             options = SearchOptions(cases, profile=profile, shard=shard)
             return run_pipeline(subject, scope, options, folder=str(findings), warn=pytest.fail)
 
@@ -48,18 +48,18 @@ class Sharded:
             write(as_json("check", {**run_record(run), "subjects": [subject_record(done)]}), str(report))
         return cls(searched(make(), folder / "one"), reports)
 
-    def merged(self, findings: Path) -> Summary:
+    def merged(self, findings: Path) -> SubjectFindings:
         """Merge all shards."""
         (done,) = add_up(read_shards(self.reports), str(findings), pytest.fail)
         return done
 
 
-def same_but_for_times(done: Summary, other: Summary) -> list[str]:
+def same_but_for_times(done: SubjectFindings, other: SubjectFindings) -> list[str]:
     """Return where the documents about two examinations differ, but for times and the places of findings."""
     return list(_differences(_documents(done), _documents(other)))
 
 
-def _documents(done: Summary) -> dict[str, Any]:
+def _documents(done: SubjectFindings) -> dict[str, Any]:
     record = json.loads(as_json("check", subject_record(done)))
     junit_cases = [
         (case.name, *(part for one in case.result for part in (type(one), one.message)))

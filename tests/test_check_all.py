@@ -14,7 +14,7 @@ from harness.cli import all_subjects, codes
 from harness.cli.all_subjects import TIME, AvailableSubjects, Target, check_all
 from harness.cli.check_documents import Outputs
 from harness.cli.main import cli
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.json_record import RunOptions
 from harness.report.plain_console import PlainConsole
 from harness.report.results_table import NOT_REACHED, SubjectRow
@@ -158,12 +158,12 @@ RUN = RunOptions((), 0, None, None, "derived", 60.0, {})
 def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, inside: bool) -> None:
     registered(RIGHT, WRONG, "none.py:rnn")
 
-    def search(one: Target) -> Summary:
+    def search(one: Target) -> SubjectFindings:
         if one.subject.name == WRONG and not inside:
             raise KeyboardInterrupt
         hunt = agreement()
         hunt.subject, hunt.stop = one.subject.name, Stop.INTERRUPTED if one.subject.name == WRONG else Stop.BUDGET
-        return Summary(Examination(hunt))
+        return SubjectFindings(Examination(hunt))
 
     said: list[Sequence[SubjectRow] | None] = []
 

@@ -16,12 +16,12 @@ from harness.checks.result import ComparisonMethod, Result
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.kernels import FailingStage
 from harness.pipeline import reported_dropout, run_pipeline, same_as_the_first_stage
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.finding_files import FindingFiles
 from harness.report.reported_finding import dropout_facts
+from harness.search.case_replay import ReplayOutcome, replay
 from harness.search.examination import Examination, equal_of
 from harness.search.plan import PlannedCase
-from harness.search.rerun import RerunOutcome, replay
 from harness.search.search_options import SearchOptions
 from harness.search.search_record import SearchRecord
 from harness.store.finding_folders import load
@@ -46,11 +46,11 @@ def run_here(path: Path, _timeout: float = 0.0) -> ScriptRun:
     try:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as ended:
-        return ScriptRun(RerunOutcome.FAILED if ended.code else RerunOutcome.FIXED, "")
+        return ScriptRun(ReplayOutcome.FAILED if ended.code else ReplayOutcome.FIXED, "")
     finally:
         sys.modules.pop("mine", None)
         sys.path[:] = [place for place in sys.path if place != str(path.parents[1])]
-    return ScriptRun(RerunOutcome.ERROR, "")
+    return ScriptRun(ReplayOutcome.ERROR, "")
 
 
 @pytest.mark.parametrize("where", ["harness.store.save.offer", "harness.diagnosis.investigate.depends_on"])
@@ -119,18 +119,18 @@ def test_a_broken_relation_of_dropout_is_kept_with_its_stage_a_script_and_a_repl
     told = reported_dropout(subject, done, keeping)
     assert told is not None
     facts = dropout_facts(told)
-    (entry,) = Summary(replace(done, dropout_facts=facts)).entries
+    (entry,) = SubjectFindings(replace(done, dropout_facts=facts)).entries
     stored = load(facts["replay"].split()[2], tmp_path)
 
     assert entry.title == "dropout does nothing in training"
     assert facts["kernel"] == "passes in torch; fails from mine on"
     assert stored.of_dropout
     assert [replay(one, stored.case, of_dropout=True)[0] for one in (subject, right)] == [
-        RerunOutcome.FAILED,
-        RerunOutcome.FIXED,
+        ReplayOutcome.FAILED,
+        ReplayOutcome.FIXED,
     ]
     (tmp_path / "mine.py").write_text(WITHOUT_DROPOUT.replace("self.eval()", "self"))
-    assert run_here(stored.path / "reproduce.py").fate is RerunOutcome.FIXED  # it was seen to fail when it was kept
+    assert run_here(stored.path / "reproduce.py").fate is ReplayOutcome.FIXED  # it was seen to fail when it was kept
 
 
 def test_a_relation_of_dropout_that_holds_leaves_nothing(tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.search.rerun import RerunOutcome
+from harness.search.case_replay import ReplayOutcome
 from harness.store.scripts import ScriptRun
 
 
 def let_scripts_fail_unrun(patch: pytest.MonkeyPatch) -> None:
     """Take it that every script of a finding was run and failed, as it should."""
-    patch.setattr("harness.store.scripts.run_alone", lambda *_: ScriptRun(RerunOutcome.FAILED, "FAILED"))
+    patch.setattr("harness.store.scripts.run_alone", lambda *_: ScriptRun(ReplayOutcome.FAILED, "FAILED"))

@@ -30,7 +30,14 @@ from numpy.typing import NDArray
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
-from harness.oracle.arithmetic_assumptions import FORMATS, FUNCTIONS, U64, Arithmetic, UserTolerance, function_tolerance
+from harness.oracle.arithmetic_assumptions import (
+    FORMATS,
+    FUNCTIONS,
+    U64,
+    AcceptedErrors,
+    Arithmetic,
+    function_tolerance,
+)
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.compare import MismatchKind
 from harness.oracle.pinned_numpy import np
@@ -122,7 +129,7 @@ class Accuracy:
 
     @property
     def accepted(self) -> tuple[str, str, float, float]:
-        """The errors that a search accepts, in the form of ``UserTolerance.measured``."""
+        """The errors that a search accepts, in the form of ``AcceptedErrors.measured``."""
         return self.dtype, self.function, MEASURED_MARGIN * self.relative, MEASURED_MARGIN * self.absolute
 
     @property
@@ -145,7 +152,7 @@ class Accuracy:
         return f"off by up to {words}"
 
 
-def measure(subject: Subject, scope: Scope, accepted: UserTolerance) -> Iterator[Accuracy]:
+def measure(subject: Subject, scope: Scope, accepted: AcceptedErrors) -> Iterator[Accuracy]:
     """Yield the accuracy of each function of a subject in each dtype that needs it, with at most three sweeps each."""
     device = next((device for device in scope.device if device != "meta"), None)
     if device is None or "tanh" not in scope.nonlinearity or len(scope.cell) > 1:
@@ -201,7 +208,7 @@ class _Sweep:
         subject: Subject,
         config: RNNConfig,
         scope: Scope,
-        accepted: UserTolerance,
+        accepted: AcceptedErrors,
         *,
         function: str,
         view: ActivationView,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from harness.checks.result import PROBES, ComparisonMethod, RaisedError, Result, Verdict
 from harness.checks.vacuous import vacuous_mistakes
 from harness.oracle import probes
-from harness.oracle.arithmetic_assumptions import STRICT, Arithmetic, UserTolerance
+from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors, Arithmetic
 from harness.oracle.array_layout import layout, time_major
 from harness.oracle.bounded_array import WithError, to_float64
 from harness.oracle.compare import (
@@ -90,7 +90,7 @@ class Observation:
 
 
 def check_agreement(
-    subject: Subject, case: Case, *, accepted: UserTolerance = STRICT, with_probes: bool = True
+    subject: Subject, case: Case, *, accepted: AcceptedErrors = STRICT, with_probes: bool = True
 ) -> Result:
     """Run ``subject`` on ``case`` and compare everything that it returns.
 
@@ -108,7 +108,9 @@ def check_agreement(
 _HOWEVER: Final = {name: PLAIN[name] for name in having("probed") if name != "lengths"}
 
 
-def observe(subject: Subject, case: Case, accepted: UserTolerance = STRICT, *, with_probes: bool = True) -> Observation:
+def observe(
+    subject: Subject, case: Case, accepted: AcceptedErrors = STRICT, *, with_probes: bool = True
+) -> Observation:
     """Run ``subject`` on ``case``, on prefixes of its stack, and with the probes that a local comparison needs."""
     outcome, arithmetic = subject.run(case), arithmetic_of(subject, case, accepted)
     if (bad := unfit(case, outcome)) is not None:
@@ -143,13 +145,13 @@ def plain_outcome(config: RNNConfig, outcome: Outcome) -> Outcome:
         return replace(outcome, arrays={name: array.astype(config.plain.dtype) for name, array in arrays.items()})
 
 
-def arithmetic_of(subject: Subject, case: Case, accepted: UserTolerance = STRICT) -> Arithmetic:
+def arithmetic_of(subject: Subject, case: Case, accepted: AcceptedErrors = STRICT) -> Arithmetic:
     """Return the assumptions about the subject's arithmetic on a case."""
     return _arithmetic(case.config.plain.dtype, backend_of(subject, case.config) or LEAST_ASSUMED, accepted)
 
 
 @lru_cache(64)
-def _arithmetic(dtype: str, backend: DeclaredArithmetic, accepted: UserTolerance) -> Arithmetic:
+def _arithmetic(dtype: str, backend: DeclaredArithmetic, accepted: AcceptedErrors) -> Arithmetic:
     return Arithmetic(dtype, backend, accepted.in_dtype(dtype))
 
 

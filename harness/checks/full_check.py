@@ -12,7 +12,7 @@ from harness.checks.relation_check import check_relations
 from harness.checks.relations import Relation
 from harness.checks.repeatability import check_twice
 from harness.checks.result import TWICE, ComparisonMethod, Result, Verdict
-from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
+from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors
 from harness.oracle.compare import MismatchKind
 from harness.oracle.pinned_numpy import warn_if_replaced
 from harness.space.case import Array, Case
@@ -24,7 +24,7 @@ def check(
     subject: Subject,
     case: Case,
     *,
-    accepted: UserTolerance = STRICT,
+    accepted: AcceptedErrors = STRICT,
     with_probes: bool = True,
     relations: Iterable[Relation] | None = None,
     scope: Scope | None = None,
@@ -85,7 +85,7 @@ class _FurtherChecks(NamedTuple):
     case: Case
     observation: Observation
     agreement: Result
-    accepted: UserTolerance
+    accepted: AcceptedErrors
     relations: Iterable[Relation] | None
     scope: Scope | None
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from harness.checks.agreement import Observation, assess
 from harness.checks.malformed import MALFORMED_RULES
 from harness.checks.result import Result, Verdict
-from harness.oracle.balls import Balls
+from harness.oracle.balls import BallArithmetic
 from harness.oracle.bounded_array import Floats, WithError
 from harness.oracle.compare import same_numbers
 from harness.oracle.gated import GATED, Gated, Values
@@ -206,11 +206,11 @@ def _with_issues(cell: str, *pads: Callable[[Floats], Floats | float], drops: bo
     def padded(operand: WithError) -> WithError:
         return operand._replace(values=operand.values + sum(pad(operand.values) for pad in pads))
 
-    def activations(self: Gated, k: Balls, x: WithError, h: WithError, w: StepWeights) -> Values:
+    def activations(self: Gated, k: BallArithmetic, x: WithError, h: WithError, w: StepWeights) -> Values:
         values: Values = own.activations(self, k, padded(x), padded(h), w)
         return values
 
-    def projected(self: Gated, k: Balls, h: WithError, w: StepWeights) -> WithError:
+    def projected(self: Gated, k: BallArithmetic, h: WithError, w: StepWeights) -> WithError:
         state: WithError = own.projected(self, k, h if w.hr is None else padded(h), w)
         return state
 

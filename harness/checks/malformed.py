@@ -211,7 +211,7 @@ class RefusalDefect(Enum):
     HUNG = "hung"
 
 
-class NotRefused(NamedTuple):
+class AcceptedMalformedCall(NamedTuple):
     """A malformed call that is not refused as it must be."""
 
     rule: str
@@ -229,7 +229,7 @@ class MalformedCallAnswers:
     refused: int = 0
     known: list[str] = field(default_factory=list)  # the rules that it breaks as torch is known to
     left_out: Counter[str] = field(default_factory=Counter)  # rules by why their well-formed calls are not accepted
-    findings: list[NotRefused] = field(default_factory=list)
+    findings: list[AcceptedMalformedCall] = field(default_factory=list)
     interrupted: bool = False
     dtype: str = "float32"
     device: str = "cpu"
@@ -281,7 +281,9 @@ def _is_broken(
         elif rule.known and outcome.failure not in PROCESS_LOST:
             done.known.append(rule.name)
         else:
-            done.findings.append(NotRefused(rule.name, lapse, rule.raises, outcome.message or "no error", code))
+            done.findings.append(
+                AcceptedMalformedCall(rule.name, lapse, rule.raises, outcome.message or "no error", code)
+            )
             return is_last(outcome.failure, outcome.message)
     return False
 

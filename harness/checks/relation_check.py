@@ -53,7 +53,7 @@ from typing import Final
 from harness.checks.agreement import arithmetic_of, unfit
 from harness.checks.relations import RELATIONS, Arrays, Relation
 from harness.checks.result import ComparisonMethod, Result, Verdict
-from harness.oracle.arithmetic_assumptions import STRICT, U64, UserTolerance
+from harness.oracle.arithmetic_assumptions import STRICT, U64, AcceptedErrors
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.compare import Mismatch, compare, same_numbers
 from harness.oracle.expected import Expected
@@ -84,7 +84,7 @@ def relations_of(result: Result) -> tuple[Relation, ...]:
 def check_relations(
     subject: Subject,
     case: Case,
-    accepted: UserTolerance = STRICT,
+    accepted: AcceptedErrors = STRICT,
     *,
     relations: Iterable[Relation] | None = None,
     scope: Scope | None = None,
@@ -113,7 +113,7 @@ def check_relation(
     subject: Subject,
     case: Case,
     relation: Relation,
-    accepted: UserTolerance = STRICT,
+    accepted: AcceptedErrors = STRICT,
     *,
     scope: Scope | None = None,
     outcome: Outcome | None = None,
@@ -151,7 +151,7 @@ class _Application:
         subject: Subject,
         case: Case,
         relation: Relation,
-        accepted: UserTolerance,
+        accepted: AcceptedErrors,
         scope: Scope,
         *,
         outcome: Outcome | None = None,

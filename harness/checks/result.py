@@ -87,7 +87,7 @@ class Result:
     failure: Failure | None = None  # the failure of the subject's process, if it returned nothing
     raised: RaisedError | None = None  # the error that the subject raised, or how and where its process ended
     nondeterministic: bool = False  # true if the subject gave two answers to one question
-    inaccurate: str = ""  # the function whose accuracy was measured and is wrong (``checks.accuracy``)
+    inaccurate: str = ""  # the function whose accuracy was measured and is wrong (``activation_accuracy``)
     relation: str = ""  # the relation that is broken
     # Further checks that an agreeing subject passed: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and relations.
     also: tuple[str, ...] = ()

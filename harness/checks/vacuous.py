@@ -7,7 +7,7 @@ there. So the criterion is derived, as the tolerances are, and no case is vacuou
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from harness.oracle.equation import Floats
+from harness.oracle.element_equation import Floats
 from harness.oracle.expected import Expected
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Case

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cli.check_documents import Outputs
-    from harness.report.finding_entry import Summary
+    from harness.report.finding_entry import SubjectFindings
     from harness.report.json_record import RunOptions
     from harness.search.search_options import SearchOptions
     from harness.space.scope import Scope
@@ -82,7 +82,7 @@ class AvailableSubjects:
 
 def check_all(
     here: AvailableSubjects,
-    search: Callable[[Target], Summary],
+    search: Callable[[Target], SubjectFindings],
     console: Console,
     outputs: Outputs,
     run: RunOptions,
@@ -97,7 +97,7 @@ def check_all(
     from harness.cli.check import exit_code
     from harness.report import terminal
 
-    every: list[Summary] = []
+    every: list[SubjectFindings] = []
     took: list[float] = []
     lost = interrupted = False
     with closing(here.turns()) as turns:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from harness.checks.known_failures import KnownFailure
     from harness.cli.all_subjects import Target
     from harness.pipeline import Upgrading
-    from harness.report.finding_entry import Summary
+    from harness.report.finding_entry import SubjectFindings
     from harness.report.json_record import RunOptions
     from harness.report.upgrade import Upgrade
     from harness.search.examination import Examination
@@ -187,7 +187,7 @@ def check(**args: Any) -> int:
     function rnn(x, h0, weights, config) -> (output, h_n), or a class of a recurrent layer in torch or NumPy. It may
     be exec:PROGRAM, too, which docs/other-languages.md explains.
     """
-    finished: list[Summary] = []
+    finished: list[SubjectFindings] = []
     try:
         return _checked(_Arguments(**args), finished)
     except KeyboardInterrupt:
@@ -230,7 +230,7 @@ class _Arguments:
     quiet: bool
 
 
-def _checked(args: _Arguments, finished: list[Summary]) -> int:
+def _checked(args: _Arguments, finished: list[SubjectFindings]) -> int:
     """Search as the command line asks, and return the exit code; ``finished`` gets what is searched to its end."""
     from harness.subjects import captured_output
     from harness.subjects.isolated import ahead
@@ -300,14 +300,14 @@ def _show_prints(*, quiet: bool) -> None:
 class _Done(NamedTuple):
     """The searches that came to their ends."""
 
-    every: list[Summary]
+    every: list[SubjectFindings]
     lost: bool  # a subject could not be searched
     interrupted: bool = False  # between two searches
 
 
 def _searched(
     args: _Arguments, upgrading: Upgrading | None, began: float | None, target: Target, number: int = 0
-) -> Summary:
+) -> SubjectFindings:
     """Search a subject, of an upgrade the old one (0) or the new one (1). The first has the time from ``began`` on."""
     from harness.pipeline import run_pipeline
     from harness.search.deadline import uninterrupted
@@ -336,9 +336,9 @@ def _searched(
 
 def _one_after_the_other(
     targets: Sequence[Target],
-    search: Callable[[Target, int], Summary],
-    show: Callable[[Summary], None],
-    finished: list[Summary],
+    search: Callable[[Target, int], SubjectFindings],
+    show: Callable[[SubjectFindings], None],
+    finished: list[SubjectFindings],
 ) -> _Done:
     """Search the subjects and show what was found, until an interrupt."""
     from harness.subjects.protocol import SubjectUnavailable
@@ -382,7 +382,9 @@ def _under(specs: tuple[str, ...], pythons: tuple[str, ...], *, sharded: bool = 
     return under, upgrades
 
 
-def _compared(console: Console, upgrading: Upgrading, every: Sequence[Summary], *, quiet: bool) -> Upgrade | None:
+def _compared(
+    console: Console, upgrading: Upgrading, every: Sequence[SubjectFindings], *, quiet: bool
+) -> Upgrade | None:
     """Print how the two interpreters differ, if both searches came to their ends."""
     from harness.report.upgrade import upgrade_report
 
@@ -510,11 +512,11 @@ def exit_code(examinations: Sequence[Examination], upgrade: Upgrade | None = Non
     After an ``upgrade`` it is that of the new interpreter, whichever search met a finding of it.
     """
     from harness.checks.result import Verdict
-    from harness.report.upgrade import DefectInterpreters
+    from harness.report.upgrade import DefectStanding
 
     if upgrade is not None:
         examinations = examinations[1:]
-        if upgrade.worst is not DefectInterpreters.GONE:
+        if upgrade.worst is not DefectStanding.GONE:
             return FINDING
     verdicts = [done.verdict for done in examinations]
     if any(verdict in {Verdict.DISAGREES, Verdict.SUSPECT, Verdict.BROKEN} for verdict in verdicts):

@@ -19,7 +19,7 @@ from harness.cli.options import PATH_TYPE, json_option, report_option
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.report.finding_entry import Summary
+    from harness.report.finding_entry import SubjectFindings
     from harness.report.json_record import RunOptions
     from harness.report.results_table import SubjectRow
     from harness.report.upgrade import Upgrade
@@ -75,7 +75,7 @@ class Outputs:
 
     def write(
         self,
-        summaries: Sequence[Summary],
+        summaries: Sequence[SubjectFindings],
         run: RunOptions,
         upgrade: Upgrade | None = None,
         rows: Sequence[SubjectRow] | None = None,

@@ -19,7 +19,7 @@ from harness.cli.codes import FINDING, MISUSE, READER_GONE
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.report.finding_entry import Summary
+    from harness.report.finding_entry import SubjectFindings
 
 
 # The options of ``textwrap`` by which a line is broken between words only.
@@ -121,7 +121,7 @@ def console_beside(targets: Mapping[str, str | None]) -> Console:
     return Attempted(stderr="-" in targets.values(), highlight=False)
 
 
-def print_summary(console: Console, summary: Summary, *, quiet: bool, verbose: bool) -> None:
+def print_summary(console: Console, summary: SubjectFindings, *, quiet: bool, verbose: bool) -> None:
     """Print what an examination of a subject found, the gravest first."""
     from harness.report import terminal
 

@@ -89,19 +89,19 @@ def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, j
 def _outcome(stored: SavedFinding, spec: str | None, tolerance: str | None, timeout: float) -> ReplayResult:
     """Run a finding again, or say why that is not possible."""
     from harness.report.replay_results import ReplayResult
-    from harness.search.rerun import RerunOutcome
+    from harness.search.case_replay import ReplayOutcome
 
     try:
         return _again(stored, spec, tolerance, timeout)
     except UsageError as error:
-        return ReplayResult(stored, spec or stored.subject, RerunOutcome.ERROR, why=str(error))
+        return ReplayResult(stored, spec or stored.subject, ReplayOutcome.ERROR, why=str(error))
 
 
 def _again(stored: SavedFinding, spec: str | None, tolerance: str | None, timeout: float) -> ReplayResult:
     """Run a finding again, on a subject in a process of its own. Raise ``UsageError`` if that is not possible."""
     from harness.oracle.arithmetic_assumptions import accepted
     from harness.report.replay_results import ReplayResult
-    from harness.search.rerun import RerunOutcome, replay
+    from harness.search.case_replay import ReplayOutcome, replay
     from harness.search.scope_and_workers import asked_scope
     from harness.space.cells import local_cells
     from harness.subjects.isolated import IsolatedSubject
@@ -113,14 +113,14 @@ def _again(stored: SavedFinding, spec: str | None, tolerance: str | None, timeou
     with local_cells(), IsolatedSubject(spec, timeout=timeout) as subject:
         asked_scope(subject, (stored.case.config.device,))
         fate, result = replay(subject, stored.case, within, of_dropout=stored.of_dropout)
-    if stored.nondeterministic and fate is RerunOutcome.FIXED:
-        fate = RerunOutcome.ERROR
+    if stored.nondeterministic and fate is ReplayOutcome.FIXED:
+        fate = ReplayOutcome.ERROR
     return ReplayResult(stored, subject.name, fate, result)
 
 
 def _code(every: Sequence[ReplayResult]) -> int:
     """Return the exit code: a failure counts more than what could not be run."""
-    from harness.search.rerun import RerunOutcome
+    from harness.search.case_replay import ReplayOutcome
 
     fates = {replayed.fate for replayed in every}
-    return FINDING if RerunOutcome.FAILED in fates else MISUSE if RerunOutcome.ERROR in fates else AGREES
+    return FINDING if ReplayOutcome.FAILED in fates else MISUSE if ReplayOutcome.ERROR in fates else AGREES

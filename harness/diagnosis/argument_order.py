@@ -11,7 +11,7 @@ from harness.checks.agreement import Observation
 from harness.checks.full_check import against
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.experiments import Question
-from harness.diagnosis.factors import like
+from harness.diagnosis.failure_conditions import like
 from harness.space.factor_table import LAYER, OPTIONS
 from harness.space.refit import fitted
 from harness.subjects.protocol import Subject

@@ -13,7 +13,7 @@ from harness.checks.agreement import Observation
 from harness.checks.result import Result
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.identify.elman_identify import Identification
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.search.search_record import Finding
 from harness.space.case import Case
 from harness.space.scope import Scope
@@ -46,7 +46,7 @@ class ExperimentCause(Protocol):
 class Question(NamedTuple):
     """A question to a check: the cause of a finding. The answer is a ``ExperimentCause`` or ``None``."""
 
-    observations: Observations
+    observations: ObservationCache
     finding: Finding
     scope: Scope
     check: Callable[[Case], Result]  # as the finding was checked
@@ -60,7 +60,7 @@ class Question(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ByCheck:
+class KnownByExperiment:
     """A known cause for every failure that a cause explains."""
 
     name: str
@@ -73,7 +73,7 @@ class ByCheck:
 
 
 @dataclass(frozen=True)
-class ByIdentified(ByCheck):
+class KnownByModel(KnownByExperiment):
     """A known cause for every failure that an identified layer explains, and for what it explains of others."""
 
     cause: IdentifiedCause

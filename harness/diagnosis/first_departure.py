@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.checks.agreement import Departure, Observation, departures
 from harness.checks.result import Result
 from harness.diagnosis.fresh_cases import wider
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.oracle.array_layout import time_major, time_order
 from harness.oracle.compare import MismatchKind, beyond
 from harness.oracle.expectation import end_to_end_states
@@ -48,7 +48,7 @@ class FirstDeparture:
     observation: Observation | None = field(default=None, compare=False, repr=False)
 
 
-def locate(observations: Observations, case: Case, scope: Scope) -> FirstDeparture | None:
+def locate(observations: ObservationCache, case: Case, scope: Scope) -> FirstDeparture | None:
     """Find the first departure of a subject, on a wider case than the minimal one, or else on that itself.
 
     The result is ``None`` where all of its states are right in themselves, or cannot be had.

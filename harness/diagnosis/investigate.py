@@ -25,9 +25,9 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.argument_order import other_order
 from harness.diagnosis.dropout_in_eval import dropped_in_evaluation
 from harness.diagnosis.error_map import ErrorMaps, error_maps
-from harness.diagnosis.experiments import ByCheck, ByIdentified, ExperimentCause, Question
-from harness.diagnosis.factors import Factors, depends_on, like
-from harness.diagnosis.failure_signature import FailureSignature
+from harness.diagnosis.experiments import ExperimentCause, KnownByExperiment, KnownByModel, Question
+from harness.diagnosis.failure_conditions import FailureConditions, depends_on, like
+from harness.diagnosis.faulty_source_line import SourceLine, own_line
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst, locate
 from harness.diagnosis.fresh_cases import changed, wider
 from harness.diagnosis.gradient_of_forward import own_derivative
@@ -48,8 +48,7 @@ from harness.diagnosis.identify.questions import LONG_TIMES, Asker, SubjectTooSl
 from harness.diagnosis.identify.wiring_inquiry import shown_by
 from harness.diagnosis.kernels import NONE, KernelCause, KernelSwitchResults, kernels_of
 from harness.diagnosis.nan_and_inf import special_of
-from harness.diagnosis.observation_cache import Observations, nameable
-from harness.diagnosis.own_line import SourceLine, own_line
+from harness.diagnosis.observation_cache import ObservationCache, nameable
 from harness.diagnosis.padding import padding_of
 from harness.diagnosis.precision import ShownPrecision, estimate, estimate_arrays
 from harness.diagnosis.roundings import roundings_of
@@ -62,9 +61,10 @@ from harness.diagnosis.stale_state import (
     stale_of,
 )
 from harness.diagnosis.swapped_axes import exchanged_of
+from harness.diagnosis.unexplained_cause import UnexplainedCause
 from harness.diagnosis.uninitialised_memory import unwritten_of
 from harness.diagnosis.wrong_conventions import instead_of
-from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
+from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors
 from harness.oracle.compare import MismatchKind
 from harness.oracle.judge import Judgement
 from harness.search.deadline import DeadlineSubject, Hang, TimeOver
@@ -107,7 +107,7 @@ class Explanation:
     """The explanation of a finding: what is known of why the subject fails. Any part may be missing."""
 
     diagnosis: Diagnosis | None = None
-    factors: Factors | None = None
+    factors: FailureConditions | None = None
     where: FirstDeparture | None = None
     error_maps: ErrorMaps | None = field(default=None, compare=False, repr=False)
     kernels: KernelSwitchResults = NONE
@@ -129,7 +129,7 @@ class Investigation:
     """The explanations of one search's findings as they come, each in the light of those before it."""
 
     subject: Subject
-    accepted: UserTolerance = STRICT
+    accepted: AcceptedErrors = STRICT
     explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
     _known_causes: list[KnownCause] = field(default_factory=list)
     _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
@@ -211,22 +211,22 @@ class Investigation:
         cannot recognise it, either, which ends the search.
         """
         explanation = self.explanations.get(earlier.id)
-        tries = sum(isinstance(cause, FailureSignature) and cause.name == earlier.id for cause in self._known_causes)
+        tries = sum(isinstance(cause, UnexplainedCause) and cause.name == earlier.id for cause in self._known_causes)
         explanation = explanation if explanation is None or not tries else _of_any_size(explanation)
         if explanation is None or explanation.factors is None or tries > 1:
             return RecognisedCause(None, earlier.id)
-        known_cause = FailureSignature(earlier.id, earlier.result, explanation.factors, self._derived)
+        known_cause = UnexplainedCause(earlier.id, earlier.result, explanation.factors, self._derived)
         self._known_causes.append(known_cause)
         return RecognisedCause(known_cause, earlier.id)
 
     def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> KnownCause | None:
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
         if _of_derivatives(finding):
-            return FailureSignature(name, finding.result, Factors())
+            return UnexplainedCause(name, finding.result, FailureConditions())
         if diagnosis is not None and diagnosis.cause is not None:
             if isinstance(diagnosis.cause, IdentifiedCause):
                 return self._known_cause_of(name, diagnosis.cause)
-            by: Any = AccumulationCause if isinstance(diagnosis.cause, GradientAccumulation) else ByCheck
+            by: Any = AccumulationCause if isinstance(diagnosis.cause, GradientAccumulation) else KnownByExperiment
             known_cause: KnownCause = by(name, self.subject, diagnosis.cause)
             return known_cause
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
@@ -236,9 +236,9 @@ class Investigation:
             return KernelCause(name, finding.result, process.switched(kernels.passes[0]), self._alone(finding))
         identified = filter(None, self._identified.values())
         unknown = {array for layer in identified for array in layer.unknown_of(finding.case.config)}
-        return FailureSignature(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
+        return UnexplainedCause(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
 
-    def _known_cause_of(self, name: str, cause: IdentifiedCause) -> ByIdentified:
+    def _known_cause_of(self, name: str, cause: IdentifiedCause) -> KnownByModel:
         """Return the known cause of a cause, whose first mistake has a finding now; others may have one later."""
         self._mistakes += [mistake for mistake in cause.new if mistake not in self._mistakes]
         self._reported.append(cause.new[0])
@@ -247,7 +247,7 @@ class Investigation:
                 elsewhere = tuple(mistake for mistake in diagnosis.elsewhere if mistake != cause.new[0])
                 self.explanations[earlier] = replace(explanation, diagnosis=replace(diagnosis, elsewhere=elsewhere))
         unreported = tuple(mistake for mistake in self._mistakes if mistake not in self._reported)
-        return ByIdentified(name, self.subject, replace(cause, unreported=unreported))
+        return KnownByModel(name, self.subject, replace(cause, unreported=unreported))
 
     def _derived(self, case: Case) -> Mapping[str, Array] | None:
         return own_derivative(self.subject, case)
@@ -258,7 +258,7 @@ class Investigation:
 
     def diagnosis(self, finding: Finding, scope: Scope) -> Diagnosis | None:
         """Return the cause of a finding alone, which takes less time than all that is known of it."""
-        return self._diagnosis(Observations(self.subject, self._within(finding)), finding, scope, math.inf)
+        return self._diagnosis(ObservationCache(self.subject, self._within(finding)), finding, scope, math.inf)
 
     def known_of(self, finding: Finding) -> Explanation:
         """Return the finding's explanation; if the search ended before there was one, the judge's ruling alone."""
@@ -283,7 +283,9 @@ class Investigation:
 
     def _wavering(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said of a subject that gives two answers to one question."""
-        observations = Observations(DeadlineSubject(self.subject, until), self._within(finding), nondeterministic=True)
+        observations = ObservationCache(
+            DeadlineSubject(self.subject, until), self._within(finding), nondeterministic=True
+        )
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         if (diagnosis := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
             if isinstance(diagnosis.cause, StaleState):
@@ -299,7 +301,7 @@ class Investigation:
         """Return what can be said until a moment, what matters most first."""
         subject = DeadlineSubject(self.subject, until)
         explanation, case = Explanation(why_unknown=TIME_OVER), nameable(finding)
-        observations = Observations(subject, self._within(finding), nondeterministic=self._nondeterministic)
+        observations = ObservationCache(subject, self._within(finding), nondeterministic=self._nondeterministic)
         try:
             diagnosis = self._diagnosis(observations, finding, scope, until)
             why_unknown = "" if _certain(diagnosis) else self._slow
@@ -331,7 +333,9 @@ class Investigation:
             explanation = replace(explanation, why_unknown=explanation.why_unknown and INTERRUPT)
         return replace(explanation, outcome=observations.outcome(finding.case))
 
-    def _diagnosis(self, observations: Observations, finding: Finding, scope: Scope, until: float) -> Diagnosis | None:
+    def _diagnosis(
+        self, observations: ObservationCache, finding: Finding, scope: Scope, until: float
+    ) -> Diagnosis | None:
         """Return the cause of a finding: the first that a check tells, or what was identified.
 
         The checks before come first because what they look for shows as many mistakes; those after, because many
@@ -350,7 +354,7 @@ class Investigation:
             return Diagnosis(cause, cause.new[1:], line=line)
         return _first_of(CHECKS_AFTER, question) or _precision(observations, finding)
 
-    def _computed(self, observations: Observations, finding: Finding, scope: Scope) -> IdentifiedCause | None:
+    def _computed(self, observations: ObservationCache, finding: Finding, scope: Scope) -> IdentifiedCause | None:
         """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
         result = finding.result
         tells = nameable(finding) is not None or lacks_gradients(result)
@@ -372,7 +376,7 @@ class Investigation:
                 return cause
         return None
 
-    def _pins(self, observations: Observations, finding: Finding, scope: Scope) -> Iterator[dict[str, Any]]:
+    def _pins(self, observations: ObservationCache, finding: Finding, scope: Scope) -> Iterator[dict[str, Any]]:
         """Yield the pins of an identification: those of others, each value whose others pass, one loss, and N=1.
 
         The way back may depend on the loss, and go from one sequence to the next.
@@ -396,7 +400,7 @@ class Investigation:
                 yield {"N": (1,)}
 
     def _identification(
-        self, observations: Observations, case: Case, scope: Scope, pins: dict[str, Any], longest: int
+        self, observations: ObservationCache, case: Case, scope: Scope, pins: dict[str, Any], longest: int
     ) -> Identification | None:
         config = case.config
         shown = (config.nonlinearity, *shown_by(config), *pins.items(), longest)
@@ -424,7 +428,7 @@ class Investigation:
                 )
                 self.explanations[name] = replace(explanation, diagnosis=diagnosis)
 
-    def _explains_all(self, observations: Observations, finding: Finding) -> Callable[[Case, str], bool]:
+    def _explains_all(self, observations: ObservationCache, finding: Finding) -> Callable[[Case, str], bool]:
         """Return a function that tells which known causes leave nothing else wrong on a case.
 
         Where a gradient is missing, nothing was compared, and no known cause does. For a crash, all known causes do if
@@ -440,9 +444,13 @@ class Investigation:
         vague = {
             known.name
             for known in self._known_causes
-            if isinstance(known, FailureSignature | KernelCause)
-            or (isinstance(known, ByCheck) and isinstance(known.cause, StaleState) and known.cause.across_cases)
-            or (isinstance(known, ByIdentified) and known.cause.identified.unknown_of(finding.case.config))
+            if isinstance(known, UnexplainedCause | KernelCause)
+            or (
+                isinstance(known, KnownByExperiment)
+                and isinstance(known.cause, StaleState)
+                and known.cause.across_cases
+            )
+            or (isinstance(known, KnownByModel) and known.cause.identified.unknown_of(finding.case.config))
         }
         return lambda case, name: name not in vague and observations.of(case, with_probes=False).unfit is None
 
@@ -453,11 +461,11 @@ class Investigation:
             check_everything, accepted=self._within(finding), relations=relations, with_probes=_probed(finding)
         )
 
-    def _within(self, finding: Finding) -> UserTolerance:
+    def _within(self, finding: Finding) -> AcceptedErrors:
         """Return the tolerance that a finding's subject is held to."""
         return self.accepted if finding.accepted is None else finding.accepted
 
-    def _check(self, observations: Observations, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
+    def _check(self, observations: ObservationCache, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
         relations, with_probes = relations_of(finding.result), _probed(finding)
 
         def check(case: Case) -> Result:
@@ -489,7 +497,7 @@ def _surviving(what: str) -> Iterator[None]:
         warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-def _fails_if_unequal(observations: Observations, config: RNNConfig, result: Result) -> bool:
+def _fails_if_unequal(observations: ObservationCache, config: RNNConfig, result: Result) -> bool:
     """Tell whether it fails so wherever input_size is not hidden_size, and nowhere else.
 
     Sizes of 1 are left out, which are broadcast.
@@ -600,7 +608,7 @@ def one_cause(first: CauseIdentity, second: CauseIdentity) -> bool:
     return bool(first.causes or first.kernels) or first.needs == second.needs
 
 
-def _mapped(observations: Observations, case: Case, scope: Scope, where: FirstDeparture | None) -> ErrorMaps | None:
+def _mapped(observations: ObservationCache, case: Case, scope: Scope, where: FirstDeparture | None) -> ErrorMaps | None:
     """Return the maps of the case in which the failure was located, or else of a wider one, or else of the case."""
     if where is not None:
         return None if where.observation is None else error_maps(where.observation)
@@ -609,7 +617,7 @@ def _mapped(observations: Observations, case: Case, scope: Scope, where: FirstDe
 
 
 def _shows(
-    observations: Observations, cause: IdentifiedCause, check: Callable[[Case], Result]
+    observations: ObservationCache, cause: IdentifiedCause, check: Callable[[Case], Result]
 ) -> Callable[[Case], bool]:
     """Tell on which cases a cause shows; where dropout draws masks, with those that the subject draws.
 
@@ -625,12 +633,12 @@ def _shows(
     return shows
 
 
-def _may_show(observations: Observations, cause: IdentifiedCause, case: Case) -> bool:
+def _may_show(observations: ObservationCache, cause: IdentifiedCause, case: Case) -> bool:
     """Tell the same without bounds, which takes a fifth of the time: of a difference that is roundings, too."""
     return cause.shows_on(_run_as(observations, case), bounds=False) is not False
 
 
-def _run_as(observations: Observations, case: Case) -> Case:
+def _run_as(observations: ObservationCache, case: Case) -> Case:
     return observations.of(case, with_probes=False).case if case.config.drops else case
 
 
@@ -639,7 +647,7 @@ def _computed_of(diagnosis: Diagnosis | None) -> IdentifiedCause | None:
     return diagnosis.cause if diagnosis is not None and isinstance(diagnosis.cause, IdentifiedCause) else None
 
 
-def _of_cause(observations: Observations, diagnosis: Diagnosis | None) -> Callable[[Case, Result], bool]:
+def _of_cause(observations: ObservationCache, diagnosis: Diagnosis | None) -> Callable[[Case, Result], bool]:
     """Tell which failures have the cause of a finding; none if it is not known.
 
     A declaration that is wrong shows as wrong numbers, wrong shapes or an error, from one size to another.
@@ -649,7 +657,7 @@ def _of_cause(observations: Observations, diagnosis: Diagnosis | None) -> Callab
     return lambda case, result: cause.explains(observations.subject, observations.of(case), result)
 
 
-def _precision(observations: Observations, finding: Finding) -> Diagnosis | None:
+def _precision(observations: ObservationCache, finding: Finding) -> Diagnosis | None:
     """Return how coarse the subject's arithmetic is, where finite numbers are wrong."""
     case = nameable(finding)
     if case is None or any(mismatch.sort is MismatchKind.FINITENESS for mismatch in finding.result.mismatches):

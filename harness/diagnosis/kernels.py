@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.factors import like
+from harness.diagnosis.failure_conditions import like
 from harness.diagnosis.first_departure import judge_worst
 from harness.search.deadline import DeadlineSubject, Hang
 from harness.space.case import Case

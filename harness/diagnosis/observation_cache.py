@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from harness.checks.agreement import Observation, assess, observe
 from harness.checks.result import Verdict
-from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
+from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors
 from harness.oracle.compare import OF_VALUE
 from harness.search.search_record import Finding
 from harness.space.case import Case
@@ -13,13 +13,13 @@ from harness.space.outcome import Outcome
 from harness.subjects.protocol import Subject
 
 
-class Observations:
+class ObservationCache:
     """The observations of a subject under a tolerance, by case.
 
     A ``nondeterministic`` subject is observed anew each time, because one of its answers says little of the next.
     """
 
-    def __init__(self, subject: Subject, accepted: UserTolerance = STRICT, *, nondeterministic: bool = False) -> None:
+    def __init__(self, subject: Subject, accepted: AcceptedErrors = STRICT, *, nondeterministic: bool = False) -> None:
         self.subject, self.accepted, self.nondeterministic = subject, accepted, nondeterministic
         self._known: dict[bytes, Observation] = {}
         self._probed: dict[bytes, Observation] = {}

@@ -24,7 +24,7 @@ MOST_PADDED: Final = 12  # that are tried at most
 
 
 @dataclass(frozen=True)
-class ReadPadding:
+class PaddingDependence:
     """A subject that computes with the padding of a packed batch."""
 
     follows: bool  # whether its results follow the numbers there
@@ -50,7 +50,7 @@ class ReadPadding:
         return follows is not None and follows <= self.follows  # a matrix of zeros hides what is read
 
 
-def padding_of(question: Question) -> ReadPadding | None:
+def padding_of(question: Question) -> PaddingDependence | None:
     """Return what a subject makes of padding, if NaN there is all that is wrong on a case."""
     subject, case = question.subject, question.finding.case
     if not _not_finite(question.finding.result) or _follows(subject, case) is None:
@@ -58,7 +58,9 @@ def padding_of(question: Question) -> ReadPadding | None:
     packed = (fresh for fresh in fresh_cases(case.config, question.scope) if fresh.config.lengths is not None)
     answers = [_follows(subject, fresh) for fresh in islice(packed, MOST_PADDED)]
     verdicts = [follows for follows in answers if follows is not None]
-    return ReadPadding(any(verdicts), verdicts.count(any(verdicts))) if len(verdicts) >= FRESH_WITH_PADDING else None
+    return (
+        PaddingDependence(any(verdicts), verdicts.count(any(verdicts))) if len(verdicts) >= FRESH_WITH_PADDING else None
+    )
 
 
 def _not_finite(result: Result) -> bool:

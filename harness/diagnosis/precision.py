@@ -16,12 +16,12 @@ import numpy as np
 from harness.checks.activation_accuracy import FEWEST_BITS, VIEWS, bits_of, significant_bits, split
 from harness.checks.agreement import Observation, assess, holds_output
 from harness.checks.result import Verdict
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.oracle.arithmetic_assumptions import (
     TOLERANCES,
     U64,
+    AcceptedErrors,
     Arithmetic,
-    UserTolerance,
     accepted as tolerance_of,
     function_tolerance,
 )
@@ -119,7 +119,7 @@ class _SingleStep(NamedTuple):
     terms."""
 
 
-def estimate(observations: Observations, case: Case) -> ShownPrecision | None:
+def estimate(observations: ObservationCache, case: Case) -> ShownPrecision | None:
     """Estimate how precise a subject's arithmetic is, around a case; ``None`` where it cannot be asked.
 
     Sizes are 8 where the subject accepts that, so that sums are long enough to round, else those of the case. A failure
@@ -169,7 +169,7 @@ def _of_one_sum(case: Case) -> Case:
     return Case.from_arrays(case.config, arrays)
 
 
-def estimate_arrays(observations: Observations, case: Case) -> ShownPrecision | None:
+def estimate_arrays(observations: ObservationCache, case: Case) -> ShownPrecision | None:
     """Estimate how many bits the first array of a subject has that has fewer than the dtype; ``None`` if none has.
 
     With a loss, gradients are looked at.
@@ -198,7 +198,7 @@ def estimate_arrays(observations: Observations, case: Case) -> ShownPrecision | 
     return next((precision for precision in precisions if precision.rounds_results), None)
 
 
-def _see(observations: Observations, case: Case) -> _SingleStep | None:
+def _see(observations: ObservationCache, case: Case) -> _SingleStep | None:
     observation, block, name = observations.of(case), slice(None), "h_n"
     if case.config.gated:
         view, H = VIEWS[case.config.cell, "tanh"][0], case.config.hidden_size
@@ -278,11 +278,11 @@ def _sum_bits(cases: list[_SingleStep]) -> float | None:
     return float(-np.log2(size))
 
 
-def _passes(cases: list[_SingleStep], tolerance: UserTolerance) -> bool:
+def _passes(cases: list[_SingleStep], tolerance: AcceptedErrors) -> bool:
     return _all_agree([step.observation for step in cases], tolerance)
 
 
-def _all_agree(observations: list[Observation], tolerance: UserTolerance) -> bool:
+def _all_agree(observations: list[Observation], tolerance: AcceptedErrors) -> bool:
     for observation in observations:
         within = tolerance.in_dtype(observation.case.config.dtype)
         within = within.beside(observation.arithmetic.accepted)

@@ -16,7 +16,7 @@ import numpy as np
 from harness.checks.agreement import Observation, assess, observe
 from harness.checks.relation_check import GRADIENT_SUFFIX
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.experiments import ByCheck, Question
+from harness.diagnosis.experiments import KnownByExperiment, Question
 from harness.diagnosis.fresh_cases import fresh_cases
 from harness.diagnosis.identify.cause import error_of
 from harness.diagnosis.identify.elman_identify import Identification
@@ -25,7 +25,7 @@ from harness.diagnosis.identify.inquiry import explains
 from harness.diagnosis.identify.questions import Response, rounding_of
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.wiring_differences import listed, of_roles
-from harness.diagnosis.observation_cache import Observations, forward_part, nameable
+from harness.diagnosis.observation_cache import ObservationCache, forward_part, nameable
 from harness.oracle.bounded_array import Floats
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.oracle.gradient_expectation import expect_whole_run
@@ -160,7 +160,7 @@ def stale_in_fresh_processes(question: Question) -> StaleState | None:
     if process is None or "used" not in question.scope.preparation:
         return None
     used = Case.from_arrays(case.config.replace(preparation="used", loss=None), case.forward().arrays)
-    observations = Observations(_Restarted(question.subject, question.until), question.observations.accepted)
+    observations = ObservationCache(_Restarted(question.subject, question.until), question.observations.accepted)
     differs = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.VALUE),))
     stale = stale_of(
         question._replace(observations=observations, finding=replace(question.finding, case=used, result=differs))
@@ -199,7 +199,7 @@ class GradientAccumulation:
 
 
 @dataclass(frozen=True)
-class AccumulationCause(ByCheck):
+class AccumulationCause(KnownByExperiment):
     """A known cause for such gradients, beside which others may be wrong."""
 
     cause: GradientAccumulation
@@ -256,7 +256,7 @@ def _parts(roles: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [some for count in range(len(roles)) for some in combinations(roles, count + 1)]
 
 
-def _fresh(observations: Observations, config: RNNConfig, scope: Scope) -> Iterator[Observation]:
+def _fresh(observations: ObservationCache, config: RNNConfig, scope: Scope) -> Iterator[Observation]:
     """Yield what was observed of fresh cases that had other weights before, and on which the subject is wrong."""
     for case in fresh_cases(config, scope):
         if had_others(case.config):

@@ -10,7 +10,7 @@ from harness.checks.agreement import Observation, unfit
 from harness.checks.result import Result
 from harness.diagnosis.explain_given_arrays import ArrayInterpretation, ArraysExplained, found_in, results_of
 from harness.diagnosis.observation_cache import forward_part, is_right
-from harness.oracle.arithmetic_assumptions import Arithmetic, UserTolerance
+from harness.oracle.arithmetic_assumptions import AcceptedErrors, Arithmetic
 from harness.space.case import Array, Case, as_plain
 from harness.space.declared_arithmetic import LEAST_ASSUMED
 from harness.space.outcome import Outcome
@@ -44,7 +44,7 @@ class VectorComparison:
 
 
 def judged(
-    results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], accepted: UserTolerance
+    results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], accepted: AcceptedErrors
 ) -> VectorComparison:
     """Compare what came back of cases, by their names, with what nn.RNN computes, and look for the cause."""
     bad: dict[str, Result] = {}
@@ -68,7 +68,7 @@ def judged(
     return VectorComparison(answer, compared, bad, tuple(missing), layer)
 
 
-def _observation(case: Case, arrays: Mapping[str, Array], accepted: UserTolerance) -> Observation:
+def _observation(case: Case, arrays: Mapping[str, Array], accepted: AcceptedErrors) -> Observation:
     config, plain = case.config, case.plain()
     with np.errstate(over="ignore", invalid="ignore"):
         own = {name: array.astype(config.dtype) for name, array in as_plain(config, arrays).items()}

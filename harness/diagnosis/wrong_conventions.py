@@ -14,7 +14,7 @@ from typing import Final
 from harness.checks.agreement import Observation, check_agreement
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh_cases import fresh_cases
-from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
+from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors
 from harness.oracle.compare import same_numbers
 from harness.search.deadline import DeadlineSubject, Hang
 from harness.space.case import Case
@@ -103,7 +103,7 @@ class _DeclaredConventions:
 
 
 def instead_of(
-    subject: Subject, case: Case, scope: Scope, accepted: UserTolerance = STRICT, until: float = math.inf
+    subject: Subject, case: Case, scope: Scope, accepted: AcceptedErrors = STRICT, until: float = math.inf
 ) -> WrongConventions | None:
     """Return the declaration with which a subject that fails on a case would agree; ``None`` if none or several would.
 
@@ -151,7 +151,7 @@ def _as(subject: Subject, conventions: Conventions) -> Subject:
 
 
 def _fits(
-    subject: Subject, as_other: Subject, conventions: Conventions, cases: Iterable[Case], accepted: UserTolerance
+    subject: Subject, as_other: Subject, conventions: Conventions, cases: Iterable[Case], accepted: AcceptedErrors
 ) -> int:
     """Return on how many fresh cases another declaration makes right what fails; 0 if it does not do so everywhere.
 

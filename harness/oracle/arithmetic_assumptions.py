@@ -38,7 +38,7 @@ U32: Final = FORMATS["float32"].u
 U64: Final = FORMATS["float64"].u
 
 
-class UserTolerance(NamedTuple):
+class AcceptedErrors(NamedTuple):
     """A tolerance that is looser than the dtype's own. Only a user can choose it, except for ``measured``."""
 
     # The relative error of every operand of a product, as where matrix units round what they read.
@@ -53,8 +53,8 @@ class UserTolerance(NamedTuple):
     sigmoid: float = 0.0
     sigmoid_atol: float = 0.0
     measured: tuple[tuple[str, str, float, float], ...] = ()
-    """The errors of functions that were measured of a subject (``checks.accuracy``): each is a dtype, the function, the
-    relative error in units of u, and the absolute error."""
+    """The errors of functions that were measured of a subject (``activation_accuracy``): each is a dtype, the function,
+    the relative error in units of u, and the absolute error."""
 
     @property
     def derived(self) -> bool:
@@ -65,7 +65,7 @@ class UserTolerance(NamedTuple):
         """
         return self._replace(measured=(), **dict.fromkeys(OF_FUNCTIONS, 0.0)) == STRICT
 
-    def in_dtype(self, dtype: str) -> UserTolerance:
+    def in_dtype(self, dtype: str) -> AcceptedErrors:
         """Return the tolerance for one dtype.
 
         Matrix units round the operands of float32 products, and of no others. The errors of functions are the larger of
@@ -81,7 +81,7 @@ class UserTolerance(NamedTuple):
             return alone._replace(operand_u=0.0, operand_underflow=0.0)
         return alone
 
-    def beside(self, tolerance: UserTolerance) -> UserTolerance:
+    def beside(self, tolerance: AcceptedErrors) -> AcceptedErrors:
         """Return the tolerance that accepts whatever either accepts; both are of the same dtype (``in_dtype``)."""
         names = ("operand_u", "operand_underflow", "rtol", "atol", *OF_FUNCTIONS)
         return self._replace(**{name: max(getattr(self, name), getattr(tolerance, name)) for name in names})
@@ -95,12 +95,12 @@ class UserTolerance(NamedTuple):
 FUNCTIONS: Final = ("tanh", "sigmoid")
 OF_FUNCTIONS: Final = (*FUNCTIONS, *(f"{name}_atol" for name in FUNCTIONS))  # the fields for their errors
 
-STRICT: Final = UserTolerance()
+STRICT: Final = AcceptedErrors()
 
 TOLERANCES: Final = {
     "derived": STRICT,
-    "tf32": UserTolerance(2.0**-10, 2.0**-126),
-    "bf16": UserTolerance(2.0**-7, 2.0**-126),
+    "tf32": AcceptedErrors(2.0**-10, 2.0**-126),
+    "bf16": AcceptedErrors(2.0**-7, 2.0**-126),
 }
 """The tolerances that have a name, for float32. Operands keep 11 bits in TF32, and 8 in bfloat16. They may be cut off
 instead of rounded to nearest, which loses up to twice the unit roundoff. Sums stay in float32."""
@@ -112,7 +112,7 @@ class Arithmetic:
 
     dtype: str
     backend: DeclaredArithmetic = LEAST_ASSUMED
-    accepted: UserTolerance = STRICT
+    accepted: AcceptedErrors = STRICT
 
     @cached_property
     def format(self) -> Format:
@@ -167,7 +167,7 @@ ULP: Final = "ulp"
 as 2 u."""
 
 
-def accepted(text: str) -> UserTolerance:
+def accepted(text: str) -> AcceptedErrors:
     """Return the tolerance that a user asks for.
 
     It is a name in ``TOLERANCES``, ``rtol=1e-4``, ``atol=1e-6``, ``tanh=8ulp``, or ``tanh_atol=2e-7``, the absolute
@@ -198,7 +198,7 @@ def accepted(text: str) -> UserTolerance:
     return (start or STRICT)._replace(**numbers)  # type: ignore[arg-type]  # only fields that are numbers are given
 
 
-def with_measured(tolerance: str, within: UserTolerance | None, dtype: str) -> str:
+def with_measured(tolerance: str, within: AcceptedErrors | None, dtype: str) -> str:
     """Return the tolerance that a user asked for, with the measured errors of the subject's functions in a dtype."""
     functions = [] if within is None else [function for of_dtype, function, *_ in within.measured if of_dtype == dtype]
     if within is None or not functions:

@@ -63,7 +63,7 @@ class Line(NamedTuple):
         return WithError(values, np.where(np.abs(product) + start_size + error < self.largest, error, np.inf))
 
 
-class Balls(NamedTuple):
+class BallArithmetic(NamedTuple):
     """The operations in an arithmetic."""
 
     arithmetic: Arithmetic

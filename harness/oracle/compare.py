@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.bounded_array import Floats, to_float64
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.expected import Expected
 from harness.oracle.pinned_numpy import np
 from harness.oracle.tolerance import soft_tolerance
@@ -73,7 +73,7 @@ class Site:
     expected: float
     tolerance: float
     # The equation of the element, where the subject's own operands are known exactly.
-    equation: Equation | None = field(default=None, compare=False, repr=False)
+    equation: ElementEquation | None = field(default=None, compare=False, repr=False)
 
     @property
     def difference(self) -> float:

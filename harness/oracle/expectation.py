@@ -16,7 +16,7 @@ from numpy.random import PCG64, Generator
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.array_layout import Place, features, final_step, h_n_order, layout, time_major, visited
 from harness.oracle.bounded_array import Floats, Steps, WithError, at_steps
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.expected import Expected, Index
 from harness.oracle.gated import Gated, GatedSteps
 from harness.oracle.pinned_numpy import np
@@ -324,7 +324,7 @@ def joined(config: RNNConfig, parts: Sequence[Expected]) -> Expected:
             together[..., part] = array
         return together
 
-    def equation(index: Index) -> Equation:
+    def equation(index: Index) -> ElementEquation:
         for part, expected in zip(slices, parts, strict=True):
             if part.start <= index[2] < part.stop and expected.equation is not None:
                 return expected.equation((*index[:2], index[2] - part.start))
@@ -341,7 +341,7 @@ def stacked(rows: Sequence[Expected]) -> Expected:
     """Return the rows of h_n or hx, (N, H) each, as one (L*D, N, H)."""
     floors = [row.floor for row in rows if row.floor is not None]
 
-    def equation(index: Index) -> Equation:
+    def equation(index: Index) -> ElementEquation:
         of_row = rows[index[0]].equation
         assert of_row is not None
         return of_row(index[1:])
@@ -419,7 +419,7 @@ def _direction(setting: Setting, at: Place, x: WithError, own: WithError) -> lis
     if floor is None:
         return [Expected(values, tolerance)]
 
-    def equation(index: Index) -> Equation:
+    def equation(index: Index) -> ElementEquation:
         return steps.equation(below.values[index[:2]], previous[index[:2]], index[2])
 
     return [Expected(values, tolerance, floor, equation)]
@@ -452,7 +452,7 @@ def at_step(expected: Expected, steps: Steps) -> Expected:
     equation = expected.equation
     floor = None if expected.floor is None else at_steps(expected.floor, steps)
 
-    def at_t(index: Index) -> Equation:
+    def at_t(index: Index) -> ElementEquation:
         assert equation is not None
         return equation((steps if isinstance(steps, int) else int(steps[index[0]]), *index))
 
@@ -482,9 +482,9 @@ def _readout(setting: Setting, read: WithError) -> Expected:
     if read.error is not None or not arithmetic.modelled:
         return Expected(y, tolerance)
 
-    def equation(index: Index) -> Equation:
+    def equation(index: Index) -> ElementEquation:
         a = np.concatenate([read.values[index[:2]], [1.0]])
-        return Equation(a, np.concatenate([weight[index[2]], bias[index[2] : index[2] + 1]]))
+        return ElementEquation(a, np.concatenate([weight[index[2]], bias[index[2] : index[2] + 1]]))
 
     with np.errstate(over="ignore", invalid="ignore"):
         return Expected(y, tolerance, soft_floor(y, y, magnitude, "identity", arithmetic), equation)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from numpy.typing import NDArray
 
 from harness.oracle.bounded_array import Floats
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.pinned_numpy import np
 
 Index = tuple[int, ...]
@@ -23,7 +23,7 @@ class Expected:
     values: Floats
     tolerance: Floats
     floor: Floats | None = None
-    equation: Callable[[Index], Equation] | None = None
+    equation: Callable[[Index], ElementEquation] | None = None
     # A mask of the elements where NaN is accepted, too, because a known issue gives NaN there.
     or_nan: NDArray[np.bool_] | None = None
 

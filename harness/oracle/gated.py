@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.array_layout import Place, features, final_step, first_step, h_n_order
-from harness.oracle.balls import Balls, Rows
+from harness.oracle.balls import BallArithmetic, Rows
 from harness.oracle.bounded_array import Floats, WithError, at_steps
 from harness.oracle.pinned_numpy import np
 from harness.oracle.sums import Matrix, Sum, flattened
@@ -84,29 +84,31 @@ class Gated(Unroll):
     shows: str = ""
 
     @abstractmethod
-    def activations(self, k: Balls, x: WithError, h: WithError, w: StepWeights) -> Values:
+    def activations(self, k: BallArithmetic, x: WithError, h: WithError, w: StepWeights) -> Values:
         """Return the gates, which depend on x and the previous h alone."""
 
-    def carry(self, k: Balls, v: Values) -> Carry:  # noqa: ARG002 - of most cells
+    def carry(self, k: BallArithmetic, v: Values) -> Carry:  # noqa: ARG002 - of most cells
         """Return what gives the states beside h of a step, given the gates of all steps."""
         return lambda t, before: ()  # noqa: ARG005 - of most cells
 
     @abstractmethod
-    def emitted(self, k: Balls, v: Values, before: Sequence[WithError], carried: Sequence[WithError]) -> WithError:
+    def emitted(
+        self, k: BallArithmetic, v: Values, before: Sequence[WithError], carried: Sequence[WithError]
+    ) -> WithError:
         """Return h, not projected, given the gates, the states before and the other states."""
 
-    def update(self, k: Balls, v: Values, before: Sequence[WithError]) -> tuple[WithError, ...]:
+    def update(self, k: BallArithmetic, v: Values, before: Sequence[WithError]) -> tuple[WithError, ...]:
         """Return the states, h first and not projected, given the gates and the states before."""
         carried = self.carry(k, v)(None, before)
         return (self.emitted(k, v, before, carried), *carried)
 
     @abstractmethod
-    def slopes(self, k: Balls, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
+    def slopes(self, k: BallArithmetic, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
         """Return all that the way back multiplies gradients with."""
 
     @abstractmethod
     def back(
-        self, k: Balls, v: Values, dh: WithError, later: Sequence[WithError], w: StepWeights
+        self, k: BallArithmetic, v: Values, dh: WithError, later: Sequence[WithError], w: StepWeights
     ) -> tuple[WithError, WithError, tuple[WithError, ...]]:
         """Return the gradients by the gates' sums as W_ih and as W_hh meet them, and by each state before.
 
@@ -118,21 +120,25 @@ class Gated(Unroll):
         """Return W_hh as far as it multiplies the h before itself."""
         return w.hh
 
-    def operands(self, k: Balls, walk: "GatedSteps") -> tuple[WithError, ...]:  # noqa: ARG002 - a cell's that multiplies h before
+    def operands(self, k: BallArithmetic, walk: "GatedSteps") -> tuple[WithError, ...]:  # noqa: ARG002 - a cell's that multiplies h before
         """Return what W_hh multiplies, (T, N, H), or what each gate's rows of it do."""
         return (walk.before[0],)
 
-    def projected(self, k: Balls, h: WithError, w: StepWeights) -> WithError:
+    def projected(self, k: BallArithmetic, h: WithError, w: StepWeights) -> WithError:
         """Return W_hr h, or h itself where it is not projected."""
         return h if w.hr is None else k.through(h, Matrix.of(w.hr.T))
 
     def step(self, x: Floats, held: State, w: StepWeights, kind: str) -> State:  # noqa: ARG002 - there is one kind
         return tuple(
             new.values
-            for new in self._step(Balls(EXACT_ARITHMETIC), WithError(x), [WithError(array) for array in held], w)
+            for new in self._step(
+                BallArithmetic(EXACT_ARITHMETIC), WithError(x), [WithError(array) for array in held], w
+            )
         )
 
-    def _step(self, k: Balls, x: WithError, before: Sequence[WithError], w: StepWeights) -> tuple[WithError, ...]:
+    def _step(
+        self, k: BallArithmetic, x: WithError, before: Sequence[WithError], w: StepWeights
+    ) -> tuple[WithError, ...]:
         h, *others = self.update(k, self.activations(k, x, before[0], w), before)
         return (self.projected(k, h, w), *others)
 
@@ -143,7 +149,7 @@ class Gated(Unroll):
 
         With ``own``, they are these, those of another run, and may be off by their distance from this run's, too.
         """
-        k, w, config = Balls(arithmetic), step_weights(case, at), case.config
+        k, w, config = BallArithmetic(arithmetic), step_weights(case, at), case.config
         values, errors = np.zeros((2, config.T, config.N, config.h_size))
 
         def step(t: int, held: State) -> State:
@@ -173,7 +179,7 @@ class Gated(Unroll):
         ``own`` holds the subject's own states h, where they are known to be. They show a carried state unless they are
         projected, which mixes all units.
         """
-        k, config, w = Balls(arithmetic), case.config, step_weights(case, at)
+        k, config, w = BallArithmetic(arithmetic), case.config, step_weights(case, at)
         with np.errstate(all="ignore"):
             values = self.activations(k, x, previous, w)
             initial = initial_states(case, at)[1:]
@@ -200,7 +206,7 @@ class Gated(Unroll):
 
     def go_back(self, case: Case, at: Place, arithmetic: Arithmetic, walk: GatedSteps, incoming: Sum) -> WayBack:
         """Return the gradients of one layer and direction; ``incoming`` is what reaches its states (T, N, H)."""
-        k, config, w = Balls(arithmetic), case.config, step_weights(case, at)
+        k, config, w = BallArithmetic(arithmetic), case.config, step_weights(case, at)
         hh, hr = Matrix.of(self.recurrent(w)), None if w.hr is None else Matrix.of(w.hr)
         with np.errstate(all="ignore"):
             slopes = self.slopes(k, walk.values, walk.before, walk.states)
@@ -263,7 +269,7 @@ class Gated(Unroll):
         return LayerGradients(weights, of_ih @ step_weights(case, at).ih, tuple(state.values for state in back.start))
 
     def _by_operand(self, of_hh: Floats, walk: GatedSteps) -> Iterator[tuple[Floats, WithError]]:
-        operands = self.operands(Balls(EXACT_ARITHMETIC), walk)
+        operands = self.operands(BallArithmetic(EXACT_ARITHMETIC), walk)
         return zip(np.split(flattened(of_hh), len(operands), -1), operands, strict=True)
 
     def _own_walk(self, case: Case, at: Place, x: Floats, own: Floats) -> GatedSteps:
@@ -276,15 +282,21 @@ class GRU(Gated):
     gates = tuple(CELLS["GRU"].gates)
     keeps = True
 
-    def activations(self, k: Balls, x: WithError, h: WithError, w: StepWeights) -> Values:
+    def activations(self, k: BallArithmetic, x: WithError, h: WithError, w: StepWeights) -> Values:
         of_gates, of_n = rows_of(w, 2, 1)
         r, z = split(k.sigmoid(k.affine(x, h, of_gates)), 2)
         return {"r": r, "z": z, "n": k.tanh(k.reset(x, h, r, of_n)), "q": k.of_state(h, of_n)}
 
-    def emitted(self, k: Balls, v: Values, before: Sequence[WithError], carried: Sequence[WithError]) -> WithError:  # noqa: ARG002
+    def emitted(
+        self,
+        k: BallArithmetic,
+        v: Values,
+        before: Sequence[WithError],
+        carried: Sequence[WithError],  # noqa: ARG002
+    ) -> WithError:
         return k.mix(v["z"], v["n"], before[0])
 
-    def slopes(self, k: Balls, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:  # noqa: ARG002 - an LSTM's
+    def slopes(self, k: BallArithmetic, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:  # noqa: ARG002 - an LSTM's
         return {
             "r": v["r"],
             "rest": k.less(v["z"]),
@@ -296,7 +308,7 @@ class GRU(Gated):
 
     def back(
         self,
-        k: Balls,
+        k: BallArithmetic,
         v: Values,
         dh: WithError,
         later: Sequence[WithError],  # noqa: ARG002 - an LSTM's
@@ -316,19 +328,25 @@ class LSTM(Gated):
     gates = tuple(CELLS["LSTM"].gates)
     shows = "o"
 
-    def activations(self, k: Balls, x: WithError, h: WithError, w: StepWeights) -> Values:
+    def activations(self, k: BallArithmetic, x: WithError, h: WithError, w: StepWeights) -> Values:
         sums = k.affine(x, h, *rows_of(w, 4))
         i, f, _, o = split(k.sigmoid(sums), 4)
         return {"i": i, "f": f, "g": k.tanh(split(sums, 4)[2]), "o": o}
 
-    def carry(self, k: Balls, v: Values) -> Carry:
+    def carry(self, k: BallArithmetic, v: Values) -> Carry:
         line = k.line(v["f"], k.product(v["i"], v["g"]))
         return lambda t, before: ((line if t is None else line.at(t)).of(before[1]),)
 
-    def emitted(self, k: Balls, v: Values, before: Sequence[WithError], carried: Sequence[WithError]) -> WithError:  # noqa: ARG002
+    def emitted(
+        self,
+        k: BallArithmetic,
+        v: Values,
+        before: Sequence[WithError],  # noqa: ARG002
+        carried: Sequence[WithError],
+    ) -> WithError:
         return k.product(v["o"], k.tanh(carried[0]))
 
-    def slopes(self, k: Balls, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
+    def slopes(self, k: BallArithmetic, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
         t = k.tanh(states[1])
         of_i, of_f, of_o = (k.sigmoid_slope(v[gate]) for gate in "ifo")
         return {
@@ -341,7 +359,7 @@ class LSTM(Gated):
 
     def back(
         self,
-        k: Balls,
+        k: BallArithmetic,
         v: Values,
         dh: WithError,
         later: Sequence[WithError],

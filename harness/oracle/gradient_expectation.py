@@ -18,7 +18,7 @@ from functools import partial
 from typing import NamedTuple
 
 from harness.oracle.array_layout import Place, features, first_step, h_n_order, time_major, time_order
-from harness.oracle.balls import Balls
+from harness.oracle.balls import BallArithmetic
 from harness.oracle.bounded_array import Floats, WithError, at_steps
 from harness.oracle.expectation import (
     DROPOUT_ROUNDINGS,
@@ -145,7 +145,7 @@ class _Backward:
         steps = walk(self._setting, at, self._inputs[at[0]], self._states[at[0]])
         incoming.plain(WithError(final_gradient(self._case, at)))
         back = reference.go_back(self._case, at, self._arithmetic, steps, incoming)
-        operands = reference.operands(Balls(self._arithmetic), steps)
+        operands = reference.operands(BallArithmetic(self._arithmetic), steps)
         self._record_weights(at, back.ih, back.hh, operands, (back.h, steps.inner))
         self._rows[at] = [self._loosened(ball) for ball in back.start]
         return back.ih, step_weights(self._case, at).ih

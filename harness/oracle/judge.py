@@ -26,7 +26,7 @@ import flint
 from flint import arb
 
 from harness.oracle.arithmetic_assumptions import U64
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.pinned_numpy import np
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR, gamma
 
@@ -73,7 +73,7 @@ class _Side(NamedTuple):
     off: float
 
 
-def judge(equation: Equation, actual: float, expected: float, tolerance: float) -> Judgement:
+def judge(equation: ElementEquation, actual: float, expected: float, tolerance: float) -> Judgement:
     """Decide who is wrong about one number, the subject or the reference.
 
     ``actual`` is the subject's number, which is off by at most ``tolerance`` if it is correct; ``expected`` is the
@@ -98,11 +98,11 @@ def judge(equation: Equation, actual: float, expected: float, tolerance: float) 
         flint.ctx.prec = before
 
 
-def _is_finite(equation: Equation) -> bool:
+def _is_finite(equation: ElementEquation) -> bool:
     return bool(np.isfinite([*equation.a, *equation.b, equation.state or 0.0]).all())
 
 
-def _sums(equation: Equation) -> tuple[arb, arb, arb]:
+def _sums(equation: ElementEquation) -> tuple[arb, arb, arb]:
     total = magnitude = operands = arb(0)
     for a, b in zip(equation.a.tolist(), equation.b.tolist(), strict=True):
         term = arb(a) * b
@@ -110,7 +110,7 @@ def _sums(equation: Equation) -> tuple[arb, arb, arb]:
     return total, magnitude, operands
 
 
-def _reference_bound(equation: Equation, magnitude: arb, operands: arb, y: arb, q: arb) -> arb:
+def _reference_bound(equation: ElementEquation, magnitude: arb, operands: arb, y: arb, q: arb) -> arb:
     """Return the most that a correct float64 reference is off, given |y| and |q|; infinite where it may overflow."""
     m = len(equation.a)
     e = gamma(m + 1, U64) * magnitude + LEAST_NORMAL * (4 * m + operands)

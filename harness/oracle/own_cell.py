@@ -1,13 +1,13 @@
 """own_cell: a cell that a user has written, as a step and its way back over balls, both from its equations.
 
 The way back is the chain rule for sums of products. A state, and the gradient by a quantity, may be computed in any
-order and with common factors, 1 - z included (``Balls.polynomial``).
+order and with common factors, 1 - z included (``BallArithmetic.polynomial``).
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from harness.oracle.balls import Balls
+from harness.oracle.balls import BallArithmetic
 from harness.oracle.bounded_array import Floats, WithError
 from harness.oracle.gated import Carry, Gated, GatedSteps, Values, at_step, joined, rows_of
 from harness.oracle.pinned_numpy import np
@@ -32,7 +32,7 @@ class OwnCell(Gated):
             z for z in sigmoids if any(z in names and tuple(y for y in names if y != z) in each for names in each)
         }
 
-    def activations(self, k: Balls, x: WithError, h: WithError, w: StepWeights) -> Values:
+    def activations(self, k: BallArithmetic, x: WithError, h: WithError, w: StepWeights) -> Values:
         v: dict[str, WithError] = {}
         for gate, rows in zip(self._cell.lines, rows_of(w, *[1] * len(self.gates)), strict=True):
             inner = self._sum(k).product(self._operand(k, gate.operand, h, v), rows.hh).plain(WithError(rows.b_hh))
@@ -43,7 +43,7 @@ class OwnCell(Gated):
             v[gate.letter] = k.sigmoid(s) if gate.function == "sigmoid" else k.tanh(s)
         return v
 
-    def carry(self, k: Balls, v: Values) -> Carry:
+    def carry(self, k: BallArithmetic, v: Values) -> Carry:
         def states(t: int | None, before: Sequence[WithError]) -> tuple[WithError, ...]:
             here = {name: v[name] if t is None else at_step(v[name], t) for name in self.gates}
             quantities = {**here, **dict(zip("hc", before, strict=False))}
@@ -51,13 +51,15 @@ class OwnCell(Gated):
 
         return states
 
-    def emitted(self, k: Balls, v: Values, before: Sequence[WithError], carried: Sequence[WithError]) -> WithError:
+    def emitted(
+        self, k: BallArithmetic, v: Values, before: Sequence[WithError], carried: Sequence[WithError]
+    ) -> WithError:
         quantities = {**v, "h": before[0]}
         for c in carried:
             quantities |= {"c'": c, "t": k.tanh(c)}
         return k.polynomial(quantities, self._cell.h, mixed=self._mixed)
 
-    def slopes(self, k: Balls, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
+    def slopes(self, k: BallArithmetic, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
         factors = {**v, **dict(zip("hc", before, strict=False))}
         for gate in self._cell.lines:
             slope = k.sigmoid_slope if gate.function == "sigmoid" else k.tanh_slope
@@ -68,7 +70,7 @@ class OwnCell(Gated):
         return factors
 
     def back(
-        self, k: Balls, v: Values, dh: WithError, later: Sequence[WithError], w: StepWeights
+        self, k: BallArithmetic, v: Values, dh: WithError, later: Sequence[WithError], w: StepWeights
     ) -> tuple[WithError, WithError, tuple[WithError, ...]]:
         gradients: dict[str, list[WithError]] = {}
 
@@ -106,13 +108,13 @@ class OwnCell(Gated):
         own_rows: Floats = w.hh * own[:, None]
         return own_rows
 
-    def operands(self, k: Balls, walk: GatedSteps) -> tuple[WithError, ...]:
+    def operands(self, k: BallArithmetic, walk: GatedSteps) -> tuple[WithError, ...]:
         names = [gate.operand for gate in self._cell.lines]
         names = names if len({*names}) > 1 else names[:1]
         return tuple(self._operand(k, name, walk.before[0], walk.values) for name in names)
 
-    def _operand(self, k: Balls, name: str, h: WithError, v: Values) -> WithError:
+    def _operand(self, k: BallArithmetic, name: str, h: WithError, v: Values) -> WithError:
         return h if name == "h" else k.product(v[name.partition(" * ")[0]], h)
 
-    def _sum(self, k: Balls) -> Sum:
+    def _sum(self, k: BallArithmetic) -> Sum:
         return Sum(k.arithmetic, 0, 0, soft=False)

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.array_layout import time_major
 from harness.oracle.bounded_array import Floats, WithError
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.expected import Expected, Index
 from harness.oracle.pinned_numpy import np
 from harness.oracle.setting import Setting
@@ -132,7 +132,7 @@ def cut(expected: Expected, chosen: tuple[Array, ...]) -> Expected:
     equation, floor = expected.equation, expected.floor
     values = expected.values[chosen]
 
-    def at(index: Index) -> Equation:
+    def at(index: Index) -> ElementEquation:
         assert equation is not None
         return equation(tuple(int(np.broadcast_to(axis, values.shape)[index]) for axis in chosen))
 

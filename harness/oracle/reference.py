@@ -13,7 +13,7 @@ from typing import NamedTuple
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.array_layout import Place, first_step
 from harness.oracle.bounded_array import Floats, WithError, at_steps
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.pinned_numpy import np
 from harness.oracle.tolerance import ParameterSizes, StepBounds, StepOperands
 from harness.oracle.unroll import (
@@ -93,12 +93,12 @@ class BoundedSteps(NamedTuple):
             step, s, y, self.kind, self.arithmetic, x_error=x.error, x_given=self.first, sizes=self.sizes
         )
 
-    def equation(self, x: Floats, h: Floats, unit: int) -> Equation:
+    def equation(self, x: Floats, h: Floats, unit: int) -> ElementEquation:
         """Return the exact equation of a unit at x (I) and h (H): phi of the sum of its products, in two groups."""
         w = self.w
         a = np.concatenate([x, [1.0], h, [1.0]])
         b = np.concatenate([w.ih[unit], w.b_ih[unit : unit + 1], w.hh[unit], w.b_hh[unit : unit + 1]])
-        return Equation(a, b, function=self.kind, groups=(x.size + 1, h.size + 1))
+        return ElementEquation(a, b, function=self.kind, groups=(x.size + 1, h.size + 1))
 
 
 def slope(h: Floats, nonlinearity: str) -> Floats:

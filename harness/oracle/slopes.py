@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from harness.oracle.arithmetic_assumptions import U64, Arithmetic
 from harness.oracle.array_layout import Place, first_step
 from harness.oracle.bounded_array import Floats, WithError, write_steps
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.expected import Expected, Index
 from harness.oracle.pinned_numpy import np
 from harness.oracle.reference import slope
@@ -70,7 +70,7 @@ def through_slope(
         return Expected(values, tolerance)
     h, kind = exact
 
-    def with_slope(index: Index) -> Equation:
+    def with_slope(index: Index) -> ElementEquation:
         return equation(index)._replace(state=float(h[index]), nonlinearity=kind)
 
     floor = None if dh.floor is None else np.where(slopes.off > 0, np.inf, dh.floor * slopes.slope)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.bounded_array import Count, Floats, WithError
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.expected import Expected, Index
 from harness.oracle.pinned_numpy import np
 from harness.oracle.tolerance import Products, loosened, row_sum, soft_floor, sum_growth, sum_tolerance
@@ -183,10 +183,10 @@ class Sum:
         self._m = self._m + m  # not in place: it may be a matrix's own
         self._parts += 1
 
-    def _equation(self, index: Index) -> Equation:
+    def _equation(self, index: Index) -> ElementEquation:
         pieces = [piece(index) for piece in self._pieces]
         a, b = (np.concatenate(side) for side in zip(*pieces, strict=True))
-        return Equation(a, b, groups=tuple(piece[0].size for piece in pieces))
+        return ElementEquation(a, b, groups=tuple(piece[0].size for piece in pieces))
 
 
 def flattened(array: Floats) -> Floats:

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.oracle.arithmetic_assumptions import U64, Arithmetic, Format
 from harness.oracle.bounded_array import Count, Floats
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.pinned_numpy import np
 from harness.space.declared_arithmetic import Grid, Grids
 
@@ -380,7 +380,9 @@ def _sum_error(products: Products, arithmetic: Arithmetic) -> tuple[Floats, Floa
     return e, reach + e
 
 
-def soft_tolerance(equation: Equation, expected: float, arithmetic: Arithmetic, *, enough: float = math.inf) -> float:
+def soft_tolerance(
+    equation: ElementEquation, expected: float, arithmetic: Arithmetic, *, enough: float = math.inf
+) -> float:
     """Return LAMBDA standard deviations of the error of one correct element. It is a model and no proof.
 
     If the roundings of a sum are independent and uniform in [-u, u], the variance of its error is u**2 / 3 times the
@@ -422,7 +424,9 @@ def _partial_sums(terms: Floats, groups: Sequence[int]) -> Iterator[Floats]:
         yield np.concatenate([*(np.cumsum(part[::-1]) for part in parts), sums])
 
 
-def _soft(equation: Equation, expected: float, arithmetic: Arithmetic, sums: tuple[float, float], e: float) -> float:
+def _soft(
+    equation: ElementEquation, expected: float, arithmetic: Arithmetic, sums: tuple[float, float], e: float
+) -> float:
     """Return the tolerance of an element whose sum may be off by e.
 
     ``sums`` holds the sum, and the error that it has here because it is computed in float64.

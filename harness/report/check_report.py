@@ -6,7 +6,7 @@ from typing import Any
 from harness.checks.result import Verdict
 from harness.report import wording
 from harness.report.facts import code_of
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.page import piece
 from harness.report.plain_console import printed
 from harness.report.reported_finding import ReportedFinding
@@ -21,7 +21,7 @@ REPORT_COLUMNS = 100
 class CheckReport:
     """The result of ``check``; it prints as the command's report."""
 
-    summary: Summary
+    summary: SubjectFindings
 
     @property
     def examination(self) -> Examination:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from harness.checks.repeatability import FLAKY_RUNS
-from harness.diagnosis.factors import IRREGULAR, Factors, FailingSizes
+from harness.diagnosis.failure_conditions import IRREGULAR, FailingSizes, FailureConditions
 from harness.diagnosis.first_departure import FirstDeparture
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Diagnosis
@@ -61,7 +61,7 @@ def where_line(where: FirstDeparture) -> str:
     return f"{line}; T={config.T}, N={config.N}, input_size={config.input_size}, hidden_size={config.hidden_size}"
 
 
-def fails_line(factors: Factors, *, ends: bool = False, gradients: bool = False) -> str:
+def fails_line(factors: FailureConditions, *, ends: bool = False, gradients: bool = False) -> str:
     """Return what the failure needs, in a few words.
 
     ``ends`` says that it is the end of a process, which repeats, and ``gradients`` that it needs a loss to have any.
@@ -101,13 +101,13 @@ def answers_line(answers: int, deterministic: Mapping[str, tuple[Any, ...]]) -> 
     return "; ".join([text, *(f"one answer with {some}" for some in conditions)])
 
 
-def independent_line(factors: Factors) -> str:
+def independent_line(factors: FailureConditions) -> str:
     """Return the factors that the failure does not depend on."""
     free = [name for name, size in factors.sizes.items() if not size.pattern]
     return ", ".join([*free, *(name for name in factors.independent if name not in CALLED)])
 
 
-def passing_line(factors: Factors) -> str | None:
+def passing_line(factors: FailureConditions) -> str | None:
     """Return the nearest neighbour that passes, or ``None``."""
     return None if factors.passing is None else f"the same with {_named(*factors.passing)}"
 
@@ -157,7 +157,7 @@ def minimal_lines(certificate: Certificate) -> list[str]:
 _SIGNS: Final = {"==": "equal to", "!=": "other than", ">": "greater than", ">=": "at least"}
 
 
-def _condition(factors: Factors) -> str:
+def _condition(factors: FailureConditions) -> str:
     needs = [_need(name, value) for name, value in factors.needs.items()]
     needs += [f"{name} in ({_values(several)})" for name, several in factors.partly.items()]
     needs += [_need(name, size) for name, size in factors.sizes.items() if size.pattern not in {"", IRREGULAR}]

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.checks.known_issues import reported
 from harness.checks.result import ComparisonMethod, Result, Verdict
-from harness.diagnosis.factors import like
+from harness.diagnosis.failure_conditions import like
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.roundings import HINT, Roundings

@@ -50,7 +50,7 @@ class FindingEntry:
 
 
 @dataclass(frozen=True)
-class Summary:
+class SubjectFindings:
     """One subject's examination, with all that is wrong."""
 
     examination: Examination
@@ -99,7 +99,7 @@ class Summary:
         return "" if done.verdict is Verdict.AGREES else self.headline
 
 
-def verdict_on_all(summaries: Sequence[Summary]) -> str:
+def verdict_on_all(summaries: Sequence[SubjectFindings]) -> str:
     """Return how many of several subjects agree."""
     right = sum(not summary.entries and not summary.shortfall for summary in summaries)
     layers = " or ".join(

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from harness.report.finding_entry import FindingEntry, Summary
-from harness.report.upgrade import DefectInterpreters, Upgrade
+from harness.report.finding_entry import FindingEntry, SubjectFindings
+from harness.report.upgrade import DefectStanding, Upgrade
 from harness.space.reading import MOST_WRITTEN, read_bytes
 
 # The variable that holds the folder of the checkout, to which the names of files are relative.
@@ -18,7 +18,7 @@ _DATA: Final = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 _PROPERTY: Final = {**_DATA, ":": "%3A", ",": "%2C"}  # the escapes of workflow commands, in a message and in a property
 
 
-def workflow_commands(summary: Summary) -> Iterator[str]:
+def workflow_commands(summary: SubjectFindings) -> Iterator[str]:
     """Yield a line for each thing that is wrong with a subject, and one if too little was seen."""
     return _commands(summary, lambda _entry: "error")
 
@@ -28,7 +28,7 @@ def upgrade_commands(upgrade: Upgrade) -> Iterator[str]:
 
     What is in both is a warning, because the new one has it, and what the old one has is a notice.
     """
-    both = {defect.id for defect in upgrade.of(DefectInterpreters.BOTH)}
+    both = {defect.id for defect in upgrade.of(DefectStanding.BOTH)}
     before = {(entry.title, entry.kind) for entry in upgrade.old.entries}
 
     def level(entry: FindingEntry | None) -> str:
@@ -41,14 +41,14 @@ def upgrade_commands(upgrade: Upgrade) -> Iterator[str]:
     yield from _commands(upgrade.new, level)
 
 
-def _commands(summary: Summary, level: Callable[[FindingEntry | None], str]) -> Iterator[str]:
+def _commands(summary: SubjectFindings, level: Callable[[FindingEntry | None], str]) -> Iterator[str]:
     for entry in summary.entries:
         yield _command(level(entry), summary.headline, entry.text, _place(summary, entry))
     if summary.shortfall:
         yield _command(level(None), summary.headline, summary.shortfall, _place(summary, None))
 
 
-def _place(summary: Summary, entry: FindingEntry | None) -> dict[str, str]:
+def _place(summary: SubjectFindings, entry: FindingEntry | None) -> dict[str, str]:
     """Return the file and the line to which an annotation points: where an error was raised, or else the function."""
     if entry is not None and entry.at is not None and (name := _relative(entry.at[0])) is not None:
         return {"file": name, "line": str(entry.at[1])}

@@ -13,7 +13,7 @@ from harness.checks.vacuous import MISTAKES
 from harness.report import wording
 from harness.report.codec import encode
 from harness.report.coverage_words import shares_record
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.finding_files import SavedFinding
 from harness.report.reported_finding import ReportedFinding
 from harness.search.evidence import Suspicion
@@ -50,7 +50,7 @@ def run_record(run: RunOptions) -> dict[str, Any]:
     return {"run": encode(run, RunOptions)}
 
 
-def subject_record(summary: Summary) -> dict[str, Any]:
+def subject_record(summary: SubjectFindings) -> dict[str, Any]:
     """Return the report on one subject."""
     done, hunt = summary.examination, summary.examination.hunt
     return {
@@ -73,7 +73,7 @@ def subject_record(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _in_order(summary: Summary) -> list[ReportedFinding]:
+def _in_order(summary: SubjectFindings) -> list[ReportedFinding]:
     """Return every finding, also of those that the report tells as one, in the order of the report."""
     told = [(finding.finding, *finding.also) for finding in summary.findings]
     places = {finding.id: place for place, some in reversed([*enumerate(told)]) for finding in some}

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from harness.report import check_names, wording
-from harness.report.finding_entry import FindingEntry, Summary
-from harness.report.upgrade import DefectInterpreters, Upgrade, behaviour_line, equal_line
+from harness.report.finding_entry import FindingEntry, SubjectFindings
+from harness.report.upgrade import DefectStanding, Upgrade, behaviour_line, equal_line
 from harness.search.examination import Examination
 from harness.search.search_record import SearchRecord
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _NOT_XML: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit(summaries: Sequence[Summary], upgrade: Upgrade | None = None) -> str:
+def junit(summaries: Sequence[SubjectFindings], upgrade: Upgrade | None = None) -> str:
     """Return the report as XML."""
     from junitparser import JUnitXml
 
@@ -42,7 +42,7 @@ def junit(summaries: Sequence[Summary], upgrade: Upgrade | None = None) -> str:
     return text + "\n"
 
 
-def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
+def _suite(summary: SubjectFindings, *, old: bool = False) -> TestSuite:
     """Return the suite of a subject, in which nothing fails if it is the ``old`` interpreter of an upgrade."""
     from junitparser import Error, Failure, Skipped, TestSuite
 
@@ -89,13 +89,13 @@ def _upgrade_suite(upgrade: Upgrade) -> TestSuite:
     for defect in upgrade.defects:
         text = _xml(defect.text)
         ends = {
-            DefectInterpreters.NEW: Failure(text, _xml(defect.kind)),
-            DefectInterpreters.BOTH: Skipped("it is no news: it is under both interpreters"),
+            DefectStanding.NEW: Failure(text, _xml(defect.kind)),
+            DefectStanding.BOTH: Skipped("it is no news: it is under both interpreters"),
         }
         _add(suite, f"{defect.standing.value}: {text}", ends.get(defect.standing))
     for behaviour in upgrade.behaviour:
         _add(suite, f"behaviour: {behaviour.what}", Skipped(_xml(behaviour_line(behaviour))))
-    if not upgrade.of(DefectInterpreters.NEW):
+    if not upgrade.of(DefectStanding.NEW):
         _add(suite, "no new finding")
     return suite
 

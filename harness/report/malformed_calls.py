@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.checks.malformed import MalformedCallAnswers, NotRefused
+from harness.checks.malformed import AcceptedMalformedCall, MalformedCallAnswers
 from harness.report import wording
 from harness.report.plain_console import fact_table
 
@@ -48,7 +48,7 @@ def refusals_findings_in_short(refusals: MalformedCallAnswers) -> RenderableType
     return Group("", Text("Malformed calls that are not refused as they must be, by kind:", "bold red"), *lines)
 
 
-def by_lapse(findings: Sequence[NotRefused]) -> dict[str, list[str]]:
+def by_lapse(findings: Sequence[AcceptedMalformedCall]) -> dict[str, list[str]]:
     """Return the rules that are broken, by the wrong way to answer a call."""
     names: dict[str, list[str]] = {}
     for finding in findings:
@@ -65,16 +65,16 @@ def _some(names: Sequence[str], length: int) -> str:
     return f"{'; '.join(fitting)}; ... and {len(names) - len(fitting)} more: -v"
 
 
-def refusal_head(finding: NotRefused) -> str:
+def refusal_head(finding: AcceptedMalformedCall) -> str:
     """Return the kind of a malformed call, and the wrong way in which it was answered."""
     return f"{finding.rule}: {finding.lapse.value}"
 
 
-def refusal_facts(finding: NotRefused) -> dict[str, str]:
+def refusal_facts(finding: AcceptedMalformedCall) -> dict[str, str]:
     """Return what should have happened, what happened, and the call as code."""
     return {"expected": " or ".join(finding.raises), "happened": finding.happened, "code": finding.code}
 
 
-def _finding(finding: NotRefused) -> RenderableType:
+def _finding(finding: AcceptedMalformedCall) -> RenderableType:
     facts = fact_table(refusal_facts(finding).items())
     return Group(Text(refusal_head(finding), "bold red"), Padding(facts, (0, 0, 0, 2)))

@@ -6,7 +6,7 @@ from typing import Final
 
 from harness.report import wording
 from harness.report.facts import code_of
-from harness.report.finding_entry import FindingEntry, Summary, verdict_on_all
+from harness.report.finding_entry import FindingEntry, SubjectFindings, verdict_on_all
 from harness.report.finding_files import Fact
 
 _MARKS: Final = re.compile(r"[!#$&*<>@\[\\\]^`{|}~]|_(?![^\W_])|:(?=\S)")
@@ -20,7 +20,7 @@ that; they do not agree on a backslash before a bar.
 _FULL: Final = 5
 
 
-def markdown(summaries: Sequence[Summary]) -> str:
+def markdown(summaries: Sequence[SubjectFindings]) -> str:
     """Return the report: the verdict with the first cause, a table of subjects, and each thing that is wrong."""
     wrong = [summary for summary in summaries if summary.entries]
     parts = [f"## rnn-harness: {_title(summaries)}"]
@@ -37,7 +37,7 @@ def markdown(summaries: Sequence[Summary]) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _title(summaries: Sequence[Summary]) -> str:
+def _title(summaries: Sequence[SubjectFindings]) -> str:
     if len(summaries) == 1:
         (summary,) = summaries
         verdict = summary.headline.removeprefix(summary.subject)
@@ -45,7 +45,7 @@ def _title(summaries: Sequence[Summary]) -> str:
     return verdict_on_all(summaries)
 
 
-def _table(summaries: Sequence[Summary]) -> Iterator[str]:
+def _table(summaries: Sequence[SubjectFindings]) -> Iterator[str]:
     yield "| subject | verdict | covered | wrong | cases | seconds |"
     yield "|---|---|--:|--:|--:|--:|"
     for summary in summaries:
@@ -55,7 +55,7 @@ def _table(summaries: Sequence[Summary]) -> Iterator[str]:
         yield f"| {cell(summary.subject)} | {plain(verdict)} | {counts} |"
 
 
-def _left_out(summaries: Sequence[Summary]) -> Iterator[str]:
+def _left_out(summaries: Sequence[SubjectFindings]) -> Iterator[str]:
     """Yield what each subject was not asked: what it does not support, and what missing shards would have asked."""
     for summary in summaries:
         if missing := summary.examination.hunt.missing:
@@ -66,7 +66,7 @@ def _left_out(summaries: Sequence[Summary]) -> Iterator[str]:
             yield f"- left out of {code(summary.subject)}: {code(', '.join(names))}: {plain(why)}"
 
 
-def _shown(number: int, summary: Summary, entry: FindingEntry, *, in_full: bool) -> Iterator[str]:
+def _shown(number: int, summary: SubjectFindings, entry: FindingEntry, *, in_full: bool) -> Iterator[str]:
     yield f"### {number}\\. {plain(entry.headline)}, in {code(summary.subject)}"
     yield from facts_in_markdown([fact for fact in entry.main_facts if in_full or fact.name == "replay"])
 

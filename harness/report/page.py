@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from harness.report import coverage_words, wording
 from harness.report.examination_facts import examination_facts
 from harness.report.facts import code_of
-from harness.report.finding_entry import FindingEntry, Summary, entry_of_stored, verdict_on_all
+from harness.report.finding_entry import FindingEntry, SubjectFindings, entry_of_stored, verdict_on_all
 from harness.report.finding_files import ISSUE, SCRIPT, SavedFinding
 from harness.report.results_table import SubjectRow, table_data
 from harness.report.terminal import headline
@@ -34,7 +34,7 @@ ERROR_LEVELS: Final = (
 
 
 def page_of_run(
-    summaries: Sequence[Summary],
+    summaries: Sequence[SubjectFindings],
     *,
     command: str,
     version: str,
@@ -108,7 +108,7 @@ def _finding(subject: str, entry: FindingEntry) -> dict[str, Any]:
     }
 
 
-def _checked(summary: Summary) -> dict[str, Any]:
+def _checked(summary: SubjectFindings) -> dict[str, Any]:
     done = summary.examination
     passed = done.hunt.checks and not done.hunt.findings
     return {

@@ -12,9 +12,13 @@ from harness.report import wording
 from harness.report.facts import failure_line
 from harness.report.finding_files import SavedFinding
 from harness.report.json_record import result_record
-from harness.search.rerun import RerunOutcome
+from harness.search.case_replay import ReplayOutcome
 
-STYLES: Final = {RerunOutcome.FIXED: "bold green", RerunOutcome.FAILED: "bold red", RerunOutcome.ERROR: "bold yellow"}
+STYLES: Final = {
+    ReplayOutcome.FIXED: "bold green",
+    ReplayOutcome.FAILED: "bold red",
+    ReplayOutcome.ERROR: "bold yellow",
+}
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class ReplayResult:
 
     stored: SavedFinding
     subject: str | None  # the subject on which it was run; ``None`` if nobody names one
-    fate: RerunOutcome
+    fate: ReplayOutcome
     result: Result | None = None  # the result; ``None`` if it could not be run
     why: str = ""  # the reason why it could not be run
 
@@ -37,12 +41,12 @@ class ReplayResult:
         """The failure in one line, or why nothing is known; empty if the subject passes."""
         if self.result is None:
             return self.why.partition("\n")[0]
-        if self.fate is RerunOutcome.FIXED:
+        if self.fate is ReplayOutcome.FIXED:
             return ""
-        if self.fate is RerunOutcome.ERROR and self.result.verdict is Verdict.AGREES:
+        if self.fate is ReplayOutcome.ERROR and self.result.verdict is Verdict.AGREES:
             return self.unknown
-        refused = f"{self.unknown}: " if self.fate is RerunOutcome.ERROR else ""
-        changed = "in another way than before: " if self.fate is RerunOutcome.FAILED and self.again is False else ""
+        refused = f"{self.unknown}: " if self.fate is ReplayOutcome.ERROR else ""
+        changed = "in another way than before: " if self.fate is ReplayOutcome.FAILED and self.again is False else ""
         return refused + changed + failure_line(self.result)
 
     @property
@@ -65,7 +69,7 @@ def replays_line(every: Sequence[ReplayResult], directory: str) -> str:
     if not every:
         return f"no findings in {directory}"
     counts = _counts(every)
-    text = ", ".join(f"{counts[fate]:,} {fate.value}" for fate in RerunOutcome)
+    text = ", ".join(f"{counts[fate]:,} {fate.value}" for fate in ReplayOutcome)
     return f"{wording.counted(len(every), 'finding')}: {text}"
 
 
@@ -74,7 +78,7 @@ def replays_record(every: Sequence[ReplayResult]) -> dict[str, Any]:
     counts = _counts(every)
     return {
         "replays": [_record(replayed) for replayed in every],
-        "counts": {fate.value: counts[fate] for fate in RerunOutcome},
+        "counts": {fate.value: counts[fate] for fate in ReplayOutcome},
     }
 
 
@@ -89,5 +93,5 @@ def _record(replayed: ReplayResult) -> dict[str, Any]:
     }
 
 
-def _counts(every: Sequence[ReplayResult]) -> Counter[RerunOutcome]:
+def _counts(every: Sequence[ReplayResult]) -> Counter[ReplayOutcome]:
     return Counter(replayed.fate for replayed in every)

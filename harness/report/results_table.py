@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from harness.report import wording
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.markdown import code, plain
 from harness.space.searched_scope import Share
 
@@ -35,7 +35,7 @@ class SubjectRow:
     why: str = ""  # the reason why it was not asked, or why it cannot be said to agree though nothing is wrong
 
 
-def row_of(summary: Summary, seconds: float) -> SubjectRow:
+def row_of(summary: SubjectFindings, seconds: float) -> SubjectRow:
     """Return the row of a subject that was checked."""
     hunt, verdict = summary.examination.hunt, summary.verdict
     why = summary.shortfall.removeprefix(f"{hunt.subject} ").removeprefix(f"{verdict}: ")

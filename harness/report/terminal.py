@@ -14,14 +14,14 @@ from harness.checks.result import Result, Verdict
 from harness.report import coverage_words, wording
 from harness.report.examination_facts import examination_facts, gaps, undone_factors
 from harness.report.facts import FACT_CHARACTERS, FURTHER_MISTAKE, named, observed
-from harness.report.finding_entry import FindingEntry, Summary, dropout_problem, entry_of, entry_of_stored
+from harness.report.finding_entry import FindingEntry, SubjectFindings, dropout_problem, entry_of, entry_of_stored
 from harness.report.finding_files import SavedFinding
 from harness.report.malformed_calls import refusals_findings, refusals_findings_in_short
 from harness.report.plain_console import fact_table
 from harness.report.replay_results import STYLES, ReplayResult
 from harness.report.reported_finding import ReportedFinding, dropout_alone
+from harness.search.case_replay import ReplayOutcome
 from harness.search.examination import Examination
-from harness.search.rerun import RerunOutcome
 from harness.space.config import RNNConfig
 
 _STYLES = {
@@ -53,7 +53,7 @@ ARRAY_MEANINGS: Final = {
 _SHARE: Final = re.compile(r",? in \d+ of \d+ elements \(.*\)$")
 
 
-def subject_report(summary: Summary, *, verbose: bool = False) -> RenderableType:
+def subject_report(summary: SubjectFindings, *, verbose: bool = False) -> RenderableType:
     """Return a subject's verdict, its first finding, a line for each other one, and the facts of its checks.
 
     A failure takes a screen of 24 lines, unless ``verbose`` is true: then every finding is shown whole.
@@ -82,7 +82,7 @@ def subject_report(summary: Summary, *, verbose: bool = False) -> RenderableType
     return Group(_head(summary), *shown)
 
 
-def findings_report(summary: Summary) -> RenderableType:
+def findings_report(summary: SubjectFindings) -> RenderableType:
     """Return a subject's verdict, every finding in a dozen lines, and what makes a pass mean less."""
     done, findings = summary.examination, summary.findings
     shown = _dropout(done, findings)
@@ -141,12 +141,12 @@ def _in_a_line(finding: ReportedFinding) -> str:
     return " ".join([_SHARE.sub("", finding.cause), *fails, *[f"({finding.certainty})"] * bool(finding.certainty)])
 
 
-def quiet_report(summary: Summary) -> RenderableType:
+def quiet_report(summary: SubjectFindings) -> RenderableType:
     """Return a subject's verdict and one line for each finding."""
     return Group(_head(summary), *([_one_line_each(summary.findings)] if summary.findings else []))
 
 
-def headline(summary: Summary) -> str:
+def headline(summary: SubjectFindings) -> str:
     """Return the verdict and the number of findings of each sort in a line."""
     done = summary.examination
     shard = "" if done.hunt.shard is None else f" in shard {done.hunt.shard}"
@@ -155,7 +155,7 @@ def headline(summary: Summary) -> str:
     return f"{verdict}{'; ' if ': ' in verdict else ': '}{'; '.join(parts)}" if parts else verdict
 
 
-def _head(summary: Summary) -> RenderableType:
+def _head(summary: SubjectFindings) -> RenderableType:
     return Text(headline(summary), _STYLES[summary.examination.verdict])
 
 
@@ -254,9 +254,9 @@ def replay_report(done: ReplayResult, result: Result) -> RenderableType:
     """Return the result of replaying a finding."""
     stored, fate = done.stored, done.fate
     parts: list[RenderableType] = [Text(f"{fate.value}  {done.subject} on {stored.path}", STYLES[fate])]
-    if fate is RerunOutcome.ERROR:
+    if fate is ReplayOutcome.ERROR:
         parts.append(done.unknown)
-    if fate is RerunOutcome.FAILED and done.again is False:
+    if fate is ReplayOutcome.FAILED and done.again is False:
         parts.append(Text(f"it fails in another way than before; the finding was {stored.kind}"))
     rows = [(fact.name, fact.text) for fact in observed(result, stored.case.config)]
     rows += [("advice", advice) for advice in wording.hints(result.mismatches[:1], stored.case.config)]

@@ -16,7 +16,7 @@ from rich.text import Text
 from harness.diagnosis.investigate import one_cause
 from harness.report import wording
 from harness.report.facts import failure_line
-from harness.report.finding_entry import Summary, entry_of
+from harness.report.finding_entry import SubjectFindings, entry_of
 from harness.report.markdown import code, plain
 from harness.report.plain_console import fact_table
 from harness.report.reported_finding import ReportedFinding
@@ -29,7 +29,7 @@ DEFECTS_SHOWN: Final = 8  # defects of a standing, and differences of behaviour,
 Shows = Callable[[Finding], bool]  # runs a finding under an interpreter and tells whether it fails there
 
 
-class DefectInterpreters(Enum):
+class DefectStanding(Enum):
     """The interpreters that have a defect: the new one alone, both, or the old one alone."""
 
     NEW = "new"
@@ -37,18 +37,14 @@ class DefectInterpreters(Enum):
     GONE = "gone"
 
 
-_STYLES: Final = {
-    DefectInterpreters.NEW: "bold red",
-    DefectInterpreters.BOTH: "bold yellow",
-    DefectInterpreters.GONE: "bold green",
-}
-_TONES: Final = {DefectInterpreters.NEW: "bad", DefectInterpreters.BOTH: "warn", DefectInterpreters.GONE: "good"}
+_STYLES: Final = {DefectStanding.NEW: "bold red", DefectStanding.BOTH: "bold yellow", DefectStanding.GONE: "bold green"}
+_TONES: Final = {DefectStanding.NEW: "bad", DefectStanding.BOTH: "warn", DefectStanding.GONE: "good"}
 
 
 class Defect(NamedTuple):
     """A finding, or a value that a subject neither supports nor refuses, and where it is."""
 
-    standing: DefectInterpreters
+    standing: DefectStanding
     text: str
     kind: str
     id: str = ""
@@ -58,28 +54,28 @@ class Defect(NamedTuple):
 class Upgrade:
     """All that differs between an old and a new interpreter."""
 
-    old: Summary
-    new: Summary
+    old: SubjectFindings
+    new: SubjectFindings
     defects: tuple[Defect, ...]
     behaviour: tuple[Behaviour, ...]
     compared: int  # the cases of which both have the bits
     equal: int  # those of them whose bits are the same
 
     @property
-    def worst(self) -> DefectInterpreters:
+    def worst(self) -> DefectStanding:
         """The standing that decides: the new interpreter's defects first."""
         return min(
-            (defect.standing for defect in self.defects),
-            key=list(DefectInterpreters).index,
-            default=DefectInterpreters.GONE,
+            (defect.standing for defect in self.defects), key=list(DefectStanding).index, default=DefectStanding.GONE
         )
 
-    def of(self, standing: DefectInterpreters) -> list[Defect]:
+    def of(self, standing: DefectStanding) -> list[Defect]:
         """Return the defects of a standing."""
         return [defect for defect in self.defects if defect.standing is standing]
 
 
-def compared(old: Summary, new: Summary, behaviour: Sequence[Behaviour], shows: tuple[Shows, Shows]) -> Upgrade:
+def compared(
+    old: SubjectFindings, new: SubjectFindings, behaviour: Sequence[Behaviour], shows: tuple[Shows, Shows]
+) -> Upgrade:
     """Compare the reports of an old and a new interpreter. ``shows`` run a finding under the old and the new one."""
     earlier, later = old.examination.hunt, new.examination.hunt
     bits: list[tuple[str, str]] = []
@@ -104,17 +100,17 @@ def _findings(
     for later in new:
         twins = {twin.id for twin in old if twin.id == later.id or one_cause(twin.identity, later.identity)}
         pairs |= twins
-        yield _defect(later, DefectInterpreters.BOTH if twins or shows[0](later.finding) else DefectInterpreters.NEW)
+        yield _defect(later, DefectStanding.BOTH if twins or shows[0](later.finding) else DefectStanding.NEW)
     for earlier in old:
         if earlier.id in pairs:
             continue
         if not shows[1](earlier.finding):
-            yield _defect(earlier, DefectInterpreters.GONE)
+            yield _defect(earlier, DefectStanding.GONE)
         elif not any(twin.identity.like == earlier.identity.like for twin in new):  # else it is one of those
-            yield _defect(earlier, DefectInterpreters.BOTH)
+            yield _defect(earlier, DefectStanding.BOTH)
 
 
-def _defect(finding: ReportedFinding, standing: DefectInterpreters) -> Defect:
+def _defect(finding: ReportedFinding, standing: DefectStanding) -> Defect:
     return Defect(standing, f"{finding.id}  {entry_of(finding).headline}", finding.finding.result.kind, finding.id)
 
 
@@ -122,11 +118,11 @@ def _undone(old: SearchRecord, new: SearchRecord) -> Iterator[Defect]:
     """Yield the values that one neither supports nor refuses."""
     for what, (_, result) in {**old.undone, **new.undone}.items():
         standing = (
-            DefectInterpreters.GONE
+            DefectStanding.GONE
             if what not in new.undone
-            else DefectInterpreters.BOTH
+            else DefectStanding.BOTH
             if what in old.undone
-            else DefectInterpreters.NEW
+            else DefectStanding.NEW
         )
         yield Defect(standing, f"fails at {what}: {failure_line(result)}", result.kind)
 
@@ -140,7 +136,7 @@ def _gradients(old: SearchRecord, new: SearchRecord) -> Iterator[Behaviour]:
 
 def headline(upgrade: Upgrade) -> str:
     """Return in a sentence what the upgrade brings."""
-    new, both, gone = (len(upgrade.of(standing)) for standing in DefectInterpreters)
+    new, both, gone = (len(upgrade.of(standing)) for standing in DefectStanding)
     rest = [f"{number} {name}" for number, name in ((both, "in both"), (gone, "gone")) if number]
     news = wording.counted(new, "new finding") if new else "no new finding"
     return "; ".join([f"the upgrade brings {news}", *rest])
@@ -148,7 +144,7 @@ def headline(upgrade: Upgrade) -> str:
 
 def upgrade_facts(upgrade: Upgrade) -> Iterator[tuple[str, str]]:
     """Yield the facts, each with its name: what is new first."""
-    for standing in DefectInterpreters:
+    for standing in DefectStanding:
         for text in _some([defect.text for defect in upgrade.of(standing)]):
             yield standing.value, text
     values = {difference.what: _each(difference) for difference in upgrade.behaviour}
@@ -206,7 +202,7 @@ def upgrade_record(upgrade: Upgrade) -> dict[str, Any]:
             standing.name.lower(): [
                 {"id": defect.id, "text": defect.text, "kind": defect.kind} for defect in upgrade.of(standing)
             ]
-            for standing in DefectInterpreters
+            for standing in DefectStanding
         },
         "behaviour": [{**difference._asdict(), "text": behaviour_line(difference)} for difference in upgrade.behaviour],
         "compared": upgrade.compared,

@@ -10,7 +10,7 @@ from harness.checks.full_check import against, check
 from harness.checks.known_issues import KnownCause, known_or_not
 from harness.checks.relations import Relation
 from harness.checks.result import Result, Verdict
-from harness.oracle.arithmetic_assumptions import UserTolerance
+from harness.oracle.arithmetic_assumptions import AcceptedErrors
 from harness.search.deadline import Hang
 from harness.search.own_weights import OwnWeights
 from harness.search.plan import PlanChunk, PlannedCase
@@ -36,7 +36,7 @@ class Checker:
     """The checks of one subject in one search."""
 
     subject: Subject
-    accepted: UserTolerance
+    accepted: AcceptedErrors
     scope: Scope
     known: list[KnownCause] = field(default_factory=list)  # the causes by which failures count as known, and pass
     weights: OwnWeights | None = None  # those that all planned cases have

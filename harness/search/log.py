@@ -55,7 +55,7 @@ class LoggedOutcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Event:
+class LogEntry:
     """The outcome of a failing case, or of the measurements before the first case."""
 
     known: dict[str, int]  # how often an earlier finding or a known issue was met, by its name
@@ -72,7 +72,7 @@ class Log:
     results: list[Result] = field(default_factory=list)  # The different results, without their evidence
     cases: list[LoggedOutcome] = field(default_factory=list)
     # What became of failures, by the number of cases that were logged until then.
-    events: dict[int, Event] = field(default_factory=dict)
+    events: dict[int, LogEntry] = field(default_factory=dict)
     # By the place of a case in the log: true if it has the bits of the subject's first stage.
     same: dict[int, bool] = field(default_factory=dict)
     _places: dict[Result, int] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Log:
         suspicions = tuple(record.suspicions[self._suspicions :])
         changed = {name: number for name, number in known.items() if number}
         if changed or findings or suspicions:
-            self.events[len(self.cases)] = Event(changed, suspicions, findings, self._explained)
+            self.events[len(self.cases)] = LogEntry(changed, suspicions, findings, self._explained)
 
     def require_sound(self) -> None:
         """Raise ``UsageError`` for a log that no search has written."""
@@ -150,7 +150,7 @@ class LoggedCase(NamedTuple):
         return self.part.log.result(self.place)
 
     @property
-    def event(self) -> Event | None:
+    def event(self) -> LogEntry | None:
         """Its outcome, if it failed."""
         return self.part.log.events.get(self.place + 1)
 

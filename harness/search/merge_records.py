@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from harness.checks.result import Result, Verdict
 from harness.search.budget import Budget
-from harness.search.log import Event, LoggedCase, logged_cases
+from harness.search.log import LogEntry, LoggedCase, logged_cases
 from harness.search.search import MOST_DEATHS
 from harness.search.search_record import Finding, SearchRecord, Stop
 from harness.search.shards import Shard
@@ -51,7 +51,7 @@ class _DistinctCauses:
         self._findings: list[Finding] = []  # the finding that stands for each cause
         self._places: dict[tuple[int, str], int] = {}
 
-    def take(self, part: SearchRecord, event: Event | None) -> bool:
+    def take(self, part: SearchRecord, event: LogEntry | None) -> bool:
         """Take in the findings of a part that came next, and return whether one has a new cause.
 
         The first finding of a cause stands for it, as in a single run, unless only a later one is as small as can be.
@@ -120,7 +120,7 @@ class _Count(NamedTuple):
             hunt.log.same[len(hunt.log.cases) - 1] = case.part.log.same[case.place]
         self._note(case.part, case.event, counted=True)
 
-    def _note(self, part: SearchRecord, event: Event | None, *, counted: bool) -> None:
+    def _note(self, part: SearchRecord, event: LogEntry | None, *, counted: bool) -> None:
         """Note what became of a failure; what comes before the first case is the same in all parts and counts once."""
         if event is None:
             return

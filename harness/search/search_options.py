@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from harness.checks.known_failures import KnownFailure
-from harness.oracle.arithmetic_assumptions import UserTolerance, accepted
+from harness.oracle.arithmetic_assumptions import AcceptedErrors, accepted
 from harness.search.capability_discovery import DiscoveredScope
 from harness.search.own_weights import OwnWeights
 from harness.search.shards import Shard
@@ -42,6 +42,6 @@ class SearchOptions:
         accepted(self.tolerance)
 
     @property
-    def accepted(self) -> UserTolerance:
+    def accepted(self) -> AcceptedErrors:
         """The differences that ``tolerance`` accepts."""
         return accepted(self.tolerance)

@@ -11,7 +11,7 @@ from typing import Final
 from harness.checks.activation_accuracy import Accuracy
 from harness.checks.known_failures import KnownFailure
 from harness.checks.result import DERIVATIVES, PROBES, TWICE, ComparisonMethod, Result, Verdict
-from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
+from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors
 from harness.search.evidence import NOT_SHRUNK, Certificate, Suspicion
 from harness.search.log import Log, power
 from harness.search.plan import PlannedCase
@@ -54,7 +54,7 @@ class Finding:
     case: Case
     result: Result
     certificate: Certificate = NOT_SHRUNK
-    accepted: UserTolerance | None = None  # the tolerance under which it was found, if that is known
+    accepted: AcceptedErrors | None = None  # the tolerance under which it was found, if that is known
 
     @property
     def minimal(self) -> bool:
@@ -101,7 +101,7 @@ class SearchRecord:
     """
     beyond: int = 0  # the findings on cases that are not of the plan
     weights: str = ""  # the file of the weights that all cases had, if they were not drawn
-    accepted: UserTolerance = (
+    accepted: AcceptedErrors = (
         STRICT  # the tolerance it was held to: what its user accepts, and what was measured of its functions
     )
     # The measured accuracy of its functions, by dtype, if it differs from what is assumed.

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from socket import gethostname
 from typing import Any, Final, NamedTuple, Self
 
-from harness.oracle.arithmetic_assumptions import UserTolerance
+from harness.oracle.arithmetic_assumptions import AcceptedErrors
 from harness.processes import GRACE, LONGEST_WAIT, Child, start_server
 from harness.search.checker import CheckedCase, Checker
 from harness.search.deadline import DeadlineSubject
@@ -98,7 +98,7 @@ class WorkerContext(NamedTuple):
     subject: bytes  # pickled, or a pickled function that makes it in the worker's own process
     source: str  # the hash of the file that the subject is in, which a worker must have, too
     scope: Scope
-    accepted: UserTolerance
+    accepted: AcceptedErrors
     weights: OwnWeights | None = None
 
     @classmethod
@@ -106,7 +106,7 @@ class WorkerContext(NamedTuple):
         cls,
         subject: Subject,
         scope: Scope,
-        accepted: UserTolerance,
+        accepted: AcceptedErrors,
         weights: OwnWeights | None = None,
         *,
         share: bool = True,

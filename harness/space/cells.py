@@ -16,7 +16,7 @@ from harness.space.errors import UsageError
 FINITE: Final = sys.float_info.max  # the largest number of float64
 GATE_FUNCTIONS: Final = ("sigmoid", "tanh")  # of a gate's sum
 LONGEST_EQUATIONS: Final = 4096  # characters of equations; those of nn.LSTM are 250
-MOST_GATES: Final = 4  # ``gate_inquiry.LEVELS`` has so many sums to drive gates to
+MOST_GATES: Final = 4  # ``gate_inquiry.STATE_LEVELS`` has so many sums to drive gates to
 TERMS: Final = ("W_i", "b_i", "W_h", "b_h")  # of a gate's sum, each followed by the gate's letter
 TAKEN: Final = "htx"  # letters that are no gate's; t is tanh(c) below
 SAVED_DATA: Final = "saved data"  # the place of a cell that no code defines here

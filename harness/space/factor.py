@@ -1,4 +1,4 @@
-"""factor: a row of the table of factors (``parts``), and the kinds of rows."""
+"""factor: a row of the table of factors (``factor_table``), and the kinds of rows."""
 
 from dataclasses import MISSING, dataclass, field
 from typing import Any, Final

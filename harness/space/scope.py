@@ -67,9 +67,9 @@ else:
 class Scope(_Values):
     """The values that each field of an ``RNNConfig`` may take, plainest first; repeated values are drawn more often.
 
-    It has a field for each factor, whose values are by default the usual ones of the table (``parts``). Features that
-    only some subjects have (16-bit dtypes, gradients) are not in a scope unless they are asked for, or offered by the
-    subject.
+    It has a field for each factor, whose values are by default the usual ones of the table (``factor_table``). Features
+    that only some subjects have (16-bit dtypes, gradients) are not in a scope unless they are asked for, or offered by
+    the subject.
 
     Some fields are not fields of a config. ``lengths`` are kinds of packing (``PACKINGS``), from which ``configure``
     makes one length per sequence. ``masks`` says that dropout in training is in the scope; this is possible only for a

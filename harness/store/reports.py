@@ -10,7 +10,7 @@ from harness.checks.malformed import MalformedCallAnswers
 from harness.checks.result import Result
 from harness.diagnosis.investigate import one_cause
 from harness.report.codec import decode
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.json_record import RunOptions
 from harness.report.reported_finding import ReportedFinding, dropout_facts
 from harness.search.examination import Examination, equal_of
@@ -134,7 +134,7 @@ def read_shards(paths: Sequence[Path]) -> list[RunReport]:
     return [shards[number] for number in sorted(shards)]
 
 
-def add_up(shards: Sequence[RunReport], folder: str, warn: Callable[[str], None]) -> Iterator[Summary]:
+def add_up(shards: Sequence[RunReport], folder: str, warn: Callable[[str], None]) -> Iterator[SubjectFindings]:
     """Yield what all shards together say of each subject, whose findings are then kept in the ``folder``.
 
     ``warn`` hears of those that cannot be. Raises ``UsageError`` for shards that do not fit together.
@@ -148,7 +148,7 @@ def add_up(shards: Sequence[RunReport], folder: str, warn: Callable[[str], None]
 
 def _added_up(
     parts: Sequence[tuple[Path, SubjectReport]], run: RunOptions, folder: str, warn: Callable[[str], None]
-) -> Summary:
+) -> SubjectFindings:
     (path, first), *others = parts
     for place, report in others:
         for what, here, there in _alike(report, first):
@@ -177,7 +177,7 @@ def _added_up(
     if of_dropout is not None:
         done.dropout_facts = dropout_facts(saved(path, of_dropout))
     findings = [replace(saved(*owners[id(finding)]), further=hunt.known[finding.id]) for finding in hunt.findings]
-    return Summary(done, tuple(findings), rest.place, of_dropout, rest.stages, rest.source)
+    return SubjectFindings(done, tuple(findings), rest.place, of_dropout, rest.stages, rest.source)
 
 
 def _alike(report: SubjectReport, first: SubjectReport) -> Iterator[tuple[str, Any, Any]]:

@@ -14,7 +14,7 @@ from harness.checks.result import ComparisonMethod
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.script.make import ARRAYS_FILE, NAME, script_of_refusals
 from harness.diagnosis.script.user import NoScript
-from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance, with_measured
+from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors, with_measured
 from harness.report.finding_entry import entry_of_stored
 from harness.report.finding_files import ISSUE, FindingFiles
 from harness.report.issue import issue_of, regression_test
@@ -36,7 +36,7 @@ def keep(
     subject: Subject,
     directory: str | Path,
     *,
-    accepted: UserTolerance = STRICT,
+    accepted: AcceptedErrors = STRICT,
     tolerance: str = "derived",
     source: str = "",
     with_script: bool = True,
@@ -90,7 +90,7 @@ class FindingKeeper:
 
     subject: Subject
     folder: str
-    accepted: UserTolerance  # The tolerance of the search; a finding may have been found under a looser one
+    accepted: AcceptedErrors  # The tolerance of the search; a finding may have been found under a looser one
     tolerance: str  # The tolerance as its user wrote it
     warn: Callable[[str], None]  # The function that hears of a finding that could not be kept
     until: float = math.inf  # The moment up to which scripts may run, by ``time.perf_counter``

@@ -15,8 +15,8 @@ import numpy as np
 
 from harness.checks.result import ComparisonMethod
 from harness.diagnosis.script.make import ARRAYS_FILE, NAME, Script, script, script_with_harness
-from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
-from harness.search.rerun import RerunOutcome
+from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors
+from harness.search.case_replay import ReplayOutcome
 from harness.search.search_record import Finding
 from harness.space.atomic import atomic_write, write_text
 from harness.space.case_json import to_json
@@ -30,7 +30,7 @@ SCRIPT_SECONDS: Final = 120.0  # The seconds that a script may take: it imports 
 class ScriptRun(NamedTuple):
     """A script that was run: what its last word and its exit code say, and all that it printed."""
 
-    fate: RerunOutcome
+    fate: ReplayOutcome
     output: str
 
 
@@ -48,7 +48,7 @@ def offer(
     subject: Subject,
     folder: Path,
     *,
-    accepted: UserTolerance = STRICT,
+    accepted: AcceptedErrors = STRICT,
     tolerance: str = "derived",
     outcome: Outcome | None = None,
     timeout: float = SCRIPT_SECONDS,
@@ -76,17 +76,17 @@ def _objection(made: Script, folder: Path, timeout: float) -> str:
     """Write and run a script. If it does not say FAILED, remove it, and return the reason why it is not offered."""
     if made.text is None:
         return made.reason
-    run = ScriptRun(RerunOutcome.ERROR, "")
+    run = ScriptRun(ReplayOutcome.ERROR, "")
     path = write(made, folder)
     try:
         run = run_alone(path, timeout)
     finally:
-        if run.fate is not RerunOutcome.FAILED:
+        if run.fate is not ReplayOutcome.FAILED:
             path.unlink(missing_ok=True)
             (folder / ARRAYS_FILE).unlink(missing_ok=True)
-    if run.fate is RerunOutcome.FAILED:
+    if run.fate is ReplayOutcome.FAILED:
         return ""
-    if run.fate is RerunOutcome.FIXED:
+    if run.fate is ReplayOutcome.FIXED:
         return "a script that makes the same call does not fail"
     last = (run.output.strip().splitlines() or ["it said nothing"])[-1]
     return f"a script that makes the same call ends in another way: {last}"
@@ -110,10 +110,10 @@ def run_alone(path: Path, timeout: float = SCRIPT_SECONDS, cwd: Path | None = No
         output.seek(0)
         text = output.read().decode(errors="replace")
     if code is None:
-        return ScriptRun(RerunOutcome.ERROR, f"{text}\nno end within {timeout:g} s")
+        return ScriptRun(ReplayOutcome.ERROR, f"{text}\nno end within {timeout:g} s")
     last = (text.strip().splitlines() or [""])[-1]
-    ends = {(1, "FAILED"): RerunOutcome.FAILED, (0, "FIXED"): RerunOutcome.FIXED}
-    return ScriptRun(ends.get((code, last), RerunOutcome.ERROR), text)
+    ends = {(1, "FAILED"): ReplayOutcome.FAILED, (0, "FIXED"): ReplayOutcome.FIXED}
+    return ScriptRun(ends.get((code, last), ReplayOutcome.ERROR), text)
 
 
 def _ended(

@@ -32,7 +32,7 @@ def mapped(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
 def with_axes(factory: Any, order: str) -> Any:
     """Return a class of modules, of one that has the axes in an order."""
 
-    class Turned(factory):  # type: ignore[misc]
+    class UsualAxesClass(factory):  # type: ignore[misc]
         """The class with the usual axes."""
 
         in_numpy, axes = False, order
@@ -42,5 +42,5 @@ def with_axes(factory: Any, order: str) -> Any:
             turned = mapped(arguments, lambda tensor: in_order(tensor, order))
             return mapped(super().forward(*turned, **named), lambda tensor: in_order(tensor, order, back=True))
 
-    Turned.__name__, Turned.__qualname__ = factory.__name__, factory.__qualname__
-    return Turned
+    UsualAxesClass.__name__, UsualAxesClass.__qualname__ = factory.__name__, factory.__qualname__
+    return UsualAxesClass

@@ -1,7 +1,7 @@
 """torch_form: the reading of a class of modules with a constructor, parameters and a call of its own.
 
-Signatures tell what the constructor and a call take (``signature``), and shapes tell the parameters (``roles``). The
-rest is told by calls on random numbers.
+Signatures tell what the constructor and a call take (``signature``), and shapes tell the parameters
+(``parameters_by_shape``). The rest is told by calls on random numbers.
 """
 
 import inspect

@@ -1,6 +1,6 @@
 """worker: a function or a class as a program of the protocol of docs/other-languages.md, in any Python from 3.8 on.
 
-Run as ``python worker.py path/to/file.py:name FACTS``, with the JSON that ``environments`` gives it. It imports the
+Run as ``python worker.py path/to/file.py:name FACTS``, with the JSON that ``interpreters`` gives it. It imports the
 standard library and NumPy alone, and nothing of this package, because the interpreter that runs it need not have it. A
 class of torch modules needs torch there.
 """

@@ -14,8 +14,8 @@ from harness.oracle.arithmetic_assumptions import (
     FORMATS,
     STRICT,
     TOLERANCES,
+    AcceptedErrors,
     Arithmetic,
-    UserTolerance,
     accepted,
     with_measured,
 )
@@ -76,7 +76,7 @@ def of_float32(function: Any, **pins: Any) -> Scope:
     return scope_of(as_subject(function)).only(dtype="float32", **pins)
 
 
-def measured(activation: Activation, within: UserTolerance = STRICT) -> list[Accuracy]:
+def measured(activation: Activation, within: AcceptedErrors = STRICT) -> list[Accuracy]:
     function = port(activation)
     return list(measure(as_subject(function), of_float32(function), within))
 

@@ -11,7 +11,7 @@ import torch
 from harness import Outcome, as_subject
 from harness.checks.malformed import RULES, MalformedCallAnswers, MalformedRule, RefusalDefect, check_refusals, rules_of
 from harness.oracle.arithmetic_assumptions import STRICT
-from harness.search.rerun import RerunOutcome
+from harness.search.case_replay import ReplayOutcome
 from harness.space.cells import CELLS
 from harness.space.outcome import Failure
 from harness.store.save import FindingKeeper
@@ -194,9 +194,9 @@ def test_a_script_makes_the_calls_that_are_not_refused(tmp_path: Path) -> None:
     FindingKeeper(subject, str(tmp_path / "kept"), STRICT, "derived", warned.append).refusals(found)
 
     script = Path(found.script)
-    assert (run_alone(script).fate, warned) == (RerunOutcome.FAILED, [])
+    assert (run_alone(script).fate, warned) == (ReplayOutcome.FAILED, [])
     script.write_text(script.read_text().replace("RNN = Mine", "RNN = torch.nn.RNN"))
-    assert run_alone(script).fate is RerunOutcome.FIXED
+    assert run_alone(script).fate is ReplayOutcome.FIXED
 
 
 def test_a_function_and_a_cell_are_not_asked() -> None:

@@ -12,7 +12,7 @@ from harness import Case, RNNConfig, Scope, as_subject, draw, hunt
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.result import Verdict
 from harness.checks.vacuous import BY_GRADIENTS, LINEAR, NO_GRADIENT, NO_RECURRENT, SIGN, UNIT_ORDER, ZERO_STATES
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.markdown import markdown
 from harness.report.terminal import subject_report
 from harness.report.wording import unshown_line
@@ -144,8 +144,8 @@ def test_a_run_that_could_show_little_says_so_and_what_to_do(tolerance: str, low
     assert done.unshown.keys() == low
     assert all(number < LEAST_WITH_GRADIENTS for number in done.unshown.values())
     said = unshown_line(done)
-    assert ("- vacuous in" in markdown([Summary(done)])) == bool(low)
-    assert ("  vacuous" in rendered(subject_report(Summary(done)))) == bool(low)
+    assert ("- vacuous in" in markdown([SubjectFindings(done)])) == bool(low)
+    assert ("  vacuous" in rendered(subject_report(SubjectFindings(done)))) == bool(low)
     assert (said is not None) == bool(low)
     assert said is None or said.startswith("few of 200 cases could have shown states of zero (")
     assert said is None or (SIGN in said and said.endswith("check with fewer pins, or without --tolerance"))

@@ -11,7 +11,7 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.argument_order import BY_NAME_OTHERWISE, PASSES, other_order
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.report.explanation_lines import fails_line
 from harness.search.capability_discovery import narrow
 from harness.search.search_record import Finding
@@ -161,7 +161,7 @@ def test_the_order_is_the_cause_only_where_the_same_case_does_not_fail_so_by_nam
     )
 
     def asked(named: Result) -> str | None:
-        observations = Observations(as_subject(Swapped))
+        observations = ObservationCache(as_subject(Swapped))
         found = other_order(Question(observations, finding, scope_of(observations.subject), lambda _case: named))
         return None if found is None else found.evidence
 

@@ -8,7 +8,7 @@ import pytest
 from harness import RNNConfig, Scope, as_subject, draw
 from harness.checks.agreement import observe
 from harness.diagnosis.first_departure import FirstDeparture, first_departure, locate
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 
@@ -81,7 +81,7 @@ def test_patterns_are_said_where_it_is_not_everywhere(where: Any, pattern: str) 
 
 def test_a_right_subject_departs_nowhere() -> None:
     assert first_departure(observe(off(nothing), draw(WIDE, "normal", 1))) is None
-    assert locate(Observations(off(nothing)), draw(WIDE, "normal", 1), Scope()) is None
+    assert locate(ObservationCache(off(nothing)), draw(WIDE, "normal", 1), Scope()) is None
 
 
 def test_a_mistake_on_the_way_back_is_located_with_probes() -> None:
@@ -110,7 +110,7 @@ def test_a_mistake_on_the_way_back_is_located_with_probes() -> None:
 def test_a_wider_case_is_shown_where_the_minimal_one_says_little() -> None:
     subject = off(lambda at: np.s_[:, -1:] if at["config"].hidden_size > 1 else np.s_[:, :])
 
-    found = locate(Observations(subject), draw(RNNConfig(1, 1), "normal", 0), Scope())
+    found = locate(ObservationCache(subject), draw(RNNConfig(1, 1), "normal", 0), Scope())
 
     assert found is not None
     assert found.case.config.hidden_size == 5
@@ -124,7 +124,7 @@ def test_a_mistake_that_only_the_very_case_shows_is_located_there() -> None:
         output, h_n = implementations.vectorised(x, h0, weights, config)
         return output + np.array_equal(x, case.x), h_n
 
-    found = locate(Observations(as_subject(rnn)), case, Scope())
+    found = locate(ObservationCache(as_subject(rnn)), case, Scope())
 
     assert found is not None
     assert found.case.id == case.id

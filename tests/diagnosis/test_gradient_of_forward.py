@@ -10,14 +10,14 @@ from torch import Tensor
 from benchmarks.layers.torch_base import ByHand
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
-from harness.diagnosis.factors import Factors, FailingSizes
-from harness.diagnosis.failure_signature import FailureSignature
+from harness.diagnosis.failure_conditions import FailingSizes, FailureConditions
 from harness.diagnosis.gradient_of_forward import own_derivative
+from harness.diagnosis.unexplained_cause import UnexplainedCause
 from harness.oracle.compare import MismatchKind
 from tests.diagnosis.halved_back import halved_back
 
 CONFIG = RNNConfig(2, 3, num_layers=2, T=3, N=2, hx=True, loss="both")
-ABOVE = Factors(sizes={"num_layers": FailingSizes(2, (3,), ())})
+ABOVE = FailureConditions(sizes={"num_layers": FailingSizes(2, (3,), ())})
 
 
 class Skewed(ByHand):
@@ -107,7 +107,7 @@ def test_they_are_known_again_and_gradients_that_are_wrong_by_themselves_are_not
     def derived(one: Case) -> Any:
         return own_derivative(subject, one)
 
-    assert FailureSignature("3f9c2a11", shown, ABOVE, derived).covers(observation, result) is known
+    assert UnexplainedCause("3f9c2a11", shown, ABOVE, derived).covers(observation, result) is known
 
 
 def test_a_missing_gradient_of_a_wrong_forward_pass_is_known_again_where_that_shows() -> None:
@@ -119,7 +119,7 @@ def test_a_missing_gradient_of_a_wrong_forward_pass_is_known_again_where_that_sh
     def derived(one: Case) -> Any:
         return own_derivative(subject, one)
 
-    elsewhere = Factors(sizes={"num_layers": FailingSizes(3, (4,), ())})
+    elsewhere = FailureConditions(sizes={"num_layers": FailingSizes(3, (4,), ())})
     assert result.mismatches[0].sort is MismatchKind.MISSING
-    assert FailureSignature("3f9c2a11", shown, ABOVE, derived).covers(observation, result)
-    assert not FailureSignature("3f9c2a11", shown, elsewhere, derived).covers(observation, result)
+    assert UnexplainedCause("3f9c2a11", shown, ABOVE, derived).covers(observation, result)
+    assert not UnexplainedCause("3f9c2a11", shown, elsewhere, derived).covers(observation, result)

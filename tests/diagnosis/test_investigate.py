@@ -16,7 +16,7 @@ from harness.checks import full_check
 from harness.checks.agreement import check_agreement
 from harness.checks.known_issues import TORCH_ISSUES
 from harness.checks.repeatability import FLAKY_RUNS
-from harness.diagnosis.factors import Factors
+from harness.diagnosis.failure_conditions import FailureConditions
 from harness.diagnosis.first_departure import judge_worst
 from harness.diagnosis.identify import questions
 from harness.diagnosis.investigate import ENDED, Explanation, Investigation
@@ -331,14 +331,14 @@ def test_the_certificate_counts_what_was_tried(transposed: tuple[SearchRecord, I
     assert not finding.certificate.fresh_process  # a function in this process has no other process
 
 
-SAME = Explanation(factors=Factors({"bias": True}))
+SAME = Explanation(factors=FailureConditions({"bias": True}))
 
 
 @pytest.mark.parametrize(
     ("other", "one"),
     [
         (SAME, True),
-        (Explanation(factors=Factors({"bias": False})), False),
+        (Explanation(factors=FailureConditions({"bias": False})), False),
         (replace(SAME, kernels=KernelSwitchResults(passes=("no-mkldnn",))), False),
     ],
 )
@@ -579,7 +579,7 @@ def test_a_single_step_may_be_computed_in_a_way_of_its_own() -> None:
 
     [finding] = done.findings
     assert causes(done, investigation) == [[NO_B_HH]]
-    assert "T at 1 only" in fails_line(investigation.explanations[finding.id].factors or Factors())
+    assert "T at 1 only" in fails_line(investigation.explanations[finding.id].factors or FailureConditions())
 
 
 def test_what_is_computed_may_depend_on_the_layout_and_on_the_loss() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from harness import Case, Outcome, RNNConfig, Scope, Subject, as_subject, draw, hunt
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.store.save import keep
 from tests import implementations
 
@@ -51,7 +51,7 @@ def test_a_subject_that_wavers_is_run_each_time() -> None:
     case = draw(RNNConfig(1, 1))
     steady, wavering = Counted(implementations.vectorised), Counted(implementations.vectorised)
 
-    for observations in (Observations(steady), Observations(wavering, nondeterministic=True)):
+    for observations in (ObservationCache(steady), ObservationCache(wavering, nondeterministic=True)):
         first, again = observations.of(case), observations.of(case)
         assert (first is again) == (not observations.nondeterministic)
 
@@ -60,7 +60,7 @@ def test_a_subject_that_wavers_is_run_each_time() -> None:
 
 def test_what_was_seen_with_probes_is_known_without_them_but_not_the_other_way_round() -> None:
     case = draw(RNNConfig(1, 1, loss="output"))
-    observations = Observations(as_subject("torch"))
+    observations = ObservationCache(as_subject("torch"))
 
     plain, probed = observations.of(case, with_probes=False), observations.of(case)
 
@@ -72,7 +72,7 @@ def test_what_was_seen_with_probes_is_known_without_them_but_not_the_other_way_r
 
 
 def test_cases_are_told_apart_by_their_bits() -> None:
-    observations = Observations(as_subject(implementations.vectorised))
+    observations = ObservationCache(as_subject(implementations.vectorised))
     one, other = (draw(RNNConfig(1, 1), "normal", seed) for seed in range(2))
 
     observations.of(one)

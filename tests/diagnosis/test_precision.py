@@ -10,7 +10,7 @@ from benchmarks.layers import third_numpy
 from harness import RNNConfig, as_subject, draw
 from harness.checks.activation_accuracy import significant_bits
 from harness.checks.agreement import check_agreement
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.diagnosis.precision import ShownPrecision, estimate, estimate_arrays
 from harness.oracle.arithmetic_assumptions import TOLERANCES
 from tests import implementations
@@ -49,7 +49,7 @@ def stepwise(operand: Change, activation: Change) -> Callable[..., Any]:
 
 
 def asked(function: Any, **changes: Any) -> ShownPrecision | None:
-    return estimate(Observations(as_subject(function)), draw(RNNConfig(3, 4, T=2, N=1, **changes), "normal", 0))
+    return estimate(ObservationCache(as_subject(function)), draw(RNNConfig(3, 4, T=2, N=1, **changes), "normal", 0))
 
 
 def estimated(function: Any, **changes: Any) -> ShownPrecision:
@@ -102,7 +102,8 @@ def test_what_sequences_take_of_each_other_is_no_matter_of_precision() -> None:
         return states, states[-1:]
 
     found = [
-        estimate(Observations(as_subject(rnn)), draw(RNNConfig(1, 1, T=1, N=2), "default", seed)) for seed in range(4)
+        estimate(ObservationCache(as_subject(rnn)), draw(RNNConfig(1, 1, T=1, N=2), "default", seed))
+        for seed in range(4)
     ]
 
     assert not any(one is not None and one.explains for one in found)
@@ -134,7 +135,7 @@ def test_small_numbers_that_are_left_out_of_a_sum_are_no_error_of_the_activation
 
     subject = as_subject(rnn)
     case = draw(RNNConfig(1, 2, T=1, N=1, hx=True), "dyadic", 1)
-    precision = estimate(Observations(subject), case)
+    precision = estimate(ObservationCache(subject), case)
 
     assert check_agreement(subject, case).failed
     assert precision is None or not precision.explains
@@ -177,7 +178,7 @@ def test_fewer_bits_are_seen_beside_a_mistake_that_shows_at_larger_sizes_alone()
         return output.astype(np.float32).astype(x.dtype), h_n.astype(np.float32).astype(x.dtype)
 
     case = draw(RNNConfig(1, 1, T=1, N=1, hx=True, dtype="float64"), "normal", 0)
-    precision = estimate(Observations(as_subject(rnn)), case)
+    precision = estimate(ObservationCache(as_subject(rnn)), case)
 
     assert precision is not None
     assert precision.rounds_results
@@ -217,7 +218,7 @@ def test_a_matrix_that_is_rounded_is_no_matter_of_the_activation() -> None:
 def test_what_a_tolerance_accepts_is_nothing_to_explain() -> None:
     case = draw(RNNConfig(3, 4, T=2, N=1), "normal", 0)
 
-    assert estimate(Observations(as_subject(stepwise(to_bits(11), np.tanh)), TOLERANCES["tf32"]), case) is None
+    assert estimate(ObservationCache(as_subject(stepwise(to_bits(11), np.tanh)), TOLERANCES["tf32"]), case) is None
 
 
 def test_a_subject_of_another_shape_has_no_estimate() -> None:
@@ -234,7 +235,7 @@ def test_a_subject_that_cannot_be_asked_has_no_estimate() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         raise NotImplementedError("never")
 
-    assert estimate(Observations(as_subject(rnn)), draw(RNNConfig(1, 1))) is None
+    assert estimate(ObservationCache(as_subject(rnn)), draw(RNNConfig(1, 1))) is None
 
 
 def test_significant_bits_run_from_the_first_1_to_the_last() -> None:
@@ -250,7 +251,7 @@ def test_the_bits_of_gradients_are_counted(change: Change, bits: int | None) -> 
         return (*outputs, {name: change(g) if name.startswith("weight_hh") else g for name, g in gradients.items()})
 
     case = draw(RNNConfig(3, 4, T=2, N=1, loss="both"), "normal", 0)
-    found = estimate_arrays(Observations(as_subject(rnn)), case)
+    found = estimate_arrays(ObservationCache(as_subject(rnn)), case)
 
     assert (None if found is None else found.returned_bits) == bits
     assert found is None or found.of == "gradients"
@@ -259,12 +260,12 @@ def test_the_bits_of_gradients_are_counted(change: Change, bits: int | None) -> 
 def test_a_gradient_that_is_0_has_no_bits_to_count() -> None:
     case = draw(RNNConfig(3, 4, T=1, N=1, hx=False, loss="both"), "normal", 0)  # of weight_hh
 
-    assert estimate_arrays(Observations(as_subject(by_hand())), case) is None
+    assert estimate_arrays(ObservationCache(as_subject(by_hand())), case) is None
 
 
 def test_the_bits_of_an_output_are_counted_where_the_state_has_them_all() -> None:
     case = draw(RNNConfig(1, 1, dtype="float64"), "normal", 0)
-    observations = Observations(as_subject(third_numpy.single_buffer))
+    observations = ObservationCache(as_subject(third_numpy.single_buffer))
 
     assert estimate(observations, case) is None
     found = estimate_arrays(observations, case)

@@ -11,7 +11,7 @@ from harness.checks.agreement import observe
 from harness.checks.full_check import check
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.diagnosis.roundings import Roundings, _cases, roundings_of
 from harness.diagnosis.threshold import drawn
 from harness.search.search_record import Finding
@@ -53,7 +53,7 @@ def scaled(share: float) -> Callable[..., Any]:
 def found(function: Callable[..., Any], case: Case = CASE, scope: Scope = SCOPE) -> Roundings | None:
     subject = as_subject(function)
     finding = Finding("mine", case, check(subject, case, relations=()))
-    return roundings_of(Question(Observations(subject), finding, scope, partial(check, subject)))
+    return roundings_of(Question(ObservationCache(subject), finding, scope, partial(check, subject)))
 
 
 def failing(function: Callable[..., Any]) -> Case:

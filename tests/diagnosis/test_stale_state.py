@@ -12,7 +12,7 @@ from harness import Case, RNNConfig, Subject, Verdict, as_subject, check_agreeme
 from harness.checks.result import Result
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.diagnosis.stale_state import StaleState, stale_of
 from harness.report.explanation_lines import fails_line
 from harness.search.search_record import Finding
@@ -188,7 +188,7 @@ def stale(module: type[nn.Module], config: RNNConfig = USED) -> StaleState | Non
 
 def stale_at(subject: Subject, case: Case) -> StaleState | None:
     check = partial(check_agreement, subject)
-    return stale_of(Question(Observations(subject), Finding("mine", case, check(case)), scope_of(subject), check))
+    return stale_of(Question(ObservationCache(subject), Finding("mine", case, check(case)), scope_of(subject), check))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_only_a_module_that_was_called_with_other_weights_can_go_on_with_them() 
 
 def test_the_excuse_is_for_wrong_numbers_of_the_first_weights_alone() -> None:
     subject = as_subject(KeepsRecurrent)
-    observations = Observations(subject)
+    observations = ObservationCache(subject)
 
     def known_or_not(roles: tuple[str, ...], config: RNNConfig) -> bool:
         observation = observations.of(draw(config, "normal", 1))
@@ -427,7 +427,7 @@ def test_an_error_on_the_way_back_through_what_is_kept_has_the_same_cause() -> N
     assert explanation.diagnosis is not None
     assert isinstance(explanation.diagnosis.cause, StaleState)
     assert explanation.diagnosis.cause.roles == ("weight_hh",)
-    assert explanation.diagnosis.cause.explains(subject, Observations(subject).of(case), result)
+    assert explanation.diagnosis.cause.explains(subject, ObservationCache(subject).of(case), result)
 
 
 @pytest.mark.long

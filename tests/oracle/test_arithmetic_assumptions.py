@@ -7,7 +7,7 @@ import ml_dtypes
 import pytest
 from hypothesis import given, strategies as st
 
-from harness.oracle.arithmetic_assumptions import FORMATS, STRICT, TOLERANCES, Arithmetic, UserTolerance, accepted
+from harness.oracle.arithmetic_assumptions import FORMATS, STRICT, TOLERANCES, AcceptedErrors, Arithmetic, accepted
 from harness.space.declared_arithmetic import LEAST_ASSUMED
 from harness.space.errors import UsageError
 from harness.space.factor_table import DTYPES
@@ -57,10 +57,10 @@ def test_a_tolerance_is_accepted_by_its_name(name: str) -> None:
 
 @given(rtol=st.floats(0, 1e300), atol=st.floats(0, 1e300))
 def test_tolerances_are_accepted_together_alone_and_in_any_order(rtol: float, atol: float) -> None:
-    assert accepted(f"rtol={rtol!r},atol={atol!r}") == UserTolerance(rtol=rtol, atol=atol)
-    assert accepted(f" atol = {atol!r} , rtol={rtol!r}") == UserTolerance(rtol=rtol, atol=atol)
-    assert accepted(f"rtol={rtol!r}") == UserTolerance(rtol=rtol)
-    assert accepted(f"atol={atol!r}") == UserTolerance(atol=atol)
+    assert accepted(f"rtol={rtol!r},atol={atol!r}") == AcceptedErrors(rtol=rtol, atol=atol)
+    assert accepted(f" atol = {atol!r} , rtol={rtol!r}") == AcceptedErrors(rtol=rtol, atol=atol)
+    assert accepted(f"rtol={rtol!r}") == AcceptedErrors(rtol=rtol)
+    assert accepted(f"atol={atol!r}") == AcceptedErrors(atol=atol)
 
 
 def test_only_the_dtype_s_own_roundings_are_derived() -> None:

@@ -18,7 +18,7 @@ from harness.oracle.compare import (
     same_numbers,
     suspect,
 )
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.expected import Expected
 from harness.oracle.tolerance import soft_floor, soft_tolerance
 
@@ -91,7 +91,7 @@ def one_term(off: float) -> tuple[dict[str, Any], dict[str, Expected]]:
     """Return an output that is 1 everywhere, by one product, and off by ``off`` in one place."""
     values = np.ones(CONFIG.outputs["output"].shape)
     floor = soft_floor(values, values, values, "identity", FLOAT32)
-    equation = Equation(np.ones(1), np.ones(1))
+    equation = ElementEquation(np.ones(1), np.ones(1))
     wanted = Expected(values, np.full(values.shape, 1.0), floor, lambda _: equation)
     actual = values.copy()
     actual[1, 2, 3] += off
@@ -99,7 +99,7 @@ def one_term(off: float) -> tuple[dict[str, Any], dict[str, Expected]]:
 
 
 def test_what_is_beyond_the_soft_tolerance_is_suspicious_and_placed() -> None:
-    soft = soft_tolerance(Equation(np.ones(1), np.ones(1)), 1.0, FLOAT32)
+    soft = soft_tolerance(ElementEquation(np.ones(1), np.ones(1)), 1.0, FLOAT32)
 
     mismatch = only(suspect(CONFIG, *one_term(1.01 * soft), FLOAT32, probed=True))
 

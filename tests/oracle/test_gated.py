@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from harness import Case, RNNConfig, Verdict, draw
 from harness.checks.agreement import check_agreement
 from harness.oracle.arithmetic_assumptions import Arithmetic
-from harness.oracle.balls import Balls
+from harness.oracle.balls import BallArithmetic
 from harness.oracle.bounded_array import WithError
 from harness.oracle.gated import GATED
 from harness.subjects.function import FunctionSubject
@@ -168,7 +168,7 @@ def test_other_ways_to_write_a_cell_agree_and_small_mistakes_do_not(
 
 
 def test_c_is_told_from_h_where_h_shows_it_and_never_wrongly() -> None:
-    random, k = default_rng(0), Balls(Arithmetic("float32"))
+    random, k = default_rng(0), BallArithmetic(Arithmetic("float32"))
     o, c = random.uniform(0.1, 1, 500), random.normal(0, 2, 500)
     h = (o.astype(np.float32) * np.tanh(c.astype(np.float32))).astype(np.float64)
     vague = WithError(c + random.uniform(-0.1, 0.1, 500), np.full(500, 0.11))
@@ -183,7 +183,7 @@ def test_c_is_told_from_h_where_h_shows_it_and_never_wrongly() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_operations_stay_within_their_balls(dtype: str) -> None:
     """Exact values are those of NumPy's longest floats."""
-    random, k = default_rng(1), Balls(Arithmetic(dtype))
+    random, k = default_rng(1), BallArithmetic(Arithmetic(dtype))
     a, b, z = (random.normal(size=2000) for _ in range(3))
     z = sigmoid(z)
     moved = [(one + random.uniform(-1e-4, 1e-4, 2000)).astype(dtype) for one in (a, b, z)]
@@ -211,7 +211,7 @@ def test_operations_stay_within_their_balls(dtype: str) -> None:
 
 
 def test_a_sigmoid_may_be_anything_where_its_argument_may_have_either_sign() -> None:
-    k = Balls(Arithmetic("float32"))
+    k = BallArithmetic(Arithmetic("float32"))
 
     for s, e in ((600.0, 700.0), (1e-3, 700.0), (30.0, 29.0), (0.0, 50.0)):
         ball = k.sigmoid(WithError(np.array([s, -s]), np.array([e, e])))
@@ -243,7 +243,7 @@ def test_an_lstm_of_another_carried_state_is_seen_in_c_n() -> None:
 
 
 def test_the_gradient_by_the_state_may_be_taken_by_1_less_1_less_z() -> None:
-    random, k, one = default_rng(0), Balls(Arithmetic("float32")), np.float32(1)
+    random, k, one = default_rng(0), BallArithmetic(Arithmetic("float32")), np.float32(1)
     g = random.uniform(-1, 1, 10_000).astype(np.float32)
     z = (10 ** random.uniform(-8, 0, 10_000)).astype(np.float32)
     ball = k.product(WithError(g.astype(np.float64)), k.share(WithError(z.astype(np.float64))))

@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings, strategies as st
 
 from harness.oracle import judge as module
 from harness.oracle.arithmetic_assumptions import U64, Arithmetic
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.judge import WrongSide, judge
 from harness.oracle.tolerance import StepOperands, step_tolerance
 from harness.space.strategies import seeds
@@ -23,11 +23,11 @@ LEAST, TINY, LARGEST = 2.0**-1074, 2.0**-1022, float(np.finfo(np.float64).max)
 CONVICTS_SUBJECT = {WrongSide.SUBJECT, WrongSide.BOTH}
 
 
-def equation(a: Sequence[float], b: Sequence[float], function: str = "identity", **slope: Any) -> Equation:
-    return Equation(np.array(a, float), np.array(b, float), function, **slope)
+def equation(a: Sequence[float], b: Sequence[float], function: str = "identity", **slope: Any) -> ElementEquation:
+    return ElementEquation(np.array(a, float), np.array(b, float), function, **slope)
 
 
-def step_equation(step: StepOperands, function: str) -> Equation:
+def step_equation(step: StepOperands, function: str) -> ElementEquation:
     a = [*step.ih[0], *step.hh[0], 1.0, 1.0]
     return equation(a, [*step.x[0], *step.h[0], step.b_ih[0], step.b_hh[0]], function)
 
@@ -323,7 +323,7 @@ def test_without_an_tolerance_any_difference_is_infinitely_wrong() -> None:
         equation([1e200], [1.0], state=-1e60),
     ],
 )
-def test_a_reference_that_may_overflow_is_not_blamed(overflows: Equation, expected: float) -> None:
+def test_a_reference_that_may_overflow_is_not_blamed(overflows: ElementEquation, expected: float) -> None:
     judgement = judge(overflows, expected, expected, math.inf)
 
     assert (judgement.ruling, judgement.reference) == (WrongSide.NEITHER, 0.0)
@@ -378,7 +378,7 @@ def test_terms_as_far_apart_as_float64_goes_are_summed_exactly() -> None:
 @pytest.mark.parametrize(
     "unknown", [equation([math.nan], [1.0]), equation([1.0], [math.inf]), equation([1.0], [1.0], state=math.nan)]
 )
-def test_what_has_no_exact_value_is_not_decided(unknown: Equation) -> None:
+def test_what_has_no_exact_value_is_not_decided(unknown: ElementEquation) -> None:
     judgement = judge(unknown, 1.0, 1.0, 1.0)
 
     assert judgement.ruling is WrongSide.UNDECIDED

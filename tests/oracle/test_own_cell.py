@@ -9,7 +9,7 @@ from numpy.random import default_rng
 
 from harness import Cell, RNNConfig, Verdict, as_subject, check_agreement, conventions, draw
 from harness.oracle.arithmetic_assumptions import Arithmetic
-from harness.oracle.balls import Balls
+from harness.oracle.balls import BallArithmetic
 from harness.oracle.bounded_array import WithError
 from harness.oracle.gated import GATED
 from harness.oracle.gradient_expectation import expect_whole_run
@@ -109,7 +109,7 @@ MIX = ((("h",), 1.0), (("f", "h"), -1.0), (("f", "n"), 1.0))
 
 @pytest.mark.parametrize("least", [0.0, -8.0])  # the exponent of the least f
 def test_a_sum_of_products_may_be_factored_in_any_way(least: float) -> None:
-    random, k, one = default_rng(0), Balls(Arithmetic("float32")), np.float32(1)
+    random, k, one = default_rng(0), BallArithmetic(Arithmetic("float32")), np.float32(1)
     h, n, g = (random.uniform(-1, 1, 10_000).astype(np.float32) for _ in range(3))
     f = (random.uniform(0, 1, 10_000) * 10 ** random.uniform(least, 0, 10_000)).astype(np.float32)
     quantities = {name: WithError(v.astype(np.float64)) for name, v in (("f", f), ("h", h), ("n", n))}
@@ -134,7 +134,7 @@ def test_a_sum_of_products_may_be_factored_in_any_way(least: float) -> None:
 
 
 def test_the_bound_of_a_sum_of_products_holds_what_its_quantities_may_be() -> None:
-    random, k = default_rng(1), Balls(Arithmetic("float64"))
+    random, k = default_rng(1), BallArithmetic(Arithmetic("float64"))
     terms = ((("a", "b"), 2.0), (("a",), -0.5), (("a", "b", "c"), 3.0), ((), 1.0))
     centre = {name: random.uniform(-1, 1, 500) for name in "abc"}
     off = {name: random.uniform(0, 1, 500) for name in "abc"}
@@ -150,7 +150,7 @@ def test_the_bound_of_a_sum_of_products_holds_what_its_quantities_may_be() -> No
 
 
 def test_a_product_that_may_overflow_on_its_way_has_no_bound() -> None:
-    k = Balls(Arithmetic("float16"))
+    k = BallArithmetic(Arithmetic("float16"))
     quantities = {
         "z": WithError(np.array([1e-3])),
         "h": WithError(np.array([300.0])),
@@ -163,7 +163,7 @@ def test_a_product_that_may_overflow_on_its_way_has_no_bound() -> None:
 
 
 def test_what_is_known_of_a_gate_s_error_enters_the_sum_once() -> None:
-    k = Balls(Arithmetic("float64"))
+    k = BallArithmetic(Arithmetic("float64"))
     quantities = {
         name: WithError(np.array([v]), np.array([1e-3])) for name, v in (("f", 0.5), ("h", 0.25), ("n", 0.25))
     }

@@ -9,8 +9,8 @@ from hypothesis import given, settings, strategies as st
 
 from harness import Case, RNNConfig, cases, draw
 from harness.oracle import probes
-from harness.oracle.arithmetic_assumptions import Arithmetic, UserTolerance
-from harness.oracle.equation import Equation
+from harness.oracle.arithmetic_assumptions import AcceptedErrors, Arithmetic
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.expectation import end_to_end_states, expect_end_to_end
 from harness.oracle.expected import Expected
 from harness.oracle.gradient_expectation import expect_gradients
@@ -245,8 +245,8 @@ def test_what_is_cut_stands_where_its_equation_does(case: Case) -> None:
     for name, spec in wider.config.returned.items():
         values = np.arange(spec.size, dtype=float).reshape(spec.shape)
 
-        def equation(index: Any, values: Any = values) -> Equation:
-            return Equation(np.array([values[index]]), np.ones(1))
+        def equation(index: Any, values: Any = values) -> ElementEquation:
+            return ElementEquation(np.array([values[index]]), np.ones(1))
 
         part = probes.cut(Expected(values, -values, 2 * values, equation), probes.selection(case.config, name))
 
@@ -281,7 +281,7 @@ def test_the_scale_costs_less_than_tanh_itself(dtype: str) -> None:
 
 @pytest.mark.parametrize("hops", [1, 4])
 def test_what_tanh_may_be_off_absolutely_is_paid_for_at_every_hop(hops: int) -> None:
-    within = Arithmetic("float64", accepted=UserTolerance(tanh_atol=1e-12))
+    within = Arithmetic("float64", accepted=AcceptedErrors(tanh_atol=1e-12))
     state, scale = np.array([1e-3, 0.5, 1.0]), probes.PROBE_SCALE["float64"]
 
     carried = state * scale

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from harness.oracle.arithmetic_assumptions import FORMATS, Arithmetic
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.oracle.tolerance import soft_floor, soft_tolerance
 from harness.space.strategies import seeds
 from tests.oracle.test_tolerance import ORDERS, F, drawn, exact_preactivation, tolerance_of
@@ -18,11 +18,11 @@ FLOAT32 = Arithmetic("float32")
 CASES = 300
 
 
-def equation_of(step: Any, function: str) -> Equation:
+def equation_of(step: Any, function: str) -> ElementEquation:
     """Return the equation of a one-unit step in the order in which it is written."""
     a = np.concatenate([step.x[0], [1.0], step.h[0], [1.0]])
     b = np.concatenate([step.ih[0], step.b_ih, step.hh[0], step.b_hh])
-    return Equation(a, b, function, groups=(step.x.size + 1, step.h.size + 1))
+    return ElementEquation(a, b, function, groups=(step.x.size + 1, step.h.size + 1))
 
 
 @pytest.mark.parametrize("order", list(ORDERS))
@@ -77,7 +77,7 @@ def test_the_floor_is_never_above_it(pairs: list[tuple[float, float]], function:
     y = {"identity": s, "tanh": np.tanh(s), "relu": np.maximum(s, 0)}[function]
     arithmetic = Arithmetic(dtype)
 
-    soft = soft_tolerance(Equation(a, b, function, groups=groups), float(y), arithmetic)
+    soft = soft_tolerance(ElementEquation(a, b, function, groups=groups), float(y), arithmetic)
     floor = soft_floor(np.array(s), np.array(y), np.abs(a) @ np.abs(b), function, arithmetic)
 
     assert float(floor) <= soft
@@ -89,7 +89,7 @@ def test_the_floor_is_never_above_it(pairs: list[tuple[float, float]], function:
 def test_nor_where_large_terms_cancel_to_little_beside_the_error(terms: int, dtype: str, rest: float) -> None:
     a, b, arithmetic = np.array([1.0, -1.0] * (terms // 2) + [rest]), np.ones(terms + 1), Arithmetic(dtype)
 
-    soft = soft_tolerance(Equation(a, b, "tanh"), float(np.tanh(rest)), arithmetic)
+    soft = soft_tolerance(ElementEquation(a, b, "tanh"), float(np.tanh(rest)), arithmetic)
 
     assert soft_floor(np.array(rest), np.tanh(rest), np.abs(a) @ b, "tanh", arithmetic) <= soft
 
@@ -105,7 +105,7 @@ def test_nor_is_that_of_a_sum_times_a_slope(pairs: list[tuple[float, float]], st
     slope = 1 - state * state if nonlinearity == "tanh" else float(state > 0)
     floor = slope * soft_floor(np.array(a @ b), np.array(a @ b), np.abs(a) @ np.abs(b), "identity", FLOAT32)
 
-    soft = soft_tolerance(Equation(a, b, state=state, nonlinearity=nonlinearity), float(a @ b) * slope, FLOAT32)
+    soft = soft_tolerance(ElementEquation(a, b, state=state, nonlinearity=nonlinearity), float(a @ b) * slope, FLOAT32)
 
     assert float(floor) <= soft
 
@@ -114,9 +114,9 @@ def test_nor_is_that_of_a_sum_times_a_slope(pairs: list[tuple[float, float]], st
 @given(seed=seeds(), m=st.integers(1, 40), exponent=st.integers(-30, 30))
 def test_it_scales_with_the_terms(seed: int, m: int, exponent: int) -> None:
     a, b = np.random.default_rng(seed).standard_normal((2, m)) + 2.0  # far from 0, where underflow is nothing
-    one = soft_tolerance(Equation(a, b), float(a @ b), FLOAT32)
+    one = soft_tolerance(ElementEquation(a, b), float(a @ b), FLOAT32)
 
-    scaled = soft_tolerance(Equation(a * 2.0**exponent, b), float(a @ b) * 2.0**exponent, FLOAT32)
+    scaled = soft_tolerance(ElementEquation(a * 2.0**exponent, b), float(a @ b) * 2.0**exponent, FLOAT32)
 
     underflow = 2.0**-126 * (8 * (m + 1) + np.abs(a).sum() * (1 + 2.0**exponent) + 2 * np.abs(b).sum())
     assert math.isclose(scaled, one * 2.0**exponent, rel_tol=2.0**-40, abs_tol=underflow * (1 + 2.0**exponent))
@@ -126,14 +126,14 @@ def test_it_scales_with_the_terms(seed: int, m: int, exponent: int) -> None:
 def test_no_square_of_its_terms_overflows_or_vanishes(scale: float) -> None:
     terms = np.array([scale, scale, -scale])
 
-    soft = soft_tolerance(Equation(terms, np.ones(3)), scale, Arithmetic("float64"))
+    soft = soft_tolerance(ElementEquation(terms, np.ones(3)), scale, Arithmetic("float64"))
 
     assert 2.0**-53 * scale < soft < 2.0**-40 * scale
 
 
 @pytest.mark.parametrize("a", [[0.0, 0.0], [math.inf, 1.0], [math.nan, 1.0]])
 def test_of_nothing_and_of_what_is_not_finite_it_says_nothing(a: list[float]) -> None:
-    assert soft_tolerance(Equation(np.array(a), np.ones(2)), 0.0, FLOAT32) == math.inf
+    assert soft_tolerance(ElementEquation(np.array(a), np.ones(2)), 0.0, FLOAT32) == math.inf
 
 
 @settings(max_examples=300)
@@ -142,7 +142,7 @@ def test_a_float32_gradient_through_tanh_does_not_exceed_it(seed: int, m: int, s
     a, b = np.random.default_rng(seed).standard_normal((2, m)).astype(F)
     h = F(state)
     computed = F(ORDERS[order](list(a * b))) * (F(1) - h * h)
-    wide = Equation(a.astype(float), b.astype(float), state=state)
+    wide = ElementEquation(a.astype(float), b.astype(float), state=state)
     exact = sum((Fraction(float(x)) * Fraction(float(y)) for x, y in zip(a, b, strict=True)), Fraction(0))
     expected = exact * (1 - Fraction(state) ** 2)
 

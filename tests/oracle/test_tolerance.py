@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from harness.oracle.arithmetic_assumptions import FORMATS, TOLERANCES, U64, Arithmetic, UserTolerance
+from harness.oracle.arithmetic_assumptions import FORMATS, TOLERANCES, U64, AcceptedErrors, Arithmetic
 from harness.oracle.tolerance import (
     Products,
     StepOperands,
@@ -471,7 +471,7 @@ def test_a_tolerance_that_the_user_accepts_comes_on_top_of_the_derived_one(rtol:
     step = one_unit([0.5], [0.25], [0.3], [-0.2], (0.7, 0.1))
     y, derived = tolerance_of(step, "tanh")
 
-    tolerance = tolerance_of(step, "tanh", Arithmetic("float32", accepted=UserTolerance(rtol=rtol, atol=atol)))[1]
+    tolerance = tolerance_of(step, "tanh", Arithmetic("float32", accepted=AcceptedErrors(rtol=rtol, atol=atol)))[1]
 
     assert derived + atol + rtol * abs(y) <= tolerance <= (derived + atol + rtol * abs(y)) * (1 + rtol + 4 * U64)
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness import Scope, as_subject, hunt
 from harness.report.coverage_words import missing_lines, shares_record, table
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.json_record import RunOptions, run_record, subject_record
 from harness.search.examination import Examination
 from harness.search.search_record import SearchRecord
@@ -33,7 +33,7 @@ def searched(seed: int, scope: Scope = SCOPE) -> SearchRecord:
 
 
 def written(folder: Path, name: str, *found: SearchRecord) -> Path:
-    records = [subject_record(Summary(Examination(one))) for one in found]
+    records = [subject_record(SubjectFindings(Examination(one))) for one in found]
     write(as_json("check", {**run_record(RUN), "subjects": records}), str(folder / name))
     return folder / name
 

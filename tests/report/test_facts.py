@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from harness import Case, Result, RNNConfig, Verdict, draw
-from harness.diagnosis.factors import Factors
+from harness.diagnosis.failure_conditions import FailureConditions
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.kernels import FailingStage, KernelSwitchResults
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.facts import code_of
-from harness.report.finding_entry import FindingEntry, Summary, entry_of, entry_of_stored
+from harness.report.finding_entry import FindingEntry, SubjectFindings, entry_of, entry_of_stored
 from harness.report.finding_files import Fact, FindingFiles
 from harness.report.github import workflow_commands
 from harness.report.issue import issue_of
@@ -119,21 +119,21 @@ def test_advice_says_which_tolerance_would_accept_it() -> None:
 
 def test_advice_says_how_to_leave_out_a_nonlinearity_alone_with_which_it_fails() -> None:
     finding = replace(FINDING, case=replace(CASE, config=CONFIG.replace(nonlinearity="relu")), certificate=CERTIFICATE)
-    of_relu = Explanation(factors=Factors({"nonlinearity": "relu"}))
+    of_relu = Explanation(factors=FailureConditions({"nonlinearity": "relu"}))
 
     said_of_relu = said(reported(finding, of_relu))
 
     assert said_of_relu["advice"] == (
         "if it need not support this: raise NotImplementedError, or --only nonlinearity=tanh"
     )
-    assert "advice" not in said(reported(finding, Explanation(factors=Factors())))
+    assert "advice" not in said(reported(finding, Explanation(factors=FailureConditions())))
 
 
 def test_a_wrong_gradient_whose_loss_may_be_any_still_needs_one() -> None:
     wrong = Result(Verdict.DISAGREES, (Mismatch("x.grad", MismatchKind.VALUE),))
 
     def fails(finding: Finding) -> str:
-        return said(reported(finding, Explanation(factors=Factors())))["fails"]
+        return said(reported(finding, Explanation(factors=FailureConditions())))["fails"]
 
     assert fails(FINDING) == "at every size, whatever the other factors are"
     assert fails(replace(FINDING, result=wrong)) == "with any loss, at every size, whatever the other factors are"
@@ -178,7 +178,7 @@ def test_without_a_script_the_reason_is_said() -> None:
 
 EXTRA = TOLD
 DONE = Examination(disagreement())
-SUMMARY = Summary(DONE, (EXTRA,))
+SUMMARY = SubjectFindings(DONE, (EXTRA,))
 
 REPORTS: dict[str, Callable[[], str]] = {
     "terminal": lambda: rendered(finding_report("1", entry_of(EXTRA)), 1_000),

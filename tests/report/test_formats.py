@@ -16,11 +16,11 @@ from hypothesis.internal.observability import TestCaseObservation
 from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
 
-from harness.checks.malformed import MalformedCallAnswers, NotRefused, RefusalDefect
+from harness.checks.malformed import AcceptedMalformedCall, MalformedCallAnswers, RefusalDefect
 from harness.checks.result import ComparisonMethod, Result, Verdict
+from harness.diagnosis.faulty_source_line import SourceLine
 from harness.diagnosis.investigate import Explanation
-from harness.diagnosis.own_line import SourceLine
-from harness.report.finding_entry import FindingEntry, Summary, entry_of
+from harness.report.finding_entry import FindingEntry, SubjectFindings, entry_of
 from harness.report.finding_files import Fact
 from harness.report.github import line_of, upgrade_commands, workflow_commands
 from harness.report.hypothesis_observability import observation
@@ -28,7 +28,7 @@ from harness.report.json_record import finding_record, subject_record
 from harness.report.junit import junit
 from harness.report.markdown import cell, code, fenced, markdown, plain
 from harness.report.reported_finding import ReportedFinding, reported
-from harness.report.upgrade import Defect, DefectInterpreters, Upgrade
+from harness.report.upgrade import Defect, DefectStanding, Upgrade
 from harness.search.checker import CheckedCase
 from harness.search.examination import Examination
 from harness.search.plan import PlannedCase
@@ -43,39 +43,43 @@ from tests.report.test_wording import CASE, DIFFERS, FINDING, SEVERAL, TOLD, agr
 NASTY: Final = "a|b `c` <script> *d* _e_ [f](g)\n# h\r\n::error::i & ]]> \x1b[31m\x00\ud800 $x$ @j :k: \\| 100%, l"
 
 UNREFUSED: Final = MalformedCallAnswers(
-    1, 0, findings=[NotRefused("hx: batch of 1", RefusalDefect.ACCEPTED, ("ValueError",), "no error", "rnn(x, hx)")]
+    1,
+    0,
+    findings=[
+        AcceptedMalformedCall("hx: batch of 1", RefusalDefect.ACCEPTED, ("ValueError",), "no error", "rnn(x, hx)")
+    ],
 )
 
 
-def agreeing() -> Summary:
+def agreeing() -> SubjectFindings:
     hunt = agreement()
     hunt.relations = Counter({"batch split": 7})
     hunt.beside = {"twice": Coverage()}
     hunt.known = Counter({"dropout multiplies by zero": 3})
-    return Summary(Examination(hunt, MalformedCallAnswers(calls=97, refused=95), Result(Verdict.AGREES)))
+    return SubjectFindings(Examination(hunt, MalformedCallAnswers(calls=97, refused=95), Result(Verdict.AGREES)))
 
 
-def seen_too_little() -> Summary:
+def seen_too_little() -> SubjectFindings:
     done = agreeing().examination
     done.hunt.checks = Counter({ComparisonMethod.LOCAL: 20})
-    return Summary(done)
+    return SubjectFindings(done)
 
 
-def disagreeing() -> Summary:
+def disagreeing() -> SubjectFindings:
     hunt = disagreement()
     hunt.failing = Counter({"float32": 20})
     done = Examination(hunt, UNREFUSED, Result(Verdict.DISAGREES, message="drops twice"))
-    return Summary(done, tuple(SEVERAL))
+    return SubjectFindings(done, tuple(SEVERAL))
 
 
-def complaining(entry: FindingEntry, hunt: SearchRecord, place: tuple[str, str]) -> Summary:
+def complaining(entry: FindingEntry, hunt: SearchRecord, place: tuple[str, str]) -> SubjectFindings:
     """Return a summary in which one thing is wrong."""
-    made = Summary(Examination(hunt), (), place)
+    made = SubjectFindings(Examination(hunt), (), place)
     vars(made)["entries"] = (entry,)
     return made
 
 
-def said_by(text: str) -> Summary:
+def said_by(text: str) -> SubjectFindings:
     """Return a summary in which everything is what a subject said."""
     hunt = replace(agreement(), subject=text, refused={text: text}, known=Counter({text: 1}), environment={"cpu": text})
     names = {"yours": "python", "nn.RNN": "python", "wrong": "", "case": "python", "replay": "sh"}
@@ -97,14 +101,14 @@ def said_by(text: str) -> Summary:
 def test_a_subject_that_is_neither_right_nor_wrong_says_why(changes: dict[str, Any], said: str) -> None:
     hunt = replace(agreement(), **changes)
 
-    assert Summary(Examination(hunt)).shortfall == said
+    assert SubjectFindings(Examination(hunt)).shortfall == said
 
 
 def test_values_that_fail_and_are_not_refused_are_a_problem() -> None:
     hunt = agreement()
     hunt.undone = {f"num_layers={n}": (CASE, Result(Verdict.DISAGREES, (DIFFERS,))) for n in (2, 3)}
 
-    (entry,) = Summary(Examination(hunt)).entries
+    (entry,) = SubjectFindings(Examination(hunt)).entries
 
     assert entry.title == "fails at num_layers=2-3: output differs in 1 of 1 elements (100 %)"
 
@@ -113,14 +117,14 @@ def test_values_that_fail_and_are_not_refused_are_a_problem() -> None:
 def test_dropout_is_a_problem_where_nothing_else_explains_it(told: list[ReportedFinding], said: list[str]) -> None:
     done = Examination(agreement(), dropout=Result(Verdict.DISAGREES, message="drops twice"))
 
-    assert [one.title for one in Summary(done, tuple(told)).entries][len(told) :] == said
+    assert [one.title for one in SubjectFindings(done, tuple(told)).entries][len(told) :] == said
 
 
 # JUnit
 
 
 def test_data_has_the_findings_in_the_order_of_the_report() -> None:
-    summary = Summary(Examination(disagreement()), tuple(SEVERAL))
+    summary = SubjectFindings(Examination(disagreement()), tuple(SEVERAL))
     of_report = [one.id for told in summary.findings for one in (*reversed(told.also), told.finding)]
 
     assert [one["id"] for one in subject_record(summary)["findings"]] != [one.id for one in SEVERAL]
@@ -128,7 +132,7 @@ def test_data_has_the_findings_in_the_order_of_the_report() -> None:
     assert [one["id"] for one in subject_record(summary)["findings"]] == of_report
 
 
-def cases(summary: Summary) -> tuple[ET.Element, dict[str, list[str]]]:
+def cases(summary: SubjectFindings) -> tuple[ET.Element, dict[str, list[str]]]:
     """Return a summary's test suite, and the names of its test cases by what became of them."""
     (suite,) = ET.fromstring(junit([summary]))  # noqa: S314 - ours
     found: dict[str, list[str]] = {}
@@ -185,7 +189,7 @@ def test_a_dtype_passes_only_if_no_case_failed_in_it(failing: Mapping[str, int])
     in_float64 = replace(TOLD.finding, case=draw(replace(CASE.config, dtype="float64"), "normal", 0))
     hunt.findings = [in_float64]
 
-    _, found = cases(Summary(Examination(hunt), (reported(in_float64),)))
+    _, found = cases(SubjectFindings(Examination(hunt), (reported(in_float64),)))
 
     assert ("agreement in float32" in found.get("passed", [])) is not bool(failing)
 
@@ -196,7 +200,7 @@ def test_a_relation_that_is_broken_is_not_passed() -> None:
     result = Result(Verdict.DISAGREES, (replace(DIFFERS, relation="time split"),))
     hunt.findings = [replace(TOLD.finding, result=result)]
 
-    _, found = cases(Summary(Examination(hunt), (reported(hunt.findings[0]),)))
+    _, found = cases(SubjectFindings(Examination(hunt), (reported(hunt.findings[0]),)))
 
     assert "the same with two parts of the batch" in found["passed"]
     assert "the same with two stretches of time, with the state carried over" not in found["passed"]
@@ -353,7 +357,7 @@ def test_only_what_an_upgrade_brings_is_an_error() -> None:
     known, other = new.entries[0], replace(new.entries[0], id="0123abcd")
     vars(new)["entries"] = (known, other, *[one for one in new.entries if not one.id])
     upgrade = Upgrade(
-        old, new, (Defect(DefectInterpreters.BOTH, "", "", known.id), Defect(DefectInterpreters.NEW, "", "")), (), 0, 0
+        old, new, (Defect(DefectStanding.BOTH, "", "", known.id), Defect(DefectStanding.NEW, "", "")), (), 0, 0
     )
 
     levels = [line.partition(" ")[0] for line in upgrade_commands(upgrade)]

@@ -15,7 +15,7 @@ from benchmarks.planted import named
 from benchmarks.planted.subject import PlantedSubject
 from harness.cli import main
 from harness.pipeline import run_pipeline
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.page import page_of_findings, page_of_run
 from harness.report.plain_console import printed
 from harness.report.results_table import SubjectRow
@@ -59,19 +59,19 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("kept")
 
 
-def examined(subject: Subject, folder: Path, cases: int) -> Summary:
+def examined(subject: Subject, folder: Path, cases: int) -> SubjectFindings:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.search.budget.AFTER", 30)
         let_scripts_fail_unrun(patch)
         return run_pipeline(subject, scope_of(subject), SearchOptions(cases), folder=str(folder), warn=pytest.fail)
 
 
-def page_of(every: list[Summary], **options: Any) -> Page:
+def page_of(every: list[SubjectFindings], **options: Any) -> Page:
     return Page(page_of_run(every, command="rnn-harness check <mine> & yours", version="1.2.3", **options))
 
 
 @pytest.fixture(scope="module")
-def faulty(kept: Path) -> list[Summary]:
+def faulty(kept: Path) -> list[SubjectFindings]:
     return [examined(PlantedSubject(named(name)), kept, 30) for name in FAULTS]
 
 
@@ -81,7 +81,7 @@ def raising(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return implementations.vectorised(x, h0, weights, config)
 
 
-def test_the_verdict_comes_first_then_findings_then_what_was_checked(faulty: list[Summary]) -> None:
+def test_the_verdict_comes_first_then_findings_then_what_was_checked(faulty: list[SubjectFindings]) -> None:
     made = page_of(faulty[:1])
     verdict = printed(subject_report(faulty[0])).splitlines()[0]
 
@@ -90,7 +90,7 @@ def test_the_verdict_comes_first_then_findings_then_what_was_checked(faulty: lis
     assert made.of("h1")[0]["class"] == "bad"
 
 
-def test_the_page_of_several_subjects_has_a_verdict_on_all_and_one_on_each(faulty: list[Summary]) -> None:
+def test_the_page_of_several_subjects_has_a_verdict_on_all_and_one_on_each(faulty: list[SubjectFindings]) -> None:
     made = page_of(faulty)
 
     assert made.inside("h1") == ["0 of 2 subjects agree with nn.RNN"]
@@ -98,7 +98,7 @@ def test_the_page_of_several_subjects_has_a_verdict_on_all_and_one_on_each(fault
     assert len(made.of("article")) == len(FAULTS)
 
 
-def test_a_finding_has_its_cause_its_lines_its_case_and_its_map(faulty: list[Summary]) -> None:
+def test_a_finding_has_its_cause_its_lines_its_case_and_its_map(faulty: list[SubjectFindings]) -> None:
     [article] = page_of(faulty[:1]).inside("article")
 
     assert article.startswith("1. ignores bias_hh: b_hh is never added certain")
@@ -107,7 +107,7 @@ def test_a_finding_has_its_cause_its_lines_its_case_and_its_map(faulty: list[Sum
     assert "Errors over tolerance, made at each step" in article
 
 
-def test_a_map_has_a_rectangle_for_each_wrong_element_and_one_around_the_first(faulty: list[Summary]) -> None:
+def test_a_map_has_a_rectangle_for_each_wrong_element_and_one_around_the_first(faulty: list[SubjectFindings]) -> None:
     maps = faulty[0].findings[0].error_maps
     assert maps is not None
     [svg, *_] = re.findall(r"<svg.*?</svg>", page_of(faulty[:1]).text, re.DOTALL)
@@ -118,7 +118,7 @@ def test_a_map_has_a_rectangle_for_each_wrong_element_and_one_around_the_first(f
     assert 'role="img" aria-label="states' in svg
 
 
-def test_a_page_says_what_the_command_says(faulty: list[Summary]) -> None:
+def test_a_page_says_what_the_command_says(faulty: list[SubjectFindings]) -> None:
     done = faulty[0]
     reports = [subject_report(done, verbose=verbose) for verbose in (False, True)]
     said = " ".join(" ".join(printed(one, 10_000) for one in reports).split())
@@ -130,7 +130,7 @@ def test_a_page_says_what_the_command_says(faulty: list[Summary]) -> None:
 
 
 def test_a_pass_shows_the_values_and_the_shares_that_were_met() -> None:
-    [values, shares] = page_of([Summary(Examination(agreement()))]).inside("table")
+    [values, shares] = page_of([SubjectFindings(Examination(agreement()))]).inside("table")
 
     assert "num_layers 1 of 1 1" in values
     assert shares.startswith("share of cases values pairs")
@@ -173,7 +173,7 @@ def test_the_table_of_all_subjects_has_its_sum_and_its_reasons() -> None:
     assert shown.inside("dd") == ["needs CUDA & a driver"]
 
 
-def test_a_page_is_small_and_loads_nothing(faulty: list[Summary]) -> None:
+def test_a_page_is_small_and_loads_nothing(faulty: list[SubjectFindings]) -> None:
     made = page_of(faulty)
 
     assert len(made.text.encode()) < 10**6
@@ -182,7 +182,7 @@ def test_a_page_is_small_and_loads_nothing(faulty: list[Summary]) -> None:
     assert "default-src 'none'" in made.text
 
 
-def test_kept_findings_have_the_same_causes_and_maps(faulty: list[Summary], kept: Path) -> None:
+def test_kept_findings_have_the_same_causes_and_maps(faulty: list[SubjectFindings], kept: Path) -> None:
     ids = {one.finding.id for done in faulty for one in done.found}
     stored = [one for one in Store(kept).list() if one.id in ids]
 
@@ -194,7 +194,7 @@ def test_kept_findings_have_the_same_causes_and_maps(faulty: list[Summary], kept
 
 
 def test_a_finding_whose_record_has_little_is_shown_all_the_same(
-    faulty: list[Summary], kept: Path, tmp_path: Path
+    faulty: list[SubjectFindings], kept: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(kept, tmp_path / "old")
     for file in (tmp_path / "old").glob("*/finding.json"):

@@ -6,13 +6,13 @@ import pytest
 
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.result import RaisedError
-from harness.diagnosis.factors import Factors
+from harness.diagnosis.failure_conditions import FailureConditions
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.precision import ShownPrecision
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.examination_facts import examination_facts
 from harness.report.facts import cause_of
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.reported_finding import in_order, reported
 from harness.report.severity import Severity, has_special_values, severity
 from harness.report.terminal import _one_line_each, subject_report
@@ -130,7 +130,7 @@ def test_errors_of_one_type_from_one_line_are_told_once() -> None:
 def test_the_first_of_many_findings_is_shown_whole_and_the_others_in_a_line_each() -> None:
     findings = in_order([reported(finding(RNNConfig(1, size))) for size in range(1, 13)])
 
-    lines = rendered(subject_report(Summary(Examination(disagreement()), tuple(findings))), 80).splitlines()
+    lines = rendered(subject_report(SubjectFindings(Examination(disagreement()), tuple(findings))), 80).splitlines()
 
     at = [next(i for i, line in enumerate(lines) if one.finding.id in line) for one in findings[1:9]]
     assert at == [*range(at[0], at[0] + 8)]
@@ -139,7 +139,7 @@ def test_the_first_of_many_findings_is_shown_whole_and_the_others_in_a_line_each
 
 
 def test_lines_tell_findings_without_a_cause_apart_by_what_they_need() -> None:
-    needs = [Explanation(factors=Factors({"bias": value})) for value in (True, False)]
+    needs = [Explanation(factors=FailureConditions({"bias": value})) for value in (True, False)]
     told = [*(reported(finding(), one) for one in needs), reported(finding())]
 
     lines = rendered(_one_line_each(told), 80).splitlines()

@@ -12,9 +12,9 @@ from harness import as_subject, scope_of
 from harness.cli.check import exit_code
 from harness.cli.codes import AGREES, FINDING
 from harness.pipeline import Upgrading, run_pipeline
-from harness.report.finding_entry import Summary
+from harness.report.finding_entry import SubjectFindings
 from harness.report.junit import junit
-from harness.report.upgrade import DefectInterpreters, Upgrade, compared, upgrade_record, upgrade_report
+from harness.report.upgrade import DefectStanding, Upgrade, compared, upgrade_record, upgrade_report
 from harness.search.search_options import SearchOptions
 from tests import implementations
 from tests.report.test_wording import rendered
@@ -46,7 +46,7 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     let_scripts_fail_unrun(monkeypatch)
 
 
-def both(tmp_path: Path, old: Any, new: Any, cases: int = 60, **pins: Any) -> tuple[Upgrade, list[Summary]]:
+def both(tmp_path: Path, old: Any, new: Any, cases: int = 60, **pins: Any) -> tuple[Upgrade, list[SubjectFindings]]:
     """Search both with one plan, and compare them."""
     subjects = as_subject(old), as_subject(new)
     scopes = [scope_of(subject).only(**{**PINS, **pins}) for subject in subjects]
@@ -81,9 +81,9 @@ def test_defects_are_new_in_both_or_gone_and_the_new_interpreter_decides(tmp_pat
 
     found, done = both(tmp_path, layer(old), layer(new), batch_first=False)
 
-    kinds = {standing: [one.kind for one in found.of(standing)] for standing in DefectInterpreters}
-    errors = {DefectInterpreters.NEW: ["broken: KeyError"], DefectInterpreters.GONE: ["broken: ValueError"]}
-    assert kinds == {**errors, DefectInterpreters.BOTH: ["output: value"]}
+    kinds = {standing: [one.kind for one in found.of(standing)] for standing in DefectStanding}
+    errors = {DefectStanding.NEW: ["broken: KeyError"], DefectStanding.GONE: ["broken: ValueError"]}
+    assert kinds == {**errors, DefectStanding.BOTH: ["output: value"]}
     assert exit_code([one.examination for one in done], found) == FINDING
     assert found.behaviour == ()
 
@@ -91,8 +91,8 @@ def test_defects_are_new_in_both_or_gone_and_the_new_interpreter_decides(tmp_pat
 def test_what_is_mended_is_gone_and_the_exit_code_is_that_of_the_new_interpreter(tmp_path: Path) -> None:
     found, done = both(tmp_path, layer(lambda _, output, h_n: (output, -h_n)), layer(right), cases=200)
 
-    assert [one.standing for one in found.defects] == [DefectInterpreters.GONE]
-    assert found.worst is DefectInterpreters.GONE
+    assert [one.standing for one in found.defects] == [DefectStanding.GONE]
+    assert found.worst is DefectStanding.GONE
     assert exit_code([one.examination for one in done], found) == AGREES
     assert exit_code([one.examination for one in done]) == FINDING
     before, after, between = ET.fromstring(junit(done, found))  # noqa: S314 - ours
@@ -152,7 +152,7 @@ def test_another_exception_at_the_same_cases_is_no_new_finding(tmp_path: Path) -
 
     found, _ = both(tmp_path, layer(raising(ValueError)), layer(raising(TypeError)))
 
-    assert {one.standing for one in found.defects} == {DefectInterpreters.BOTH}
+    assert {one.standing for one in found.defects} == {DefectStanding.BOTH}
 
 
 def test_a_value_that_fails_at_once_is_a_defect_and_not_a_refusal(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_value_that_fails_at_once_is_a_defect_and_not_a_refusal(tmp_path: Path
 
     found, _ = both(tmp_path, layer(right), layer(fails))
 
-    assert [one.standing for one in found.defects] == [DefectInterpreters.NEW]
+    assert [one.standing for one in found.defects] == [DefectStanding.NEW]
     assert found.defects[0].text.startswith("fails at nonlinearity=relu: ")
     assert found.behaviour == ()
 
@@ -185,9 +185,9 @@ def test_where_nothing_is_supported_by_both_each_is_searched_alone(tmp_path: Pat
 def test_a_finding_that_the_other_search_did_not_come_to_is_run_there(tmp_path: Path) -> None:
     found, (old, new) = both(tmp_path, layer(right), layer(lambda _, output, h_n: (output, -h_n)))
 
-    assert [one.standing for one in found.defects] == [DefectInterpreters.NEW]
+    assert [one.standing for one in found.defects] == [DefectStanding.NEW]
     for elsewhere in (True, False):
         shows = (lambda _, found=elsewhere: found), (lambda _, found=elsewhere: found)
         [forth], [back] = compared(old, new, (), shows).defects, compared(new, old, (), shows).defects
-        assert forth.standing is (DefectInterpreters.BOTH if elsewhere else DefectInterpreters.NEW)
-        assert back.standing is (DefectInterpreters.BOTH if elsewhere else DefectInterpreters.GONE)
+        assert forth.standing is (DefectStanding.BOTH if elsewhere else DefectStanding.NEW)
+        assert back.standing is (DefectStanding.BOTH if elsewhere else DefectStanding.GONE)

@@ -14,17 +14,17 @@ from rich.console import RenderableType
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.activation_accuracy import Accuracy
 from harness.checks.result import ComparisonMethod, RaisedError
-from harness.diagnosis.factors import Factors, FailingSizes
+from harness.diagnosis.failure_conditions import FailingSizes, FailureConditions
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst
 from harness.diagnosis.identify.model_differences import Mistake
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.precision import ShownPrecision
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.oracle.compare import Mismatch, MismatchKind, Site
-from harness.oracle.equation import Equation
+from harness.oracle.element_equation import ElementEquation
 from harness.report import terminal, wording
 from harness.report.facts import plain_finding
-from harness.report.finding_entry import Summary, entry_of
+from harness.report.finding_entry import SubjectFindings, entry_of
 from harness.report.finding_files import FindingFiles
 from harness.report.plain_console import PlainConsole
 from harness.report.reported_finding import ReportedFinding, reported
@@ -38,13 +38,13 @@ SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 
 CONFIG = RNNConfig(1, 1, T=1, N=1)
 CASE = Case.of(CONFIG, [[[0.5]]], weight_ih_l0=[[0.25]], weight_hh_l0=[[-0.75]], bias_ih_l0=[0.125], bias_hh_l0=[1.0])
-EQUATION = Equation(np.array([0.5, 1.0, 0.0, 1.0]), np.array([0.25, 0.125, -0.75, 1.0]), "tanh")
+EQUATION = ElementEquation(np.array([0.5, 1.0, 0.0, 1.0]), np.array([0.25, 0.125, -0.75, 1.0]), "tanh")
 SITES = (Site({"t": 0, "n": 0, "unit": 0}, 0.244918659, 0.8482836399575129, 2.5e-07, EQUATION),)
 DIFFERS = Mismatch("output", MismatchKind.VALUE, count=1, total=1, atol=0.603, rtol=0.711, sites=SITES)
 RESULT = Result(Verdict.DISAGREES, (DIFFERS,))
 CERTIFICATE = Certificate(2, 56, 3, otherwise=("3f9c2a11",), refused=("num_layers=2",), fresh_process=True)
 FINDING = Finding("mine.py:rnn", CASE, RESULT, certificate=CERTIFICATE)
-FACTORS = Factors(
+FACTORS = FailureConditions(
     {"bias": True, "bidirectional": True},
     {"dtype": ("float32", "bfloat16")},
     ("nonlinearity", "hx"),
@@ -153,9 +153,9 @@ def finding_report(number: int, told: ReportedFinding, *, verbose: bool = False)
 SHOWN: dict[str, Any] = {
     "finding": lambda: finding_report(1, TOLD, verbose=True),
     "finding_in_short": lambda: finding_report(1, TOLD),
-    "agreement": lambda: terminal.subject_report(Summary(Examination(agreement())), verbose=True),
-    "agreement_in_short": lambda: terminal.subject_report(Summary(Examination(unrepeated()))),
-    "disagreement": lambda: terminal.subject_report(Summary(Examination(disagreement()), tuple(SEVERAL))),
+    "agreement": lambda: terminal.subject_report(SubjectFindings(Examination(agreement())), verbose=True),
+    "agreement_in_short": lambda: terminal.subject_report(SubjectFindings(Examination(unrepeated()))),
+    "disagreement": lambda: terminal.subject_report(SubjectFindings(Examination(disagreement()), tuple(SEVERAL))),
 }
 
 
@@ -168,11 +168,13 @@ def test_one_case_fails_and_several_fail() -> None:
     hunt = SearchRecord("mine", 0, Scope(), findings=[FINDING])
 
     assert (
-        terminal.headline(Summary(Examination(hunt), (TOLD,))) == "mine disagrees with nn.RNN: 1 bug; 1 of 1 case fails"
+        terminal.headline(SubjectFindings(Examination(hunt), (TOLD,)))
+        == "mine disagrees with nn.RNN: 1 bug; 1 of 1 case fails"
     )
     hunt.known[FINDING.id] = 1
     assert (
-        terminal.headline(Summary(Examination(hunt), (TOLD,))) == "mine disagrees with nn.RNN: 1 bug; 2 of 2 cases fail"
+        terminal.headline(SubjectFindings(Examination(hunt), (TOLD,)))
+        == "mine disagrees with nn.RNN: 1 bug; 2 of 2 cases fail"
     )
 
 
@@ -184,11 +186,11 @@ def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() 
     hunt = SearchRecord("mine", 0, Scope(), findings=[finding], accuracy=[off])
     hunt.checks[ComparisonMethod.LOCAL], hunt.known[finding.id] = 60, 5
 
-    assert terminal.headline(Summary(Examination(hunt), (TOLD,))).endswith(
+    assert terminal.headline(SubjectFindings(Examination(hunt), (TOLD,))).endswith(
         ": 1 bug; 5 of 60 cases fail"
     )  # NaN is not allowed for
     hunt.accepted, hunt.known = STRICT._replace(measured=(off.accepted,)), Counter()
-    assert terminal.headline(Summary(Examination(hunt), (TOLD,))).endswith(
+    assert terminal.headline(SubjectFindings(Examination(hunt), (TOLD,))).endswith(
         "; 0 of 60 cases fail beyond the error of its tanh"
     )
 
@@ -207,9 +209,11 @@ BROKEN_STATISTICS = Result(
 
 
 def test_dropout_that_breaks_its_relation_comes_first_where_nothing_else_explains_it() -> None:
-    alone = rendered(terminal.subject_report(Summary(Examination(agreement(), dropout=BROKEN_STATISTICS)))).splitlines()
+    alone = rendered(
+        terminal.subject_report(SubjectFindings(Examination(agreement(), dropout=BROKEN_STATISTICS)))
+    ).splitlines()
     follows = rendered(
-        terminal.subject_report(Summary(Examination(disagreement(), dropout=BROKEN_STATISTICS), tuple(SEVERAL)))
+        terminal.subject_report(SubjectFindings(Examination(disagreement(), dropout=BROKEN_STATISTICS), tuple(SEVERAL)))
     )
 
     assert alone[0] == "torch disagrees with nn.RNN: dropout breaks its statistics"
@@ -236,7 +240,7 @@ def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
     ):
         hunt.undone[what] = (CASE, Result(Verdict.DISAGREES, (one,)))
 
-    shown = rendered(terminal.subject_report(Summary(Examination(hunt))), 200)
+    shown = rendered(terminal.subject_report(SubjectFindings(Examination(hunt))), 200)
 
     what = "some values of bidirectional, autocast fail and are not refused; the rest agrees"
     assert shown.startswith(f"torch disagrees with nn.RNN: {what}\n")
@@ -307,7 +311,7 @@ def test_refused_cases_are_told_with_their_reasons_the_most_frequent_first() -> 
     hunt = agreement()
     hunt.unsupported.update({"no hx": 2, "1 layer, not 2": 1, "1 layer, not 3": 2})
 
-    for shown in (terminal.subject_report(Summary(Examination(hunt)), verbose=v) for v in (False, True)):
+    for shown in (terminal.subject_report(SubjectFindings(Examination(hunt)), verbose=v) for v in (False, True)):
         said = [line.split("refused", 1)[1].strip() for line in rendered(shown).splitlines() if " refused " in line]
         assert said == ["3 cases: 1 layer, not 2", "2 cases: no hx"]
 
@@ -316,9 +320,11 @@ def test_one_finding_whose_cause_is_unknown_may_be_several_bugs() -> None:
     hunt = SearchRecord("mine", 0, Scope(), findings=[FINDING])
     unknown = reported(FINDING, Explanation(Diagnosis()))
 
-    assert terminal.headline(Summary(Examination(hunt), (unknown,))).endswith(": at least 1 bug; 1 of 1 case fails")
+    assert terminal.headline(SubjectFindings(Examination(hunt), (unknown,))).endswith(
+        ": at least 1 bug; 1 of 1 case fails"
+    )
     other = replace(unknown, finding=replace(FINDING, case=draw(CONFIG)))
-    assert "at least 1 bug in 2 findings;" in terminal.headline(Summary(Examination(hunt), (TOLD, other)))
+    assert "at least 1 bug in 2 findings;" in terminal.headline(SubjectFindings(Examination(hunt), (TOLD, other)))
 
 
 @pytest.mark.parametrize("quiet", [False, True])
@@ -327,7 +333,7 @@ def test_each_mistake_that_the_first_line_counts_is_shown(*, quiet: bool) -> Non
     hunt = SearchRecord("mine", 0, Scope(), findings=[FINDING, other])
     further = tuple(Mistake(words, "", "") for words in ("returns hx as h_n", "reads x of step T-1-t"))
     findings = (TOLD, reported(other, Explanation(replace(WITHOUT_B_HH, elsewhere=further))))
-    summary = Summary(Examination(hunt), findings)
+    summary = SubjectFindings(Examination(hunt), findings)
 
     report = rendered(terminal.quiet_report(summary) if quiet else terminal.subject_report(summary))
     assert all(f"beside  it {mistake.sentence}" in report for mistake in further)

@@ -13,8 +13,8 @@ from harness.checks.full_check import check as check_everything
 from harness.checks.repeatability import STEADY
 from harness.diagnosis.script.make import script
 from harness.search import confirm_and_shrink
+from harness.search.case_replay import ReplayOutcome, replay
 from harness.search.deadline import DeadlineSubject, Hang, noted_interrupts
-from harness.search.rerun import RerunOutcome, replay
 from harness.search.search_record import Stop
 from harness.space.factor_table import LOSSES
 from harness.space.outcome import ORPHANED
@@ -182,7 +182,7 @@ def test_a_replay_asks_no_more_than_it_has_to(failure: Failure, asked: int) -> N
 
     fate, result = replay(subject, draw(RNNConfig(1, 1)))
 
-    assert (fate, result.failure, len(subject.asked)) == (RerunOutcome.FAILED, failure, asked)
+    assert (fate, result.failure, len(subject.asked)) == (ReplayOutcome.FAILED, failure, asked)
 
 
 def test_of_one_mistake_a_process_may_die_in_several_ways() -> None:

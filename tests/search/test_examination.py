@@ -9,7 +9,7 @@ import torch
 
 from harness import Case, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.dropout import check_dropout
-from harness.checks.malformed import MalformedCallAnswers, NotRefused, RefusalDefect
+from harness.checks.malformed import AcceptedMalformedCall, MalformedCallAnswers, RefusalDefect
 from harness.checks.result import ComparisonMethod, Result
 from harness.search import examination
 from harness.search.deadline import Hang
@@ -41,7 +41,9 @@ def hunted(verdict: Verdict | None = Verdict.AGREES) -> SearchRecord:
 
 
 def refused(*lapses: RefusalDefect) -> MalformedCallAnswers:
-    return MalformedCallAnswers(findings=[NotRefused("hx: batch", lapse, (), "", "rnn(x)") for lapse in lapses])
+    return MalformedCallAnswers(
+        findings=[AcceptedMalformedCall("hx: batch", lapse, (), "", "rnn(x)") for lapse in lapses]
+    )
 
 
 ACCEPTED, CRASHED, HUNG = RefusalDefect.ACCEPTED, RefusalDefect.CRASHED, RefusalDefect.HUNG

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from harness import Result, RNNConfig, Verdict, __version__, as_subject, check_agreement, draw, hunt
-from harness.search.rerun import RerunOutcome, replay
+from harness.search.case_replay import ReplayOutcome, replay
 from harness.search.search_record import Finding
 from harness.space.case import CaseError
 from harness.space.errors import UsageError
@@ -468,7 +468,7 @@ def test_replaying_tells_fixed_failed_and_error_apart() -> None:
         for function in (implementations.vectorised, implementations.without_b_hh, refuses)
     ]
 
-    assert fates == [RerunOutcome.FIXED, RerunOutcome.FAILED, RerunOutcome.ERROR]
+    assert fates == [ReplayOutcome.FIXED, ReplayOutcome.FAILED, ReplayOutcome.ERROR]
 
 
 def test_a_finding_that_fails_in_another_way_has_failed_and_says_so(store: Store) -> None:
@@ -482,8 +482,8 @@ def test_a_finding_that_fails_in_another_way_has_failed_and_says_so(store: Store
 
     same, other = (replay(as_subject(one), stored.case) for one in (implementations.without_b_hh, raises))
 
-    assert (same[0], stored.again(same[1])) == (RerunOutcome.FAILED, True)
-    assert (other[0], stored.again(other[1])) == (RerunOutcome.FAILED, False)
+    assert (same[0], stored.again(same[1])) == (ReplayOutcome.FAILED, True)
+    assert (other[0], stored.again(other[1])) == (ReplayOutcome.FAILED, False)
 
 
 def test_a_subject_that_wavers_has_not_been_fixed() -> None:
@@ -495,5 +495,5 @@ def test_a_subject_that_wavers_has_not_been_fixed() -> None:
 
     fate, result = replay(as_subject(rnn), draw(RNNConfig(1, 1, dtype="float64"), "normal", 0))
 
-    assert fate is RerunOutcome.FAILED
+    assert fate is ReplayOutcome.FAILED
     assert "not deterministic" in result.message

@@ -22,8 +22,8 @@ from harness.diagnosis.script.make import Script, script
 from harness.diagnosis.script.module_call import WRITTEN_PREPARATIONS
 from harness.oracle.arithmetic_assumptions import accepted
 from harness.oracle.compare import Mismatch, MismatchKind
+from harness.search.case_replay import ReplayOutcome
 from harness.search.plan import DIFFERENTIATED
-from harness.search.rerun import RerunOutcome
 from harness.search.search_record import Finding
 from harness.space.factor_table import STRIDES
 from harness.store.scripts import offer, run_alone, write
@@ -248,7 +248,7 @@ def test_where_no_script_can_do_without_it_one_asks_this_package(name: str, conf
     assert not offered.script.alone
     assert "It needs rnn-harness, and case.json beside it: " in (offered.script.text or "")
     saved(tmp_path, "mine.py", text.replace(WRONG, RIGHT))
-    assert run_alone(offered.path, cwd=tmp_path).fate is RerunOutcome.FIXED
+    assert run_alone(offered.path, cwd=tmp_path).fate is ReplayOutcome.FIXED
 
 
 @pytest.mark.parametrize("transposed", [True, False])
@@ -542,7 +542,7 @@ def test_a_module_is_found_in_the_folder_in_which_it_was(tmp_path: Path, monkeyp
     offered = offer(finding, subject, elsewhere)
 
     assert offered.path is not None, offered.reason
-    assert run_alone(offered.path, cwd=elsewhere).fate is RerunOutcome.FAILED
+    assert run_alone(offered.path, cwd=elsewhere).fate is ReplayOutcome.FAILED
 
 
 ALWAYS = "x * 0, h0"
@@ -709,7 +709,7 @@ def test_a_process_that_dies_is_watched_from_another(death: str, tmp_path: Path)
 
     assert offered.path is not None, offered.reason
     saved(tmp_path, "mine.py", "def rnn(x, h0):\n    return x, h0\n")
-    assert run_alone(offered.path).fate is RerunOutcome.FIXED
+    assert run_alone(offered.path).fate is ReplayOutcome.FIXED
 
 
 TORCH_FORMS = {
@@ -827,7 +827,7 @@ def test_a_script_that_does_not_end_is_ended(tmp_path: Path) -> None:
 
     run = run_alone(path, timeout=2)
 
-    assert run.fate is RerunOutcome.ERROR
+    assert run.fate is ReplayOutcome.ERROR
     assert run.output.startswith("begun\n")
     assert "no end within 2 s" in run.output
 
@@ -835,14 +835,14 @@ def test_a_script_that_does_not_end_is_ended(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fate"),
     [
-        ("print('FAILED')", RerunOutcome.ERROR),
-        ("import sys; print('FAILED'); sys.exit(1)", RerunOutcome.FAILED),
-        ("import sys; sys.exit(1)", RerunOutcome.ERROR),
-        ("print('FAILED'); raise ValueError", RerunOutcome.ERROR),
-        ("print('FIXED')", RerunOutcome.FIXED),
-        ("print(input())", RerunOutcome.ERROR),
-        ("import os; print('FIXED' if os.environ['OMP_NUM_THREADS'] == '1' else 'not')", RerunOutcome.FIXED),
+        ("print('FAILED')", ReplayOutcome.ERROR),
+        ("import sys; print('FAILED'); sys.exit(1)", ReplayOutcome.FAILED),
+        ("import sys; sys.exit(1)", ReplayOutcome.ERROR),
+        ("print('FAILED'); raise ValueError", ReplayOutcome.ERROR),
+        ("print('FIXED')", ReplayOutcome.FIXED),
+        ("print(input())", ReplayOutcome.ERROR),
+        ("import os; print('FIXED' if os.environ['OMP_NUM_THREADS'] == '1' else 'not')", ReplayOutcome.FIXED),
     ],
 )
-def test_a_script_is_believed_if_word_and_exit_code_agree(text: str, fate: RerunOutcome, tmp_path: Path) -> None:
+def test_a_script_is_believed_if_word_and_exit_code_agree(text: str, fate: ReplayOutcome, tmp_path: Path) -> None:
     assert run_alone(saved(tmp_path, "reproduce.py", text)).fate is fate

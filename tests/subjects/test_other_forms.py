@@ -753,7 +753,7 @@ def test_states_may_be_side_by_side_in_a_stack() -> None:
     assert {*scope_of(as_subject(LastOfAStack)).bidirectional} == {False}
 
 
-class Summary(nn.Module):
+class SubjectFindings(nn.Module):
     """Both directions by hand, with lengths, and the last state of each side by side."""
 
     def __init__(self, n_in: int, n_hidden: int) -> None:
@@ -776,7 +776,7 @@ class Summary(nn.Module):
         return h
 
 
-class EndsLate(Summary):
+class EndsLate(SubjectFindings):
     """Its second half is an output of the step in which the first ends, as long as all steps count."""
 
     def end(self, _output: Tensor, h: Tensor) -> Tensor:
@@ -784,7 +784,7 @@ class EndsLate(Summary):
 
 
 def test_lengths_tell_final_states_side_by_side_from_a_step_of_the_output() -> None:
-    right, wrong = as_subject(Summary), as_subject(EndsLate)
+    right, wrong = as_subject(SubjectFindings), as_subject(EndsLate)
 
     for lengths in (None, (2, 4)):
         case = draw(PLAIN.replace(cell="GRU", bidirectional=True, lengths=lengths, loss="both"), "normal", 1)

@@ -25,7 +25,7 @@ from harness.diagnosis.identify.recurrence import recurrence, step_lines
 from harness.diagnosis.identify.run import derived_flow, run, run_whole
 from harness.diagnosis.identify.terms import LINK, STEP_TERMS, Flow
 from harness.diagnosis.identify.wiring import Place
-from harness.diagnosis.observation_cache import Observations, forward_part
+from harness.diagnosis.observation_cache import ObservationCache, forward_part
 from harness.oracle.arithmetic_assumptions import FORMATS, U64
 from harness.oracle.bounded_array import Floats
 from harness.oracle.compare import MismatchKind
@@ -485,7 +485,7 @@ def _alone(identified: Identification, mistake: Mistake, every: Sequence[Mistake
 
 
 def identified_of(
-    observations: Observations,
+    observations: ObservationCache,
     scope: Scope,
     case: Case,
     before: Identification | None = None,

@@ -1,4 +1,4 @@
-"""identify: the sums of a subject's step and of its way back, each from cases that show it and little else.
+"""elman_identify: the sums of a subject's step and of its way back, each from cases that show it and little else.
 
 The order is that in which data flows: the step, from the subject's own states, then h_n, then the slope in a single
 step, what a step passes to the one before it in two, each returned gradient in three, longer and wider cases for what

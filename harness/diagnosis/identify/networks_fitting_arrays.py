@@ -38,7 +38,7 @@ MOST_COST: Final = 2**29  # of all runs of a search, in units of ``RNNConfig.cos
 GATED_RUNS: Final = 2**13  # of one layer with gates, at most, whose pairs of choices are many
 MOST_RUNS: Final = 2000  # of a case; a longer one is shortened
 SHORTENED_SIZES: Final = (12, 3)  # T and N of a case that is shortened
-SLACK: Final = 64.0  # ``likeness.SLACK``: by how much faster than in a right run errors may grow
+SLACK: Final = 64.0  # by how much faster than in a right run errors may grow
 Bits = NDArray[np.bool_]
 Runs = Callable[[Case], Mapping[str, Any]]  # what a layer gives on a case
 

@@ -1,4 +1,4 @@
-"""transform_inquiry: what is done to an array before it is returned."""
+"""output_transform_inquiry: what is done to an array before it is returned."""
 
 from collections.abc import Sequence
 from dataclasses import replace

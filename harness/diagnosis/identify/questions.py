@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.diagnosis.fresh_cases import fitting
 from harness.diagnosis.identify.ball import Rounding
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.oracle.arithmetic_assumptions import FORMATS
 from harness.oracle.bounded_array import Floats
 from harness.oracle.compare import MismatchKind
@@ -84,7 +84,7 @@ class Response(NamedTuple):
         return {(top, d): states if d == 0 else states[::-1] for d, states in enumerate(directions)}
 
 
-FUNCTION: Final = 8.0  # the error of a function in units of u: 4 ulp, which a tanh may have (``checks.accuracy``)
+FUNCTION: Final = 8.0  # the error of a function in units of u: 4 ulp, which a tanh may have (``activation_accuracy``)
 
 
 @cache
@@ -111,7 +111,7 @@ class SubjectTooSlow(Exception):
 class Asker:
     """One subject and its scope, asked for cases of numbers of our own."""
 
-    def __init__(self, observations: Observations, scope: Scope, nonlinearity: str) -> None:
+    def __init__(self, observations: ObservationCache, scope: Scope, nonlinearity: str) -> None:
         self._observations, self.scope, self.nonlinearity = observations, scope, nonlinearity
         values = scope.values()
         self.dtype = next((dtype for dtype in EXACT_FIRST if dtype in values["dtype"]), values["dtype"][0])

@@ -75,7 +75,7 @@ GRADIENT_SCALE: Final = {
 }
 
 
-class Group(NamedTuple):
+class SequenceGroup(NamedTuple):
     """The sequences of a direction that take their steps together."""
 
     sequences: Ints
@@ -171,7 +171,7 @@ class NetworkRun:
             name = "lengths[n]"
         return STEP_ORDERS[name](self.lengths, self.config.T)
 
-    def _read(self, wiring: Wiring, d: int, group: Group) -> Ints:
+    def _read(self, wiring: Wiring, d: int, group: SequenceGroup) -> Ints:
         """Return where what step k of a sequence reads lies among (t, n)."""
         way, T, N = wiring.way(d), self.config.T, self.config.N
         steps = self._steps(wiring, d)[group.sequences]
@@ -187,7 +187,7 @@ class NetworkRun:
         index = self._row_laid_out(wiring, "hx_layout", STATE_ROWS[row](at, self.stack), n)
         return np.where(FROM_HX[way.started](self.lengths)[sequences], index, -1)
 
-    def _written(self, wiring: Wiring, d: int, groups: list[Group]) -> Ints:
+    def _written(self, wiring: Wiring, d: int, groups: list[SequenceGroup]) -> Ints:
         """Return where each (t, n) of an output lies among the steps of all groups; -1 if no step wrote it."""
         way, T, N = wiring.way(d), self.config.T, self.config.N
         index, start = np.full((T, N), -1), 0
@@ -230,17 +230,17 @@ class NetworkRun:
 
     # The way forward.
 
-    def groups(self, d: int) -> list[Group]:
+    def groups(self, d: int) -> list[SequenceGroup]:
         """Return the sequences of a direction, by what takes its steps together."""
         if ("groups", d) not in self._gathers:
             steps = self._steps(self.forward_wiring, d)
             every = np.arange(self.config.N)
             if self.forward_wiring.carries:
-                groups = [Group(every[n : n + 1], int(steps[n])) for n in every]
+                groups = [SequenceGroup(every[n : n + 1], int(steps[n])) for n in every]
             else:
-                groups = [Group(np.flatnonzero(steps == k), int(k)) for k in np.unique(steps)]
-            self._gathers["groups", d] = groups or [Group(every, self.config.T)]
-        cached: list[Group] = self._gathers["groups", d]
+                groups = [SequenceGroup(np.flatnonzero(steps == k), int(k)) for k in np.unique(steps)]
+            self._gathers["groups", d] = groups or [SequenceGroup(every, self.config.T)]
+        cached: list[SequenceGroup] = self._gathers["groups", d]
         return cached
 
     def _initial(self, at: Place, g: int, sequences: Ints) -> Var:
@@ -255,7 +255,9 @@ class NetworkRun:
         }
         return concatenated([rows(self._leaf(name), row) for name, row in read.items()], -1)
 
-    def flow(self, at: Place, g: int, group: Group, x: Var, start: Var | None = None) -> tuple[Flow, dict[str, Var]]:
+    def flow(
+        self, at: Place, g: int, group: SequenceGroup, x: Var, start: Var | None = None
+    ) -> tuple[Flow, dict[str, Var]]:
         """Return the flow of a group of a layer and direction, and what of it is on the tape, by role.
 
         ``x`` (T, N, F) is what its layer reads.
@@ -410,7 +412,7 @@ class NetworkRun:
         self._finals[at] = final
         return output
 
-    def _node(self, at: Place, g: int, group: Group, x: Var, start: Var | None) -> Var:
+    def _node(self, at: Place, g: int, group: SequenceGroup, x: Var, start: Var | None) -> Var:
         """Compute the steps of a group: return what each of them gives, and then the last states (steps + 1, N, H)."""
         layer, d = at
         f, taped = self.flow(at, g, group, x, start)
@@ -445,7 +447,7 @@ class NetworkRun:
         own = self.config.nonlinearity
         return model, kind or own, slope if slope in RIGHT_SLOPE else own
 
-    def _beside_others(self, f: Flow, at: Place, g: int, group: Group) -> None:
+    def _beside_others(self, f: Flow, at: Place, g: int, group: SequenceGroup) -> None:
         """Tell a flow of the others, and of what the network is given."""
         layer, d = at
         f.below, f.beside = self.flows.get((layer - 1, d, g)), self.flows.get((layer, d - 1, g))
@@ -457,7 +459,7 @@ class NetworkRun:
         """Return the flow of a layer and direction before its first step; those below it and beside it are computed."""
         layer, d = at
         x = self._input(layer, self.advance(layer))
-        group = Group(np.arange(self.config.N), self.config.T)
+        group = SequenceGroup(np.arange(self.config.N), self.config.T)
         if d:
             self._direction((layer, 0), columns(x, self._features("inner", 0)) if layer else x)
         f, _ = self.flow(at, 0, group, columns(x, self._features("inner", d)) if layer else x)

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from harness.diagnosis.identify.questions import Asker
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome
@@ -68,10 +68,10 @@ class StateExchange:
 
 def with_exchanged_states(asker: Asker) -> Asker:
     """Return one that asks with h_n and c_n exchanged, on the way forward."""
-    return Asker(Observations(StateExchange(asker.subject)), asker.scope.only(loss=None), asker.nonlinearity)
+    return Asker(ObservationCache(StateExchange(asker.subject)), asker.scope.only(loss=None), asker.nonlinearity)
 
 
 def one_way(asker: Asker, direction: int = 0) -> Asker:
     """Return one that asks a direction alone, on the way forward."""
     alone = asker.scope.only(bidirectional=False, loss=None)
-    return Asker(Observations(OneDirection(asker.subject, direction)), alone, asker.nonlinearity)
+    return Asker(ObservationCache(OneDirection(asker.subject, direction)), alone, asker.nonlinearity)

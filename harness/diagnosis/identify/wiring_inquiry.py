@@ -69,7 +69,7 @@ UNSORTED_LENGTHS: Final = (3, 1, 4, 2, 2)  # their order, its inverse and its sq
 WIRING_SEED: Final = 31
 
 
-class Probe(NamedTuple):
+class CaseSpec(NamedTuple):
     """The sizes of a case, and its other factors."""
 
     sizes: CaseSizes
@@ -81,8 +81,8 @@ class WiringCases:
     """The cases that show some slots, and the choices of these."""
 
     name: str
-    probes: tuple[Probe, ...]  # that a wiring must explain
-    wider: tuple[Probe, ...]  # that tell apart wirings that do
+    probes: tuple[CaseSpec, ...]  # that a wiring must explain
+    wider: tuple[CaseSpec, ...]  # that tell apart wirings that do
     moves: tuple[Move, ...]
 
 
@@ -219,16 +219,16 @@ def views_of(config: RNNConfig, asker: Asker) -> Iterator[WiringCases]:
     others = [{"num_layers": 2, "bidirectional": True}]
 
     def view(name: str, sizes: Sequence[tuple[int, int]], stacks: Any, wider: Any = (), **factors: Any) -> WiringCases:
-        def probes(stacks: Any) -> tuple[Probe, ...]:
+        def probes(stacks: Any) -> tuple[CaseSpec, ...]:
             return tuple(
-                Probe(CaseSizes(T, N, width, 2), stack | factors | {"hx": hx})
+                CaseSpec(CaseSizes(T, N, width, 2), stack | factors | {"hx": hx})
                 for stack in stacks
                 for T, N in sizes
                 for hx in ((False, True) if asker.has_hx else (False,))
                 for width in ((4, 2) if name in ("layers", "directions") and stack is stacks[0] else (3,))
             )
 
-        single = Probe(CaseSizes(3, 2, 3, 2), {"hx": False})  # what is right there stays so
+        single = CaseSpec(CaseSizes(3, 2, 3, 2), {"hx": False})  # what is right there stays so
         moves = tuple(move for move in MOVES[name] if "cx" in config.form.hidden or not _of_c(*move[0]))
         return WiringCases(name, (*probes(stacks), single), probes(wider), moves)
 
@@ -264,10 +264,10 @@ def order_view(asker: Asker) -> WiringCases:
     return WiringCases("own", _single_probes(asker), (), tuple(_order_moves()))
 
 
-def _single_probes(asker: Asker) -> tuple[Probe, ...]:
+def _single_probes(asker: Asker) -> tuple[CaseSpec, ...]:
     sizes = ((3, 1, 4, 4), (3, 3, 3, 4))
     starts = (False, True) if asker.has_hx else (False,)
-    return tuple(Probe(CaseSizes(*size), {"hx": hx}) for size in sizes for hx in starts)
+    return tuple(CaseSpec(CaseSizes(*size), {"hx": hx}) for size in sizes for hx in starts)
 
 
 def shown_by(config: RNNConfig) -> tuple[Any, ...]:
@@ -282,7 +282,7 @@ def _dropout(asker: Asker) -> float:
     return taken[0] if taken else 0.0
 
 
-def answers_of(asker: Asker, probes: Iterable[Probe], **factors: Any) -> list[Response]:
+def answers_of(asker: Asker, probes: Iterable[CaseSpec], **factors: Any) -> list[Response]:
     """Return what a subject gives on some cases; of relu, whose stacks soon give 0, on positive ones, too."""
     ways = (False, True) if asker.nonlinearity == "relu" else (False,)
     answers = (

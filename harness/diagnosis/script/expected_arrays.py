@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.checks.agreement import arithmetic_of
 from harness.diagnosis.script.user import NoScript, UserSubject, own_parameters
-from harness.oracle.arithmetic_assumptions import UserTolerance
+from harness.oracle.arithmetic_assumptions import AcceptedErrors
 from harness.oracle.bounded_array import to_float64
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting
@@ -48,7 +48,7 @@ class ExpectedArrays(NamedTuple):
 
 
 def wanted(
-    case: Case, user: UserSubject, subject: Subject, outcome: Outcome, accepted: UserTolerance
+    case: Case, user: UserSubject, subject: Subject, outcome: Outcome, accepted: AcceptedErrors
 ) -> ExpectedArrays:
     """Return what must come back of a case, by nn.RNN's names. Raise ``NoScript`` if it is not known."""
     config, masks = case.config, masks_of(subject, case)

@@ -17,7 +17,7 @@ from harness.diagnosis.script.expected_arrays import in_own_names, wanted
 from harness.diagnosis.script.function_call import Code, function_call
 from harness.diagnosis.script.module_call import module_call
 from harness.diagnosis.script.user import NoScript, UserSubject, quoted, user_named, wrapped
-from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
+from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors
 from harness.oracle.compare import OF_VALUE, MismatchKind
 from harness.search.search_record import Finding
 from harness.space.case import Array, code_of
@@ -76,7 +76,7 @@ class Script:
 
 
 def script(
-    finding: Finding, subject: Subject, *, accepted: UserTolerance = STRICT, outcome: Outcome | None = None
+    finding: Finding, subject: Subject, *, accepted: AcceptedErrors = STRICT, outcome: Outcome | None = None
 ) -> Script:
     """Return the script that shows a finding without this package.
 
@@ -132,7 +132,7 @@ class _Maker:
     subject: Subject
     user: UserSubject
     outcome: Outcome
-    accepted: UserTolerance
+    accepted: AcceptedErrors
     stored: dict[str, Array] = field(default_factory=dict)
     length: int = 0  # characters of the arrays so far
     sparse: bool = False  # True if an array is written by its entries

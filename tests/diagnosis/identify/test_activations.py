@@ -17,7 +17,7 @@ from harness.diagnosis.identify.model import LayerModel
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker, rounding_of
 from harness.diagnosis.identify.step import ACTIVATION_SUMS
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.oracle.arithmetic_assumptions import U64
 from harness.space.scope import Scope
 
@@ -103,7 +103,7 @@ def test_small_states_that_are_set_to_0_are_found_beside_wrong_sums(kind: str) -
 
     scope = Scope().only(num_layers=1, bidirectional=False, nonlinearity=kind, batch_first=False, dropout=0, loss=None)
 
-    found = identify(Asker(Observations(as_subject(sparse)), scope, kind))
+    found = identify(Asker(ObservationCache(as_subject(sparse)), scope, kind))
 
     assert [m.sentence for m in mistakes_of(found.network, kind)] == [
         "ignores bias_hh: b_hh is never added",

@@ -9,7 +9,7 @@ import torch
 from harness import RNNConfig, Subject, as_subject, check_agreement, draw
 from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, seen_of
 from harness.diagnosis.identify.model_differences import mistakes_of
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.case import Case
 from harness.subjects.protocol import scope_of
 
@@ -55,9 +55,9 @@ def carries(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return output, h_n
 
 
-def known(subject: Subject, config: RNNConfig, **pins: Any) -> tuple[IdentifiedCause, Observations]:
+def known(subject: Subject, config: RNNConfig, **pins: Any) -> tuple[IdentifiedCause, ObservationCache]:
     """Return the cause of a small failing case."""
-    observations, case = Observations(subject), draw(config, "normal", 1)
+    observations, case = ObservationCache(subject), draw(config, "normal", 1)
     pins = {"num_layers": 1, "bidirectional": False, "batch_first": False} | pins
     scope = scope_of(subject).only(**pins)
     identified = identified_of(observations, scope, case)

@@ -26,7 +26,7 @@ from harness.diagnosis.identify.questions import Asker, Response, SubjectTooSlow
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import OVER_TIME
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 from tests import implementations
@@ -99,7 +99,7 @@ def first_step(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 def test_a_loop_that_ends_at_its_first_step_is_one_mistake() -> None:
     subject = as_subject(first_step)
-    found = identify(Asker(Observations(subject), scope_of(subject).only(**ONE_LAYER), "tanh"))
+    found = identify(Asker(ObservationCache(subject), scope_of(subject).only(**ONE_LAYER), "tanh"))
 
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
         "returns h[0] as h_n, not the state after the last step"
@@ -185,7 +185,7 @@ def test_a_mistake_of_one_layer_or_direction_is_placed(network: Network) -> None
 
 def found_of(function: Any, scope: Scope = SCOPE) -> tuple[Identification, list[str]]:
     subject = as_subject(function)
-    found = identify(Asker(Observations(subject), scope, "tanh"))
+    found = identify(Asker(ObservationCache(subject), scope, "tanh"))
     return found, [mistake.sentence for mistake in mistakes_of(found.network, "tanh")]
 
 
@@ -246,7 +246,7 @@ def test_the_cause_of_a_failing_case_is_what_shows_on_it() -> None:
     subject, scope = as_subject(no_bias_hh), SCOPE.only(loss=None)
     one = observe(subject, draw(RNNConfig(1, 1, T=1, bias=True), "normal", 0))
     other = observe(subject, draw(RNNConfig(1, 1, T=2, bias=False, hx=True), "normal", 0))
-    found = identified_of(Observations(subject), scope, one.case)
+    found = identified_of(ObservationCache(subject), scope, one.case)
     assert found is not None
 
     first = cause_of(found, answers_of(one, assess(one)), assess(one), [])
@@ -326,7 +326,7 @@ def test_the_layers_above_are_found_with_relu_too() -> None:
     subject = as_subject(implementations.step_by_step(below="before", returned="after"))
     case = draw(RNNConfig(1, 1, num_layers=2, nonlinearity="relu"), "normal", 0)
 
-    found = identified_of(Observations(subject), scope_of(subject), case)
+    found = identified_of(ObservationCache(subject), scope_of(subject), case)
 
     assert found is not None
     assert [m.sentence for m in mistakes_of(found.network, "relu")] == [
@@ -355,7 +355,7 @@ def test_a_cause_explains_a_case_in_which_most_numbers_tell_little() -> None:
     ones = {name: np.ones(spec.shape, np.float32) for name, spec in config.given.items()}
     last = np.array([[[0.0]], [[1.0]]], np.float32)
     observation = observe(subject, Case.from_arrays(config, ones | {"x": last, "output.grad": last}))
-    found = identified_of(Observations(subject), scope_of(subject), observation.case)
+    found = identified_of(ObservationCache(subject), scope_of(subject), observation.case)
     result = assess(observation)
     assert found is not None
     assert result.failed
@@ -366,7 +366,7 @@ def test_a_cause_explains_a_case_in_which_most_numbers_tell_little() -> None:
 def test_a_cause_explains_a_relation_that_breaks_where_the_case_itself_is_right() -> None:
     subject, case = as_subject(implementations.zero_start), draw(RNNConfig(1, 1, T=2, N=1), "normal", 0)
     observation = observe(subject, case)
-    found = identified_of(Observations(subject), scope_of(subject), case)
+    found = identified_of(ObservationCache(subject), scope_of(subject), case)
     broken = check_relation(subject, case, RELATIONS["time split"])
     assert found is not None
     assert broken is not None
@@ -387,7 +387,7 @@ def test_a_layer_outside_of_all_sums_is_not_said_to_be_known() -> None:
 
     subject = as_subject(odd)
 
-    assert identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0)) is None
+    assert identified_of(ObservationCache(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0)) is None
 
 
 def test_one_mistake_is_said_in_one_sentence_though_three_would_give_the_same_numbers() -> None:
@@ -415,7 +415,7 @@ def test_a_subject_that_takes_long_is_not_asked_hundreds_of_questions() -> None:
     subject = as_subject(slow)
 
     with pytest.raises(SubjectTooSlow):
-        identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0))
+        identified_of(ObservationCache(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0))
     assert len(calls) < 20
 
 
@@ -432,7 +432,7 @@ def test_a_subject_that_rounds_more_is_not_asked_what_else_it_may_compute() -> N
 
 def test_in_16_bits_alone_a_wrong_step_is_not_asked_hundreds_of_questions() -> None:
     subject = as_subject(implementations.without_b_hh)
-    found = identify(Asker(Observations(subject), scope_of(subject).only(**{**ONLY, "dtype": "float16"}), "tanh"))
+    found = identify(Asker(ObservationCache(subject), scope_of(subject).only(**{**ONLY, "dtype": "float16"}), "tanh"))
 
     assert "the step" in found.unknown
     assert found.questions < 300  # a step that no sum explains is asked some 1,000
@@ -448,7 +448,7 @@ def test_an_unknown_gradient_leaves_a_proved_mistake_of_the_step_certain() -> No
         return output, h_n, {n: np.abs(g) if n.startswith("bias") else g for n, g in gradients.items()}
 
     subject = as_subject(odd)
-    found = identify(Asker(Observations(subject), scope_of(subject).only(dtype="float64", **ONLY), "tanh"))
+    found = identify(Asker(ObservationCache(subject), scope_of(subject).only(dtype="float64", **ONLY), "tanh"))
     said = [mistake.sentence for mistake in mistakes_of(found.network, "tanh")]
 
     assert set(found.unknown) == {"bias_ih", "bias_hh"}
@@ -466,7 +466,7 @@ def test_what_small_numbers_cannot_tell_is_not_said() -> None:
         return np.stack(output), h[None]
 
     subject = as_subject(clipped)
-    found = identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0))
+    found = identified_of(ObservationCache(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0))
 
     assert found is None or "clip" in mistakes_of(found.network, "tanh")[0].sentence
 
@@ -510,7 +510,7 @@ def test_a_layer_that_returns_the_states_before_its_steps_may_end_a_step_early()
     model = LayerModel(written="h[t-1]", final="h[T-2]")
     subject = as_subject(subject_of(model))
 
-    found = identify(Asker(Observations(subject), scope_of(subject).only(loss=None), "tanh"))
+    found = identify(Asker(ObservationCache(subject), scope_of(subject).only(loss=None), "tanh"))
 
     assert found.whole
     assert found.network.first == model
@@ -520,7 +520,7 @@ def test_a_layer_that_returns_the_states_before_its_steps_may_end_a_step_early()
 def test_what_h_n_is_made_of_is_identified_from_a_program_that_makes_it(final: str) -> None:
     subject = as_subject(subject_of(LayerModel(final=final)))
 
-    found = identify(Asker(Observations(subject), scope_of(subject).only(loss=None), "tanh")).network.first
+    found = identify(Asker(ObservationCache(subject), scope_of(subject).only(loss=None), "tanh")).network.first
 
     assert found.final == ("h[T-1]" if final == "output[T-1]" else final)  # which is the same where all is written
 
@@ -550,7 +550,7 @@ def test_a_cause_explains_what_is_out_of_range_or_inside(layer: Any, config: RNN
     subject = as_subject(layer)
     observation = observe(subject, Case.from_arrays(config, zeros | given))
     result = assess(observation)
-    found = identified_of(Observations(subject), scope_of(subject), observation.case)
+    found = identified_of(ObservationCache(subject), scope_of(subject), observation.case)
 
     assert found is not None
     assert result.failed
@@ -577,7 +577,7 @@ def test_a_cause_explains_what_is_out_of_range_or_inside(layer: Any, config: RNN
 def test_gradients_that_a_narrow_layer_gives_right_are_told(layer: Any, stack: dict[str, Any], sentence: str) -> None:
     subject, case = as_subject(layer), draw(RNNConfig(1, 1, T=2, N=1, loss="output", **stack), "normal", 0)
 
-    found = identified_of(Observations(subject), scope_of(subject), case)
+    found = identified_of(ObservationCache(subject), scope_of(subject), case)
 
     assert found is not None
     assert found.whole
@@ -590,7 +590,7 @@ def test_a_gradient_that_is_missing_where_there_is_no_sequence_is_of_its_mistake
     config = RNNConfig(1, 1, nonlinearity=nonlinearity, T=2, N=0, loss="output")
     observation = observe(subject, draw(config, "normal", 0))
     result = assess(observation)
-    found = identified_of(Observations(subject), scope_of(subject), observation.case)
+    found = identified_of(ObservationCache(subject), scope_of(subject), observation.case)
 
     assert found is not None
     assert result.kind.endswith("missing")

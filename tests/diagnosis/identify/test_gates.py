@@ -27,7 +27,7 @@ from harness.diagnosis.identify.questions import Asker, rounding_of
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.pipeline import check
 from harness.search.search import hunt
 from harness.space.config import RNNConfig
@@ -41,7 +41,7 @@ from tests.searches import explained
 def identified(subject: Subject, **factors: Any) -> Identification:
     scope = scope_of(subject)
     config = RNNConfig(2, 2, N=2, cell=scope.values()["cell"][0], **factors)
-    return identify_gated(Asker(Observations(subject), scope, "tanh"), config)
+    return identify_gated(Asker(ObservationCache(subject), scope, "tanh"), config)
 
 
 def said_of(found: Identification) -> list[str]:
@@ -179,7 +179,7 @@ def test_a_function_that_is_not_applied_is_no_further_mistake() -> None:
     subject = as_subject(port("LSTM", MISTAKES["no_tanh_of_c"][1]))
     scope = scope_of(subject).only(dtype="float32")
 
-    found = identify_gated(Asker(Observations(subject), scope, "tanh"), RNNConfig(2, 2, N=2, cell="LSTM"))
+    found = identify_gated(Asker(ObservationCache(subject), scope, "tanh"), RNNConfig(2, 2, N=2, cell="LSTM"))
 
     [mistake] = mistakes_of(found.network, "tanh")
     case = draw(RNNConfig(2, 2, T=2, N=2, cell="LSTM"))
@@ -392,7 +392,7 @@ def test_what_cancels_in_16_bits_leaves_a_cause_its_explanation() -> None:
     network = Network(replace(step_of("GRU"), returned=("h", "h'")), derived=True)
     cause = IdentifiedCause(Identification(network, "tanh", 3), tuple(mistakes_of(network, "tanh")))
 
-    observation = Observations(subject).of(case)
+    observation = ObservationCache(subject).of(case)
 
     assert cause.sentence == "returns the h before the step as output, not h"
     assert cause.explains(subject, observation, check_agreement(subject, case))
@@ -601,7 +601,7 @@ def test_a_tanh_of_half_a_sum_may_be_made_of_a_sigmoid_whose_terms_cancel() -> N
 
     assert said_of(found) == ["applies tanh to 0.5 times the sum of g, not tanh to the sum"]
     assert result.mismatches
-    assert cause.explains(subject, Observations(subject).of(case), result)
+    assert cause.explains(subject, ObservationCache(subject).of(case), result)
 
 
 class OtherRowsOfC(torch.nn.LSTM):
@@ -617,7 +617,7 @@ def test_rows_of_c_n_are_told_apart_from_those_of_h_n() -> None:
     subject = TorchSubject(OtherRowsOfC, "mine")
     config = LSTMConfig(2, 3, T=2, N=1, bidirectional=True)
 
-    found = identified_of(Observations(subject), scope_of(subject), draw(config, "normal", 1))
+    found = identified_of(ObservationCache(subject), scope_of(subject), draw(config, "normal", 1))
 
     assert found is not None
     assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [
@@ -687,7 +687,7 @@ def test_three_mistakes_of_a_layer_that_always_has_two_directions_are_told() -> 
     subject = as_subject(TwoWays, "two_ways+lstm")
     config = LSTMConfig(1, 1, T=1, N=1, bidirectional=True, hx=True)
 
-    found = identified_of(Observations(subject), scope_of(subject), draw(config, "normal", 1))
+    found = identified_of(ObservationCache(subject), scope_of(subject), draw(config, "normal", 1))
 
     assert found is not None
     assert said_of(found) == [

@@ -10,7 +10,7 @@ from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.inquiry import departing
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker, CaseSizes
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.subjects.protocol import scope_of
 
 RUNS_ON = "runs on through the padding of a packed batch to step T"
@@ -122,7 +122,7 @@ LENGTHS = (2, 4, 1)
 )
 def test_its_mistake_explains_all_it_returns_and_all_gradients(layer: Any, said: list[str]) -> None:
     subject = as_subject(layer)
-    asker = Asker(Observations(subject), scope_of(subject), "tanh")
+    asker = Asker(ObservationCache(subject), scope_of(subject), "tanh")
 
     two = asker.allows("bidirectional", True)
     config = RNNConfig(2, 2, N=3, T=4, cell="GRU", batch_first=True, bidirectional=two, lengths=LENGTHS)

@@ -10,7 +10,7 @@ from harness import as_subject
 from harness.diagnosis.identify.elman_identify import identify
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from tests.diagnosis.identify.test_steps import SCOPE
 
 
@@ -91,7 +91,7 @@ def test_what_depends_on_sizes_is_found(name: str) -> None:
         output, h_n = function(x, h0[0], weights["weight_ih_l0"], weights["weight_hh_l0"], bias)
         return output, h_n[None]
 
-    found = identify(Asker(Observations(as_subject(ported)), SCOPE, "tanh"))
+    found = identify(Asker(ObservationCache(as_subject(ported)), SCOPE, "tanh"))
 
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [sentence]
     assert found.whole
@@ -104,7 +104,7 @@ def test_of_a_scope_of_one_sequence_and_few_units_nothing_is_said_to_be_left_out
         return output, h_n[None]
 
     scope = SCOPE.only(N=1, input_size=3, hidden_size=5)
-    found = identify(Asker(Observations(as_subject(ported)), scope, "tanh"))
+    found = identify(Asker(ObservationCache(as_subject(ported)), scope, "tanh"))
 
     assert mistakes_of(found.network, "tanh") == []
     assert found.whole

@@ -12,7 +12,7 @@ from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.elman_identify import identify
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 
@@ -93,7 +93,7 @@ def test_what_is_done_at_each_step_is_found(name: str) -> None:
         output, h_n = layer(x, h0[0], weights, config)
         return np.stack(list(output)), h_n[None]
 
-    found = identify(Asker(Observations(as_subject(ported)), SCOPE, "tanh"))
+    found = identify(Asker(ObservationCache(as_subject(ported)), SCOPE, "tanh"))
 
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [sentence]
     assert found.whole
@@ -104,7 +104,7 @@ def test_a_wrong_sum_is_found_beside_an_output_that_is_late() -> None:
         every = states(x, h0[0], weights, config, b_hh=False)
         return np.stack(every[:-1]), every[-1][None]
 
-    found = identify(Asker(Observations(as_subject(late)), SCOPE, "tanh"))
+    found = identify(Asker(ObservationCache(as_subject(late)), SCOPE, "tanh"))
 
     assert len([m.sentence for m in mistakes_of(found.network, "tanh")]) == 2
     assert found.whole
@@ -129,7 +129,7 @@ def test_a_factor_that_changes_from_step_to_step_is_found(term: str) -> None:
             output.append(h)
         return np.stack(output), h[None]
 
-    found = identify(Asker(Observations(as_subject(changing)), SCOPE, "tanh"))
+    found = identify(Asker(ObservationCache(as_subject(changing)), SCOPE, "tanh"))
 
     [mistake] = mistakes_of(found.network, "tanh")
     assert term in mistake.yours
@@ -147,7 +147,7 @@ def cut(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 
 def test_of_two_forms_that_small_numbers_do_not_tell_apart_large_ones_decide() -> None:
-    found = identify(Asker(Observations(as_subject(cut)), SCOPE, "tanh"))
+    found = identify(Asker(ObservationCache(as_subject(cut)), SCOPE, "tanh"))
 
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
         "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T",
@@ -166,7 +166,7 @@ def test_what_a_block_of_many_steps_does_is_found_from_a_case_that_is_as_long() 
         return np.stack(found[2:]), found[-1][None]
 
     subject = as_subject(blocks)
-    found = identified_of(Observations(subject), SCOPE, draw(RNNConfig(1, 1, T=21, N=1), "normal", 1), longest=21)
+    found = identified_of(ObservationCache(subject), SCOPE, draw(RNNConfig(1, 1, T=21, N=1), "normal", 1), longest=21)
 
     assert found is not None
     [mistake] = mistakes_of(found.network, "tanh")
@@ -210,7 +210,7 @@ def own(t: int, _T: int) -> int:
 def test_what_a_step_reads_of_other_steps_is_found(x_of: Any, h_of: Any, terms: list[str]) -> None:
     subject = as_subject(reading(x_of, h_of))
 
-    found = identified_of(Observations(subject), SCOPE, draw(RNNConfig(1, 1, T=9, N=1), "normal", 1))
+    found = identified_of(ObservationCache(subject), SCOPE, draw(RNNConfig(1, 1, T=9, N=1), "normal", 1))
 
     assert found is not None
     mistakes = mistakes_of(found.network, "tanh")
@@ -221,7 +221,7 @@ def test_what_a_step_reads_of_other_steps_is_found(x_of: Any, h_of: Any, terms: 
 def test_a_step_that_reads_others_by_no_known_index_is_not_known() -> None:
     subject = as_subject(reading(lambda t, T: min(max(t, 2), T - 1), own))
 
-    assert identified_of(Observations(subject), SCOPE, draw(RNNConfig(1, 1, T=9, N=1), "normal", 1)) is None
+    assert identified_of(ObservationCache(subject), SCOPE, draw(RNNConfig(1, 1, T=9, N=1), "normal", 1)) is None
 
 
 class Windows(torch.nn.RNN):
@@ -252,7 +252,7 @@ def test_a_way_back_is_cut_into_windows_of_any_length(module: type[Windows]) -> 
     )
     case = draw(RNNConfig(1, 1, T=module.size + 1, N=1, loss="output"), "normal", 1)
 
-    found = identified_of(Observations(subject), scope, case, longest=case.config.T)
+    found = identified_of(ObservationCache(subject), scope, case, longest=case.config.T)
 
     assert found is not None
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [

@@ -13,7 +13,7 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation
 from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.gates import SIGMOID, step_of
 from harness.diagnosis.identify.model_differences import mistakes_of
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import scope_of
@@ -155,7 +155,7 @@ def test_a_step_is_named(function: Any, cell: str, sentence: str) -> None:
     }
     scope = scope_of(subject).only(loss=None, dropout=0, **fixed)
 
-    found = identified_of(Observations(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell=cell), "normal", 1))
+    found = identified_of(ObservationCache(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell=cell), "normal", 1))
 
     assert found is not None
     assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [sentence]
@@ -208,7 +208,7 @@ def test_several_mistakes_of_a_gru_are_named_and_no_others(step: Any, final: int
     subject = FunctionSubject(gru(step, final=final), "mine", conventions=Conventions(cell="GRU"))
     scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, bias=True, loss=None)
 
-    found = identified_of(Observations(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell="GRU"), "normal", 1))
+    found = identified_of(ObservationCache(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell="GRU"), "normal", 1))
 
     assert found is not None
     assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == sentences
@@ -252,7 +252,7 @@ def test_a_gradient_that_another_gate_multiplies_is_named() -> None:
     subject = as_subject(ByHand)
     config = RNNConfig(2, 2, T=2, N=2, hx=True, loss="output", cell="GRU")
 
-    found = identified_of(Observations(subject), scope_of(subject), draw(config, "normal", 1))
+    found = identified_of(ObservationCache(subject), scope_of(subject), draw(config, "normal", 1))
 
     assert found is not None
     said = "multiplies the gradient of h[t] by (1 - z) for that of h[t-1], not by z"
@@ -282,7 +282,7 @@ def test_c_is_seen_through_h_where_nothing_else_is_returned() -> None:
     subject = as_subject(OutputAlone, "mine")
     scope = scope_of(subject).only(loss=None)
 
-    found = identified_of(Observations(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell="LSTM"), "normal", 1))
+    found = identified_of(ObservationCache(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell="LSTM"), "normal", 1))
 
     assert found is not None
     [mistake] = mistakes_of(found.network, "tanh")

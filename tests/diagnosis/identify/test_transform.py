@@ -13,7 +13,7 @@ from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.transform import AXIS_MATRICES, Transform
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from tests.implementations import vectorised
 
 WAYS = [
@@ -36,7 +36,7 @@ WAYS = [
 def found_of(subject: Any, **factors: Any) -> tuple[Identification, list[str]]:
     """Return what is identified of a subject, and its mistakes."""
     scope = scope_of(as_subject(subject)).only(num_layers=1, bidirectional=False, **factors)
-    found = identify(Asker(Observations(as_subject(subject)), scope, "tanh"))
+    found = identify(Asker(ObservationCache(as_subject(subject)), scope, "tanh"))
     return found, [str(mistake) for mistake in mistakes_of(found.network, "tanh")]
 
 

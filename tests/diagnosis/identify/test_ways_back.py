@@ -13,7 +13,7 @@ from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.run import run
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.subjects.protocol import scope_of
 from tests.long import few
 
@@ -93,7 +93,7 @@ def test_a_wrong_line_is_named(wrong: dict[str, Any], sentence: str) -> None:
         num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, lengths=None
     )
 
-    found = identified_of(Observations(subject), scope, draw(RNNConfig(1, 1, T=3, N=2, loss="both"), "normal", 1))
+    found = identified_of(ObservationCache(subject), scope, draw(RNNConfig(1, 1, T=3, N=2, loss="both"), "normal", 1))
 
     assert found is not None
     assert (found.unknown, [m.sentence for m in mistakes_of(found.network, "tanh")]) == ((), [sentence])
@@ -103,7 +103,7 @@ def test_the_derivative_of_a_wrong_step_is_no_mistake_beside_a_wrong_way_in() ->
     subject = as_subject(partial(layer, last=2.0, turned=True))
     scope = scope_of(subject).only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, dropout=0)
 
-    found = identified_of(Observations(subject), scope, draw(RNNConfig(3, 3, T=3, N=2, loss="both"), "normal", 1))
+    found = identified_of(ObservationCache(subject), scope, draw(RNNConfig(3, 3, T=3, N=2, loss="both"), "normal", 1))
 
     assert found is not None
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
@@ -118,7 +118,7 @@ def test_a_slope_of_the_layer_below_is_that_of_its_own_direction() -> None:
 
     case = draw(config, "normal", 1)
 
-    found = identified_of(Observations(subject), scope_of(subject), case)
+    found = identified_of(ObservationCache(subject), scope_of(subject), case)
 
     assert found is not None
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
@@ -167,7 +167,7 @@ def test_a_gradient_that_is_no_derivative_of_a_wrong_way_forward_is_named(wrong:
     scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, nonlinearity="tanh", dropout=0)
     config = RNNConfig(3, 2, T=3, N=2, hx=True, loss="both", dtype="float64")
 
-    found = identified_of(Observations(subject), scope, draw(config, "normal", 1))
+    found = identified_of(ObservationCache(subject), scope, draw(config, "normal", 1))
 
     assert found is not None
     assert found.whole
@@ -251,7 +251,7 @@ def test_what_a_layer_of_a_stack_passes_down_or_returns_is_named(wrong: dict[str
     scope = scope_of(subject).only(bidirectional=False, nonlinearity="tanh", batch_first=False, dropout=0)
     config = RNNConfig(2, 2, num_layers=2, T=3, N=2, loss="both", dtype="float64")
 
-    found = identified_of(Observations(subject), scope, draw(config, "normal", 1))
+    found = identified_of(ObservationCache(subject), scope, draw(config, "normal", 1))
 
     assert found is not None
     assert found.whole
@@ -309,7 +309,7 @@ def test_what_one_of_two_directions_returns_is_named(returned: Any, sentence: st
     scope = scope_of(subject).only(num_layers=1, nonlinearity="tanh", batch_first=False, lengths=None, dropout=0)
     config = RNNConfig(2, 2, bidirectional=True, T=3, N=2, loss="both", dtype="float64")
 
-    found = identified_of(Observations(subject), scope, draw(config, "normal", 1))
+    found = identified_of(ObservationCache(subject), scope, draw(config, "normal", 1))
 
     assert found is not None
     assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [sentence]
@@ -320,7 +320,7 @@ def test_rows_paired_otherwise_are_found_where_input_size_and_hidden_size_differ
     sizes: dict[str, Any] = {"input_size": 3, "hidden_size": 4}
     scope = scope_of(subject).only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, **sizes)
 
-    found = identified_of(Observations(subject), scope, draw(RNNConfig(3, 4, T=3, N=2, loss="both"), "normal", 1))
+    found = identified_of(ObservationCache(subject), scope, draw(RNNConfig(3, 4, T=3, N=2, loss="both"), "normal", 1))
 
     assert found is not None
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [f"makes the gradient by weight_hh of {PAIRED}"]
@@ -353,7 +353,7 @@ def test_what_short_cases_do_not_show_of_all_gradients_is_found_in_long_ones() -
     subject = as_subject(truncated)
     config = RNNConfig(2, 3, T=3, N=2, hx=True, loss="both")
     scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, bias=True, nonlinearity="tanh")
-    found = identified_of(Observations(subject), scope, draw(config, "normal", 1))
+    found = identified_of(ObservationCache(subject), scope, draw(config, "normal", 1))
 
     assert found is not None
     assert found.whole

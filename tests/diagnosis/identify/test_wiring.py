@@ -22,7 +22,7 @@ from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.wiring import REVERSE, Wiring
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
-from harness.diagnosis.observation_cache import Observations
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 from tests.diagnosis.identify.test_ways_back import layer as single_layer
@@ -76,7 +76,7 @@ def stack(x: Any, h0: Any, weights: Any, config: Any, *, wrong: tuple[str, ...] 
 
 def identification(function: Any, config: RNNConfig) -> tuple[Identification, set[str]]:
     scope = SCOPE.only(batch_first=config.batch_first)
-    found = identify(Asker(Observations(as_subject(function)), scope, "tanh"), config)
+    found = identify(Asker(ObservationCache(as_subject(function)), scope, "tanh"), config)
     return found, {mistake.sentence for mistake in mistakes_of(found.network, "tanh")}
 
 
@@ -162,7 +162,7 @@ def late_below_from_the_top_down(x: Any, h0: Any, weights: Any, config: Any) -> 
 def test_two_mistakes_of_a_stack_are_named_and_no_third_one(
     function: Any, config: RNNConfig, sentences: set[str]
 ) -> None:
-    found = identified_of(Observations(as_subject(function)), SCOPE, draw(config, "normal", 1))
+    found = identified_of(ObservationCache(as_subject(function)), SCOPE, draw(config, "normal", 1))
 
     assert found is not None
     assert {mistake.sentence for mistake in mistakes_of(found.network, "tanh")} == sentences
@@ -182,7 +182,7 @@ def test_what_is_done_in_evaluation_alone_is_found() -> None:
     function = partial(stack, wrong=("scaled", "last"))
     scope = Scope().only(nonlinearity="tanh", batch_first=False, training=False, loss=None)
 
-    found = identify(Asker(Observations(as_subject(function)), scope, "tanh"), STACK.replace(dropout=0.5))
+    found = identify(Asker(ObservationCache(as_subject(function)), scope, "tanh"), STACK.replace(dropout=0.5))
 
     assert {mistake.sentence for mistake in mistakes_of(found.network, "tanh")} == {
         "multiplies the output of each layer but the last by 1 - p in evaluation, where dropout does nothing",
@@ -197,12 +197,12 @@ def test_a_subject_that_keeps_float32_is_asked_in_float32() -> None:
 
     subject = as_subject(single)
 
-    found = identified_of(Observations(subject), SCOPE, draw(STACK, "normal", 1))
+    found = identified_of(ObservationCache(subject), SCOPE, draw(STACK, "normal", 1))
 
     assert found is not None
     mistakes = mistakes_of(found.network, "tanh")
     assert [mistake.sentence for mistake in mistakes] == [MISTAKES["rows"]]
-    observation = Observations(subject).of(draw(STACK.replace(dtype="float64"), "normal", 2))
+    observation = ObservationCache(subject).of(draw(STACK.replace(dtype="float64"), "normal", 2))
     result = check_agreement(subject, observation.case)
     cause = cause_of(found, seen_of(subject, observation, result), result, [])
     assert cause is not None
@@ -357,7 +357,7 @@ def test_what_a_layer_reads_is_found_with_the_gradients_that_come_of_it(
     subject = as_subject(module)
     case = draw(RNNConfig(1, 1, T=3, N=2, loss="output", **factors), "normal", 1)
 
-    found = identified_of(Observations(subject), scope_of(subject), case)
+    found = identified_of(ObservationCache(subject), scope_of(subject), case)
 
     assert found is not None
     assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == sentences
@@ -400,7 +400,7 @@ def test_one_direction_may_use_what_is_the_other_ones(wrong: str, sentence: str)
     scope = scope_of(subject).only(num_layers=1, nonlinearity="tanh", batch_first=False, lengths=None, dropout=0)
     case = draw(RNNConfig(2, 2, bidirectional=True, T=3, N=2, loss="both"), "normal", 1)
 
-    found = identified_of(Observations(subject), scope.only(bidirectional=True), case)
+    found = identified_of(ObservationCache(subject), scope.only(bidirectional=True), case)
 
     assert found is not None
     assert (found.unknown, [m.sentence for m in mistakes_of(found.network, "tanh")]) == ((), [sentence])
@@ -426,7 +426,7 @@ def test_sums_of_a_layer_above_are_found_whatever_its_gradients_are() -> None:
     subject = as_subject(late_below)
     scope = scope_of(subject).only(bidirectional=False, nonlinearity="tanh", batch_first=False, lengths=None)
 
-    found = identified_of(Observations(subject), scope, draw(RNNConfig(1, 1, num_layers=2, T=3, N=2), "normal", 1))
+    found = identified_of(ObservationCache(subject), scope, draw(RNNConfig(1, 1, num_layers=2, T=3, N=2), "normal", 1))
 
     assert found is not None
     assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
@@ -435,7 +435,7 @@ def test_sums_of_a_layer_above_are_found_whatever_its_gradients_are() -> None:
 
 
 def test_small_numbers_match_none_among_far_larger_ones() -> None:
-    asker = Asker(Observations(as_subject(stack)), SCOPE, "tanh")
+    asker = Asker(ObservationCache(as_subject(stack)), SCOPE, "tanh")
     inquiry = WiringInquiry(asker, next(views_of(STACK, asker)))
     answer = inquiry.forward[0]
 
@@ -453,7 +453,7 @@ def test_layers_that_share_a_cell_are_called_with_what_it_holds(preparation: str
 
 def test_a_layer_of_one_step_has_no_way_back_to_an_earlier_one() -> None:
     subject = as_subject("torch")
-    inquiry = LayerInquiry(Asker(Observations(subject), scope_of(subject).only(T=1), "tanh"))
+    inquiry = LayerInquiry(Asker(ObservationCache(subject), scope_of(subject).only(T=1), "tanh"))
 
     assert len(inquiry._back(3, 4, at=0, N=1)) == 4
     assert not inquiry._back(3, 4, at=1, N=1)
@@ -482,7 +482,9 @@ def test_a_reverse_direction_that_runs_through_padding_may_read_what_is_held_the
     subject = as_subject(padded)
     config = RNNConfig(2, 3, num_layers=2, bidirectional=True, T=4, N=3, lengths=(2, 4, 1))
 
-    found = identified_of(Observations(subject), scope_of(subject).only(batch_first=False), draw(config, "normal", 1))
+    found = identified_of(
+        ObservationCache(subject), scope_of(subject).only(batch_first=False), draw(config, "normal", 1)
+    )
 
     assert found is not None
     assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
@@ -510,7 +512,7 @@ def test_sequences_that_do_not_start_from_hx_are_found() -> None:
     subject = as_subject(starts_the_longest)
     case = draw(RNNConfig(2, 3, T=4, N=5, hx=True, lengths=(3, 1, 4, 2, 2)), "normal", 1)
 
-    found = identified_of(Observations(subject), scope_of(subject).only(batch_first=False), case)
+    found = identified_of(ObservationCache(subject), scope_of(subject).only(batch_first=False), case)
 
     assert found is not None
     assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [
@@ -560,7 +562,7 @@ def test_a_planted_mistake_is_found_with_all_that_it_computes(name: str, sentenc
     fault = named(name)
     subject, case = PlantedSubject(fault), draw(fault.smallest[0], "normal", 1)
 
-    found = identified_of(Observations(subject), scope_of(subject), case)
+    found = identified_of(ObservationCache(subject), scope_of(subject), case)
 
     assert found is not None
     assert [sentence in mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [True]
@@ -603,7 +605,7 @@ def test_the_way_back_is_told_of_a_layer_that_always_has_both_directions(layer: 
     config = RNNConfig(1, 1, bidirectional=True, T=1, N=1, loss="output")
     scope = scope_of(subject).only(bidirectional=True, num_layers=1, batch_first=False)
 
-    found = identify(Asker(Observations(subject), scope, "tanh"), config)
+    found = identify(Asker(ObservationCache(subject), scope, "tanh"), config)
 
     assert (found.unknown, [str(one) for one in mistakes_of(found.network, "tanh")]) == ((), [sentence])
 
@@ -626,7 +628,7 @@ def test_rows_of_h_n_may_be_mixed_up_in_one_layout_or_in_both(always: bool, sent
         return output.swapaxes(0, 1) if config.batch_first else output, h_n
 
     case = draw(STACK.replace(batch_first=True, bidirectional=False), "normal", 1)
-    found = identified_of(Observations(as_subject(port)), SCOPE.only(bidirectional=False), case)
+    found = identified_of(ObservationCache(as_subject(port)), SCOPE.only(bidirectional=False), case)
 
     assert found is not None
     assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [sentence]
@@ -639,7 +641,7 @@ def test_a_reshape_of_a_layer_that_is_always_batch_first_is_one_with_batch_first
 
     scope = SCOPE.only(batch_first=True, bidirectional=False, num_layers=1)
     case = draw(RNNConfig(2, 3, batch_first=True, T=3, N=2), "normal", 1)
-    found = identified_of(Observations(as_subject(port)), scope, case)
+    found = identified_of(ObservationCache(as_subject(port)), scope, case)
 
     assert found is not None
     said = "reshapes x with batch_first, where it should be transposed"

@@ -1,4 +1,4 @@
-"""own_line: the line of a subject's own Python that computes a wrong quantity.
+"""faulty_source_line: the line of a subject's own Python that computes a wrong quantity.
 
 The identified layer's lines are executed on generic numbers, with the mistake and without, on the same operands. What
 only the mistaken lines make is wrong. The subject runs the same case under a trace function, and the first line that

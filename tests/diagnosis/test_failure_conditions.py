@@ -11,8 +11,8 @@ import pytest
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw
 from harness.checks.agreement import Observation, failure_of, observe
 from harness.checks.result import RaisedError, Result
-from harness.diagnosis.factors import IRREGULAR, Factors, FailingSizes, depends_on
-from harness.diagnosis.failure_signature import FailureSignature
+from harness.diagnosis.failure_conditions import IRREGULAR, FailingSizes, FailureConditions, depends_on
+from harness.diagnosis.unexplained_cause import UnexplainedCause
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.explanation_lines import fails_line
@@ -30,7 +30,7 @@ def factors(
     fails: Callable[[RNNConfig], Any],
     scope: Scope | None = None,
     certificate: Certificate = COMPLETE,
-) -> Factors:
+) -> FailureConditions:
     def check(case: Case) -> Result:
         return FAILS if fails(case.config) else Result(Verdict.AGREES)
 
@@ -303,7 +303,9 @@ def test_a_size_that_was_not_tried_is_covered_where_a_pattern_says_so() -> None:
 
     covered = {
         name: [
-            value for value in (1, 2, 4, 5, 6, 7, 100) if Factors(sizes={"T": size}).covers(RNNConfig(1, 1, T=value))
+            value
+            for value in (1, 2, 4, 5, 6, 7, 100)
+            if FailureConditions(sizes={"T": size}).covers(RNNConfig(1, 1, T=value))
         ]
         for name, size in (("every", every), ("only", only), ("odd", odd), ("upto", upto), ("but", but))
     }
@@ -334,8 +336,10 @@ def test_a_region_excuses_what_is_alike_within_it() -> None:
     value = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.VALUE),))
     other = Result(Verdict.DISAGREES, (Mismatch("h_n", MismatchKind.FINITENESS),))
     gradient = Result(Verdict.DISAGREES, (Mismatch("x.grad", MismatchKind.VALUE),))
-    known = FailureSignature(
-        "3f9c2a11", value, Factors({"bidirectional": True}, sizes={"hidden_size": FailingSizes(17, (18, 24), (32,))})
+    known = UnexplainedCause(
+        "3f9c2a11",
+        value,
+        FailureConditions({"bidirectional": True}, sizes={"hidden_size": FailingSizes(17, (18, 24), (32,))}),
     )
 
     inside = observation(RNNConfig(1, 18, bidirectional=True))
@@ -349,7 +353,7 @@ def test_a_region_excuses_what_is_alike_within_it() -> None:
 
 def test_a_region_of_one_array_that_is_unknown_excuses_that_array_alone() -> None:
     output, h_n = (Result(Verdict.DISAGREES, (Mismatch(name, MismatchKind.VALUE),)) for name in ("output", "h_n"))
-    known = FailureSignature("3f9c2a11", h_n, Factors(), arrays=("h_n",))
+    known = UnexplainedCause("3f9c2a11", h_n, FailureConditions(), arrays=("h_n",))
 
     assert known.covers(observation(RNNConfig(1, 1)), h_n)
     assert not known.covers(observation(RNNConfig(1, 1)), output)
@@ -357,7 +361,7 @@ def test_a_region_of_one_array_that_is_unknown_excuses_that_array_alone() -> Non
 
 def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compared_in_the_plain_form() -> None:
     value = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.VALUE),))
-    known = FailureSignature("3f9c2a11", value, Factors({"preparation": "assign"}))
+    known = UnexplainedCause("3f9c2a11", value, FailureConditions({"preparation": "assign"}))
 
     for preparation, met in (("assign", True), ("state_dict", False)):
         case = draw(RNNConfig(2, 3, preparation=preparation))
@@ -367,7 +371,7 @@ def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compar
 @pytest.mark.parametrize("sort", [MismatchKind.SHAPE, MismatchKind.DTYPE, MismatchKind.MISSING, MismatchKind.CHANGED])
 def test_what_is_wrong_in_form_is_said_once_wherever_it_shows(sort: MismatchKind) -> None:
     result = Result(Verdict.DISAGREES, (Mismatch("h_n", sort),))
-    known = FailureSignature("3f9c2a11", result, Factors({"bidirectional": True}))
+    known = UnexplainedCause("3f9c2a11", result, FailureConditions({"bidirectional": True}))
 
     assert known.covers(observation(RNNConfig(1, 1)), result)
     assert not known.covers(observation(RNNConfig(1, 1)), Result(Verdict.DISAGREES, (Mismatch("output", sort),)))
@@ -384,12 +388,12 @@ def test_a_relation_whose_other_run_fails_as_was_found_is_no_other_failure() -> 
     raised = Result(Verdict.BROKEN, message="E: no", raised=RaisedError.of(("E",), line))
     relation_raised = replace(raised, relation="batch first")
     elsewhere = replace(relation_raised, raised=RaisedError.of(("E",), line.replace("3", "4")))
-    here, needs = observation(RNNConfig(1, 1)), Factors({"bidirectional": True})
+    here, needs = observation(RNNConfig(1, 1)), FailureConditions({"bidirectional": True})
 
-    assert FailureSignature("3f9c2a11", plain, needs).covers(here, by_relation)
-    assert not FailureSignature("3f9c2a11", plain, needs).covers(here, of_output)
-    assert FailureSignature("3f9c2a11", raised, needs).covers(here, relation_raised)
-    assert not FailureSignature("3f9c2a11", raised, needs).covers(here, elsewhere)
+    assert UnexplainedCause("3f9c2a11", plain, needs).covers(here, by_relation)
+    assert not UnexplainedCause("3f9c2a11", plain, needs).covers(here, of_output)
+    assert UnexplainedCause("3f9c2a11", raised, needs).covers(here, relation_raised)
+    assert not UnexplainedCause("3f9c2a11", raised, needs).covers(here, elsewhere)
 
 
 SEGV = "its process died of SIGSEGV"
@@ -415,14 +419,14 @@ def test_what_ends_a_process_at_one_line_is_one_finding(found: Any, met: Any, *,
         assert result is not None
         return result
 
-    known = FailureSignature("3f9c2a11", ended(*found), Factors({"bidirectional": True}))
+    known = UnexplainedCause("3f9c2a11", ended(*found), FailureConditions({"bidirectional": True}))
 
     assert known.covers(observation(RNNConfig(1, 1)), ended(*met)) is anywhere
     assert known.covers(observation(RNNConfig(1, 1, bidirectional=True)), ended(*met)) is within
 
 
 def test_a_used_module_raises_as_its_call_before_does() -> None:
-    known = FailureSignature("3f9c2a11", FAILS, Factors(sizes={"T": FailingSizes(2, (3, 4), ())}))
+    known = UnexplainedCause("3f9c2a11", FAILS, FailureConditions(sizes={"T": FailingSizes(2, (3, 4), ())}))
 
     assert known.covers(observation(RNNConfig(1, 1, preparation="used")), FAILS)
     assert not known.covers(observation(RNNConfig(1, 1)), FAILS)

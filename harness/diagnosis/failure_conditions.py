@@ -1,4 +1,4 @@
-"""factors: the factors of its config that a failure needs, the sizes at which it shows, and the nearest that passes.
+"""failure_conditions: the factors of its config that a failure needs, its sizes, and the nearest config that passes.
 
 Each factor of the smallest failing config is changed alone. A failure that shows with every other value does not depend
 on the factor. A failure that shows with no other value needs the one it has, or another change in its place: hx is
@@ -137,7 +137,7 @@ class FailingSizes:
 
 
 @dataclass(frozen=True)
-class Factors:
+class FailureConditions:
     """The factors that a failure depends on."""
 
     needs: Mapping[str, Any] = field(default_factory=dict)  # The factors with which it fails, and with no other value
@@ -189,7 +189,7 @@ def depends_on(
     may_show: Callable[[Case], bool] | None = None,
     of_cause: Callable[[Case, Result], bool] = lambda _case, _result: False,
     right: Network = RIGHT_NETWORK,
-) -> Factors:
+) -> FailureConditions:
     """Return what the failure of a minimal case depends on, each factor changed alone within ``scope``.
 
     ``explains_all`` says whether a known cause of that name leaves nothing else wrong on a case that ``check`` excuses.
@@ -218,7 +218,7 @@ class _Dependence:
     rare: list[bool] = field(default_factory=list)  # whether the cause shows on rare numbers alone, once that is known
     own: list[NumbersNeeded] = field(default_factory=list)  # what it needs of the numbers, of the case's own config
 
-    def factors(self) -> Factors:
+    def factors(self) -> FailureConditions:
         """Return what the failure depends on: first the numbers, so that no factor is taken for what they decide."""
         config, fails = self.finding.case.config, self.fails
         if self.shows is None:
@@ -255,7 +255,7 @@ class _Dependence:
         alone = {name: 1 for name, size in sizes.items() if size.smallest == 1 < getattr(config, name)}
         if len(alone) > 1 and fails(changed(config, alone)) is False:
             either += (tuple((name, FailingSizes(2, (), ())) for name in alone),)
-        factors = Factors(needs, partly, tuple(independent), sizes, relations, either, nearest)
+        factors = FailureConditions(needs, partly, tuple(independent), sizes, relations, either, nearest)
         return replace(factors, numbers=self._numbers(factors))
 
     def _flipped(self) -> dict[str, dict[Any, bool]]:
@@ -383,7 +383,7 @@ class _Dependence:
         others = [value for value in self.scope.values()[name] if value not in {need, "meta"}]
         return {name: others[0]} if others else None
 
-    def _numbers(self, factors: Factors) -> NumbersNeeded | None:
+    def _numbers(self, factors: FailureConditions) -> NumbersNeeded | None:
         """Return what the failure needs of the numbers: of a wider config, where all that could hide it is rare."""
         config = self.finding.case.config
         wide, numbers = wider(config, self.scope), None

@@ -1,4 +1,4 @@
-"""equation: the exact equation of one element, with sums of products of the operands that the subject used."""
+"""element_equation: the exact equation of one element, with sums of products of the operands that the subject used."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from harness.oracle.pinned_numpy import np
 Floats = NDArray[np.float64]
 
 
-class Equation(NamedTuple):
+class ElementEquation(NamedTuple):
     """The equation value = function(sum_k a_k b_k) * phi'(state), in which phi' stands only if a state is given.
 
     All numbers are float64, and exactly those that the subject read. ``phi'`` is 1 - state**2 for tanh, and 1 or 0 for

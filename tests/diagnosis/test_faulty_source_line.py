@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from harness import as_subject
+from harness.diagnosis.faulty_source_line import own_line
 from harness.diagnosis.identify.elman_identify import Identification
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.observation_cache import Observations
-from harness.diagnosis.own_line import own_line
+from harness.diagnosis.observation_cache import ObservationCache
 from harness.subjects.protocol import scope_of
 from tests import implementations
 from tests.diagnosis import lines_by_hand
@@ -48,7 +48,7 @@ def line_of(function: Any, network: Network, sentence: str) -> str | None:
     subject = as_subject(function)
     scope = scope_of(subject).only(nonlinearity="tanh")
     [mistake] = [one for one in mistakes_of(network, "tanh") if sentence in one.sentence]
-    asker = Asker(Observations(subject), scope, "tanh")
+    asker = Asker(ObservationCache(subject), scope, "tanh")
     found = own_line(asker, Identification(network, "tanh", fresh=3), mistake)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""failure_signature: the known cause by which a search recognises a failure of unknown cause: by where it shows."""
+"""unexplained_cause: the known cause by which a search recognises a failure of unknown cause: by where it shows."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from harness.checks.agreement import Observation
 from harness.checks.relation_check import GRADIENT_SUFFIX
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.factors import Factors, like
+from harness.diagnosis.failure_conditions import FailureConditions, like
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.oracle.gradient_expectation import expect_whole_run
@@ -29,7 +29,7 @@ of a row about once in 700; in none of 200 with 16 units, or with T=14.
 Derived = Callable[[Case], Mapping[str, Array] | None]  # A function as ``own_derivative``, of one subject
 
 
-def _follows(observation: Observation, first: Mismatch, factors: Factors, derived: Derived) -> bool:
+def _follows(observation: Observation, first: Mismatch, factors: FailureConditions, derived: Derived) -> bool:
     """Tell whether a gradient is wrong because the forward pass is, where that is known to be wrong.
 
     A gradient that is missing is missing whatever the numbers, so it is asked about on numbers that are drawn.
@@ -63,7 +63,7 @@ def _are(case: Case, arrays: Mapping[str, Array], wide: Mapping[str, Array], ari
 
 
 @dataclass(frozen=True)
-class FailureSignature:
+class UnexplainedCause:
     """A known cause for failures like a finding of unknown cause, on configs where that finding shows.
 
     An error of one line, or one end of the process, passes wherever it shows. If the finding is wrong in the
@@ -73,7 +73,7 @@ class FailureSignature:
 
     name: str
     found: Result
-    factors: Factors
+    factors: FailureConditions
     derived: Derived = lambda _case: None
     arrays: tuple[str, ...] = ()  # those, of what is returned on the way forward, that alone are not known, if any
 
