@@ -277,7 +277,8 @@ def _advice(failure: _ExplainedFinding) -> Iterator[Fact]:
     ):
         every.append(f"--tolerance {precision.accepted_by} would accept that")
     needs = failure.explanation.factors.needs if failure.explanation.factors is not None else {}
-    every += [wording.leave_out_line(failure.finding.case.config, needs)] if failure.finding.minimal else []
+    own = failure.finding.subject not in registered()
+    every += [wording.leave_out_line(failure.finding.case.config, needs, own=own)] if failure.finding.minimal else []
     every += wording.hints(failure.finding.result.mismatches[:1], failure.finding.case.config)
     for number, advice in enumerate(filter(None, every)):
         yield Fact("advice", advice, detail=number > 0)

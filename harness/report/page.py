@@ -102,7 +102,7 @@ def _finding(subject: str, entry: FindingEntry) -> dict[str, Any]:
         "code": code,
         "facts": [(fact.name, fact.text) for fact in facts if not fact.detail and not fact.language],
         "copied": [(fact.name, fact.text) for fact in facts if not fact.detail and fact.language],
-        "details": [(fact.name, fact.text) for fact in facts if fact.detail],
+        "details": [fact for fact in facts if fact.detail],
         "error_maps": entry.error_maps,
         "texts": {} if entry.folder is None else _files(entry.folder),
     }

@@ -215,16 +215,17 @@ def sizes_line(config: RNNConfig) -> str:
     return ", ".join(f"{letter}={size}" for letter, size in letters.items())
 
 
-def leave_out_line(config: RNNConfig, needs: Mapping[str, Any]) -> str | None:
+def leave_out_line(config: RNNConfig, needs: Mapping[str, Any], *, own: bool = True) -> str | None:
     """Return how to leave out an unusual way of calling, or a nonlinearity that is needed to fail; ``None`` if neither.
 
-    Many users do not want to support it.
+    Many users do not want to support it. A subject that is not the user's ``own`` cannot be made to refuse it.
     """
     plain, here = factors_of(PLAINEST.replace(cell=config.cell)), factors_of(config)
     names = {*CALLED, *({"nonlinearity"} & needs.keys())}
     pins = [f"--only {name}={plain[name]}" for name in here if name in names and here[name] != plain[name]]
     pins = [pin for pin in pins if "enforce_sorted" not in pin]  # it comes with packing only
-    return f"if it need not support this: raise NotImplementedError, or {' '.join(pins)}" if pins else None
+    how = "if it need not support this: raise NotImplementedError, or" if own else "to search without it:"
+    return f"{how} {' '.join(pins)}" if pins else None
 
 
 def judgement_line(judgement: Judgement) -> str:

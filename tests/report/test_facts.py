@@ -126,6 +126,8 @@ def test_advice_says_how_to_leave_out_a_nonlinearity_alone_with_which_it_fails()
     assert said_of_relu["advice"] == (
         "if it need not support this: raise NotImplementedError, or --only nonlinearity=tanh"
     )
+    of_torch = said(reported(replace(finding, subject="torch"), of_relu))
+    assert of_torch["advice"] == "to search without it: --only nonlinearity=tanh"
     assert "advice" not in said(reported(finding, Explanation(factors=FailureConditions())))
 
 

@@ -107,6 +107,14 @@ def test_a_finding_has_its_cause_its_lines_its_case_and_its_map(faulty: list[Sub
     assert "Errors over tolerance, made at each step" in article
 
 
+def test_a_page_keeps_the_lines_and_the_indentation_of_code(faulty: list[SubjectFindings]) -> None:
+    text = page_of(faulty[:1]).text
+
+    [computes] = re.findall(r"<dt>computes</dt><dd><code>(.*?)</code></dd>", text, re.DOTALL)
+    assert "\n    h[t] = np.tanh(s[t])\n" in computes
+    assert re.search(r"dd \{[^}]*white-space: pre-wrap", text)
+
+
 def test_a_map_has_a_rectangle_for_each_wrong_element_and_one_around_the_first(faulty: list[SubjectFindings]) -> None:
     maps = faulty[0].findings[0].error_maps
     assert maps is not None
