@@ -6,7 +6,7 @@ from typing import Any
 from harness.checks.result import Verdict
 from harness.report import wording
 from harness.report.facts import code_of
-from harness.report.finding_entry import SubjectFindings
+from harness.report.finding_entry import SubjectFindings, entry_of
 from harness.report.page import piece
 from harness.report.plain_console import printed
 from harness.report.reported_finding import ReportedFinding
@@ -65,7 +65,7 @@ class CheckReport:
         shown = {
             "tone": wording.tone(self.verdict),
             "verdict": headline(self.summary),
-            "more": [finding.cause for finding in self.findings[1:]],
+            "more": [entry_of(finding).headline for finding in self.findings[1:]],
             "text": str(self),
         }
         if not self.findings:

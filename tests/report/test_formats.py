@@ -20,6 +20,8 @@ from harness.checks.malformed import AcceptedMalformedCall, MalformedCallAnswers
 from harness.checks.result import ComparisonMethod, Result, Verdict
 from harness.diagnosis.faulty_source_line import SourceLine
 from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.faulty_source_line import SourceLine
+from harness.report.check_report import CheckReport
 from harness.report.finding_entry import FindingEntry, SubjectFindings, entry_of
 from harness.report.finding_files import Fact
 from harness.report.github import line_of, upgrade_commands, workflow_commands
@@ -130,6 +132,15 @@ def test_data_has_the_findings_in_the_order_of_the_report() -> None:
     assert [one["id"] for one in subject_record(summary)["findings"]] != [one.id for one in SEVERAL]
     assert {*of_report} == {one.id for one in SEVERAL}
     assert [one["id"] for one in subject_record(summary)["findings"]] == of_report
+
+
+def test_a_notebook_says_how_certain_every_cause_is() -> None:
+    summary = SubjectFindings(Examination(disagreement()), tuple(SEVERAL))
+    shown = unescape(CheckReport(summary)._repr_html_())
+
+    assert any(entry.sure for entry in summary.entries[1:])
+    for entry in summary.entries[1:]:
+        assert f"<li>{entry.headline}</li>" in shown
 
 
 def cases(summary: SubjectFindings) -> tuple[ET.Element, dict[str, list[str]]]:
