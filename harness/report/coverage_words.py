@@ -95,22 +95,28 @@ def in_short(searched: SearchedScope) -> str:
     return f"{text}; also {beside}" if beside else text
 
 
-def of_whole(searched: SearchedScope, *, verbose: bool = False) -> str | None:
-    """Return the share of nn.RNN's whole space that was met, and what it lacks; ``None`` if it was all met.
+def of_whole(searched: SearchedScope, *, verbose: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield the share of nn.RNN's whole space that was met, unless all of it was, and the factors that never varied.
 
-    Not all that it lacks is named, unless ``verbose``.
+    A layer of gates has no such share, and no nonlinearity. Not all factors are named, unless ``verbose``.
     """
     _, covered, total = searched.of_whole
-    if covered == total:
-        return None
-    without = ", without gradients" if "loss" in searched.never_varied else ""
-    text, names = f"{wording.share(covered, total)} of its pairs of values{without}", list(searched.never_varied)
-    if not names:
-        return text
-    text = f"{text}; never varied: {names.pop(0)}"
-    while names and (verbose or len(f"{text}, {names[0]}, …") <= 3 * FACT_CHARACTERS // 2):
-        text += f", {names.pop(0)}"
-    return f"{text}{', …' if names else ''}"
+    if searched.scope.cell != ("RNN",):
+        if names := [name for name in searched.never_varied if name != "nonlinearity"]:
+            yield "never varied", _some(names, verbose=verbose)
+    elif covered < total:
+        without = ", without gradients" if "loss" in searched.never_varied else ""
+        text = f"{wording.share(covered, total)} of its pairs of values{without}"
+        names = searched.never_varied
+        yield "of nn.RNN", _some(names, f"{text}; never varied: ", verbose=verbose) if names else text
+
+
+def _some(names: Sequence[str], start: str = "", *, verbose: bool) -> str:
+    """Return names behind the start of a sentence, as many as fit beside it, at least one."""
+    text, rest = start + names[0], list(names[1:])
+    while rest and (verbose or len(f"{text}, {rest[0]}, …") <= 3 * FACT_CHARACTERS // 2):
+        text += f", {rest.pop(0)}"
+    return f"{text}{', …' if rest else ''}"
 
 
 def _shown(check: str) -> str:

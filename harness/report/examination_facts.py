@@ -116,9 +116,8 @@ def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
 
 
 def _gradients(hunt: SearchRecord, *, verbose: bool) -> Facts:
-    whole = coverage_words.of_whole(hunt.searched, verbose=verbose) if hunt.scope.cell == ("RNN",) else None
-    if hunt.checks and whole is not None:
-        yield "of nn.RNN", whole
+    if hunt.checks:
+        yield from coverage_words.of_whole(hunt.searched, verbose=verbose)
     yield from _not_compared(hunt)
     if hunt.ignored:
         yield "ignored", f"gradients by {', '.join(sorted(hunt.ignored))}: nn.RNN has none"

@@ -1,13 +1,14 @@
 """Tests of coverage reports: what several runs met, put together from files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import Scope, as_subject, hunt
-from harness.report.coverage_words import missing_lines, shares_record, table
+from harness.report.coverage_words import missing_lines, of_whole, shares_record, table
 from harness.report.finding_entry import SubjectFindings
 from harness.report.json_record import RunOptions, run_record, subject_record
 from harness.search.examination import Examination
@@ -90,6 +91,21 @@ def test_what_was_not_met_is_listed_shortest_first() -> None:
     assert [1 + kinds.index(heading.split()[-1]) for heading in headings] == sorted(set(listed))
     assert lines[-1] == "  …"
     assert not list(missing_lines(hunt(RIGHT, SCOPE, cases=ENOUGH).searched, 5))
+
+
+def test_what_never_varied_is_told_of_every_layer_and_in_full_if_asked() -> None:
+    met = searched(1).searched
+    gates = replace(met, scope=met.scope.only(cell="GRU"))
+
+    [(share, text)] = of_whole(met, verbose=True)
+    [(name, never)] = of_whole(gates, verbose=True)
+    [(_, short)] = of_whole(gates)
+
+    assert (share, name) == ("of nn.RNN", "never varied")
+    assert text.partition("never varied: ")[2].split(", ") == met.never_varied
+    assert never.split(", ") == [factor for factor in met.never_varied if factor != "nonlinearity"]
+    assert short.endswith(", …")
+    assert never.startswith(short.removesuffix(", …"))
 
 
 def test_the_table_has_a_row_for_each_check_and_what_there_is() -> None:
