@@ -98,7 +98,7 @@ def test_the_command_reports_it_and_needs_no_torch(sharded: Sharded, run: Run, m
     assert code == codes.FINDING
     assert out.startswith("mine disagrees with nn.RNN: 1 bug; ")
     assert "ignores bias_hh" in out
-    assert f"rnn-harness replay {finding.id}\n" in out
+    assert f"rnn-harness replay {finding.id} --subject FILE.py:mine\n" in out
     assert Path(".rnn-harness", finding.id, "case.json").exists()
     assert [one["id"] for one in json.loads(Path("all.json").read_text())["subjects"][0]["findings"]] == [finding.id]
     assert 'failures="2" errors="0"' in Path("all.xml").read_text()

@@ -70,7 +70,8 @@ def next_steps(id_: str, saved: FindingFiles | None, case: Case | None, subject:
     elif saved.no_script:
         yield Fact("run it", f"no script: {saved.no_script}")
     # A command finds a function that Python was given only by the name of its file.
-    where = "" if ":" in subject or subject in registered() else f" --subject FILE.py:{shlex.quote(subject)}"
+    name = subject if subject.isidentifier() else "NAME"  # a local function has none
+    where = "" if ":" in subject or subject in registered() else f" --subject FILE.py:{name}"
     yield Fact("replay", f"rnn-harness replay {named(id_, saved)}{where}", language="sh")
     yield Fact("kept", f"{saved.folder}: {', '.join(saved.files)}", detail=True)
 

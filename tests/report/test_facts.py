@@ -84,11 +84,19 @@ def test_the_lines_of_code_are_those_of_the_cause() -> None:
     assert "yours" not in said(reported(FINDING))
 
 
-def test_a_function_that_has_no_file_is_replayed_by_the_name_of_one() -> None:
-    nameless = replace(TOLD, finding=replace(TOLD.finding, subject="rnn"))
+@pytest.mark.parametrize(
+    ("subject", "names"),
+    [
+        ("mine.py:rnn", ""),
+        ("torch", ""),
+        ("rnn", " --subject FILE.py:rnn"),
+        ("test.<locals>.rnn", " --subject FILE.py:NAME"),
+    ],
+)
+def test_a_function_that_has_no_file_is_replayed_by_the_name_of_one(subject: str, names: str) -> None:
+    of_subject = replace(TOLD, finding=replace(TOLD.finding, subject=subject))
 
-    assert said(TOLD)["replay"].endswith(f"replay {TOLD.id}")
-    assert said(nameless)["replay"].endswith(f"replay {nameless.id} --subject FILE.py:rnn")
+    assert said(of_subject)["replay"].endswith(f"replay {of_subject.id}{names}")
 
 
 def test_a_long_case_is_told_in_words_and_loaded_by_code_that_runs(tmp_path: Path) -> None:
