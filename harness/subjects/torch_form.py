@@ -349,15 +349,20 @@ def _with_lengths(plain: "_FormReader", form: ClassForm, *, wrongly: bool = Fals
 def _with_packing(plain: "_FormReader", form: ClassForm) -> ClassForm:
     """Return a form that offers lengths, if a call on a PackedSequence returns its output as another.
 
-    All else has the shapes that it has of a tensor: ``output[-1]`` of a PackedSequence is no step.
+    All else has the shapes that it has of a tensor: ``output[-1]`` of a PackedSequence is no step. The call is of two
+    layers with dropout where there may be such: what stands between layers may not take a PackedSequence.
     """
     if form.is_cell or form.unbatched or form.valid[0] or form.replaced or plain.has_own_call:
         return form
     with seeded(0), torch.no_grad(), suppress(Exception):  # whatever the user's code raises for what it does not take
-        x, *states = _arguments(form, plain.sizes, torch.randn, hx=False not in form.offers["hx"])
+        choices: dict[str, Any] = {"num_layers": 2, "dropout": 0.5}
+        options = {name: value for name, value in choices.items() if name in form.takes and name not in form.offers}
+        layers, directions = _always(form)
+        stack = options.get("num_layers", layers), directions
+        x, *states = _arguments(form, plain.sizes, torch.randn, hx=False not in form.offers["hx"], stack=stack)
         lengths = torch.tensor([STEPS] * (SEQUENCES - 1) + [STEPS - 1])
         packed = pack_padded_sequence(x, lengths, batch_first=form.conventions.batch_first)
-        module = _built(plain.factory, form, plain.sizes, {})
+        module = _built(plain.factory, form, plain.sizes, options)
         packing, returned = without_packing(module(packed, *states))
         others = [[part.shape for part in _parts(some)[1:]] for some in (returned, module(x, *states))]
         if packing is not None and others[0] == others[1]:

@@ -100,6 +100,23 @@ def test_a_packed_batch_is_given_where_one_is_returned(layer: Any, config: Any, 
     assert check_agreement(subject, draw(config)).verdict is verdict
 
 
-@pytest.mark.parametrize("layer", [Padded, LastStep])
+class Stack(nn.Module):
+    """A stack with dropout between its layers, which takes no PackedSequence."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        widths = [input_size, *[hidden_size] * (num_layers - 1)]
+        self.layers = nn.ModuleList(nn.GRU(width, hidden_size, batch_first=True) for width in widths)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Any) -> Any:
+        ends: list[torch.Tensor] = []
+        for layer in self.layers:
+            x, h_n = layer(self.dropout(x) if ends else x)
+            ends.append(h_n)
+        return x, torch.cat(ends)
+
+
+@pytest.mark.parametrize("layer", [Padded, LastStep, Stack])
 def test_none_is_given_where_something_else_is_returned(layer: Any) -> None:
     assert {*scope_of(as_subject(layer)).lengths} == {None}
