@@ -842,7 +842,7 @@ def test_a_state_that_is_not_compared_is_said_in_the_first_line(tmp_path: Path) 
         (Channels, "reads (N, input_size, T)"),
         (Channels, "its states are (N, H)"),
         (batch_first_from_zeros, "reads (N, T, input_size)"),
-        (OfLayerSizes, "float32, bfloat16, float16 left out"),
+        (OfLayerSizes, "without float32, bfloat16, float16"),
         (Caffe, "states are always given: a call on x alone raises ValueError"),
     ],
 )
