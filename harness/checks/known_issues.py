@@ -150,11 +150,6 @@ def either_behind(output: Floats) -> Floats | float:
     return next_times_zero(output) + (turned if isinstance(turned, float) else turned.swapaxes(0, 1))
 
 
-class _DropoutMultiplies(Unroll):
-    def dropped(self, array: Floats, factors: Floats) -> Floats:
-        return np.asarray(array * factors)
-
-
 class _FillsUpPairs(Reference):
     def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
         return super().preactivation(x, h, w) + times_zero(x, 2) + times_zero(h, 2)
@@ -190,18 +185,20 @@ class _PadsPacked(_PadsAll):
     packed = True
 
 
-class _Drops(_DropoutMultiplies, Reference):
-    pass
+def _multiplying(reference: Unroll) -> Unroll:
+    """Return a reference that also multiplies by dropout's mask."""
+
+    def dropped(_self: Unroll, array: Floats, factors: Floats) -> Floats:
+        return np.asarray(array * factors)
+
+    own: Any = type(reference)
+    made: Unroll = type(own.__name__, (own,), {"dropped": dropped})()
+    return made
 
 
-class _Both(_DropoutMultiplies, _PadsAll):
-    pass
-
-
-def _with_issues(cell: str, *pads: Callable[[Floats], Floats | float], drops: bool = False) -> Unroll:
-    """Return the reference of a cell with gates that multiplies by dropout's mask, or pads operands."""
+def _padding(cell: str, *pads: Callable[[Floats], Floats | float]) -> Unroll:
+    """Return the reference of a cell with gates that pads operands."""
     own: Any = type(GATED[cell])
-    changes: dict[str, Any] = {"dropped": _DropoutMultiplies.dropped} if drops else {}
 
     def padded(operand: WithError) -> WithError:
         return operand._replace(values=operand.values + sum(pad(operand.values) for pad in pads))
@@ -218,10 +215,10 @@ def _with_issues(cell: str, *pads: Callable[[Floats], Floats | float], drops: bo
         behind = either_behind(output) if {*pads} - {_FILLED} else 0.0
         return np.asarray(own.readout(self, output, weight, bias) + behind)
 
-    padding: dict[str, Any] = {"activations": activations, "projected": projected, "readout": readout} if pads else {}
+    changes: dict[str, Any] = {"activations": activations, "projected": projected, "readout": readout}
     if {*pads} - {_FILLED}:
-        padding["returned_gradient"] = _ReadsOn.returned_gradient
-    made: Unroll = type(own.__name__, (own,), changes | padding)()
+        changes["returned_gradient"] = _ReadsOn.returned_gradient
+    made: Unroll = type(own.__name__, (own,), changes)()
     return made
 
 
@@ -240,20 +237,19 @@ class _SkipsZeros(Reference):
 
 
 _FILLED: Final = partial(times_zero, block=2)
-_DROPS: Final = {"RNN": (_Drops(), _Both())} | {
-    cell: (_with_issues(cell, drops=True), _with_issues(cell, _FILLED, next_times_zero, drops=True)) for cell in GATED
-}
-_PAIRS: Final = {"RNN": (_FillsUpPairs(),)} | {cell: (_with_issues(cell, _FILLED),) for cell in GATED}
+_PAIRS: Final = {"RNN": (_FillsUpPairs(),)} | {cell: (_padding(cell, _FILLED),) for cell in GATED}
 _READS: Final = {"RNN": (_ReadsOn(), _PadsAll(), _PadsPacked())} | {
     cell: (
-        _with_issues(cell, next_times_zero),
-        _with_issues(cell, _FILLED, next_times_zero),
-        _with_issues(cell, _FILLED, partial(next_times_zero, packed=True)),
+        _padding(cell, next_times_zero),
+        _padding(cell, _FILLED, next_times_zero),
+        _padding(cell, _FILLED, partial(next_times_zero, packed=True)),
     )
     for cell in GATED
 }
-
-
+_DROPS: Final = {  # alone, and together with each of the others: one case may show two issues
+    cell: tuple(map(_multiplying, (plain, *_PAIRS[cell], *_READS[cell])))
+    for cell, plain in {"RNN": Reference(), **GATED}.items()
+}
 _SKIPS: Final = tuple(_SkipsZeros(of_x=of_x, of_h=of_h) for of_x, of_h in ((True, True), (True, False), (False, True)))
 
 READ_ON: Final = "bfloat16 rows are read on"  # what it does to a sequence depends on the one behind
@@ -264,7 +260,9 @@ TORCH_ISSUES: Final = (
         "torch",
         "dropout is documented to zero elements, but multiplies by a mask, and so it turns infinities into NaN",
         references=lambda config: (
-            _DROPS.get(config.cell, ())[: 1 + (config.dtype == "bfloat16")] if config.drops else ()
+            _DROPS.get(config.cell, ())[: 4 + (config.lengths is not None) if config.dtype == "bfloat16" else 1]
+            if config.drops
+            else ()
         ),
     ),
     ValueIssue(
