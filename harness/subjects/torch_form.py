@@ -1343,9 +1343,9 @@ class _FormReader:
                     submodule.register_forward_hook(lambda _module, _args, result: states.append(result[0]))
             arguments = returned.given
             parts = dict(zip(returned.names, _parts(module(*arguments)), strict=True))
-        states += [part for name, part in parts.items() if name == "h_n" and self.directions == 1]
+        finals = [[part] for name, part in parts.items() if name in self._finals and self.directions == 1]
         output = _rows([part for name, part in parts.items() if name not in self._finals], size)
-        passed, held = _rows(inputs, size), _rows(states, size) if states else output
+        passed, held = _rows(inputs, size), [_rows([*states, *final], size) or output for final in finals or [[]]]
         every = "output" in parts  # otherwise the last one is enough
         if not (output == passed if every else _among(output, passed)):
             return (
@@ -1354,7 +1354,8 @@ class _FormReader:
             )
         began = _rows(_tensors(arguments[1:])[:1], size)
         late = any(row in output for row in began)  # it is given the states, each one step late
-        if not (_among(held, output) if every else _among(output, held)) and not late:
+        # Either final state may be the one that is read out: a layer may exchange the two by mistake.
+        if not (late or any(_among(rows, output) if every else _among(output, rows) for rows in held)):
             return (
                 f"its output layer {head} is given other numbers than the states\n"
                 f"expected a call to return h_n as well, or nothing between the states and {head}"

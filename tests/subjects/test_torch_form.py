@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness import GRUConfig, RNNConfig, Verdict, as_subject, draw
+from harness import GRUConfig, LSTMConfig, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.investigate import Investigation
 from harness.search.evidence import Certificate
@@ -430,6 +430,22 @@ class HeadedLate(nn.Module):
         return torch.stack(outputs), h
 
 
+class HeadedExchanged(nn.Module):
+    """A layer that reads out h, and returns c in its place."""
+
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+        super().__init__()
+        self.cell, self.head = nn.LSTMCell(input_size, hidden_size), nn.Linear(hidden_size, output_size)
+
+    def forward(self, x: Any) -> Any:
+        h = c = x.new_zeros(x.shape[1], self.cell.hidden_size)
+        outputs = []
+        for step in x:
+            h, c = self.cell(step, (h, c))
+            outputs.append(self.head(h))
+        return torch.stack(outputs), (c, h)
+
+
 class HeadedColumns(Headed):
     """It means x to be (N, T, ...), and nn.RNN reads (T, N, ...)."""
 
@@ -668,7 +684,14 @@ def test_what_it_takes_is_told_apart_from_what_it_returns(layer: Any, config: RN
     )
 
 
-@pytest.mark.parametrize(("layer", "config"), [(HeadedLate, PLAIN), (HeadedColumns, ROWS.replace(loss="h_n"))])
+@pytest.mark.parametrize(
+    ("layer", "config"),
+    [
+        (HeadedLate, PLAIN),
+        (HeadedColumns, ROWS.replace(loss="h_n")),
+        (HeadedExchanged, LSTMConfig(4, 3, T=4, N=2, loss="output")),
+    ],
+)
 def test_a_mistake_before_an_output_layer_shows(layer: Any, config: RNNConfig) -> None:
     subject = as_subject(layer)
 
