@@ -26,14 +26,14 @@ def shares_record(searched: SearchedScope) -> dict[str, Any]:
     }
 
 
-class Rows(NamedTuple):
+class TextTable(NamedTuple):
     """A table as text: the names of its columns, and its lines."""
 
     columns: tuple[str, ...]
     lines: list[tuple[str, ...]]
 
 
-def shares_rows(searched: SearchedScope) -> Rows:
+def shares_rows(searched: SearchedScope) -> TextTable:
     """Return each check's number of cases, and its shares of what can meet in the scope, whose sizes stand last."""
     none = searched.none()
     lines = [
@@ -41,7 +41,7 @@ def shares_rows(searched: SearchedScope) -> Rows:
         for check, coverage in searched.checks.items()
     ]
     sizes = ("of", "", *(f"{share.of:,}" for share in none))
-    return Rows(("share of", "cases", *(share.name for share in none)), [*lines, sizes])
+    return TextTable(("share of", "cases", *(share.name for share in none)), [*lines, sizes])
 
 
 def table(searched: SearchedScope) -> Table:
@@ -57,7 +57,7 @@ def table(searched: SearchedScope) -> Table:
     return drawn
 
 
-def values_rows(hunt: SearchRecord) -> Rows:
+def values_rows(hunt: SearchRecord) -> TextTable:
     """Return the values of each factor that were met, and how many of how many these are."""
     values, counts, lines = hunt.scope.values(), hunt.coverage.factors, list[tuple[str, ...]]()
     for name, (covered, total) in hunt.coverage.met(hunt.scope).items():
@@ -66,7 +66,7 @@ def values_rows(hunt: SearchRecord) -> Rows:
             lines.append((name, f"{covered} of {total}", there))
     drawn = hunt.coverage.distributions
     lines.append(("distributions", str(len(drawn)), ", ".join(drawn)))
-    return Rows(("factor", "met", "values"), lines)
+    return TextTable(("factor", "met", "values"), lines)
 
 
 def values_table(hunt: SearchRecord) -> Table:

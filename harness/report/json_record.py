@@ -74,9 +74,9 @@ def subject_record(summary: SubjectFindings) -> dict[str, Any]:
 
 
 def _in_order(summary: SubjectFindings) -> list[ReportedFinding]:
-    """Return every finding, also of those that the report tells as one, in the order of the report."""
-    told = [(finding.finding, *finding.also) for finding in summary.findings]
-    places = {finding.id: place for place, some in reversed([*enumerate(told)]) for finding in some}
+    """Return every finding, also those that the report shows as one, in the order of the report."""
+    groups = [(finding.finding, *finding.also) for finding in summary.findings]
+    places = {finding.id: place for place, some in reversed([*enumerate(groups)]) for finding in some}
     return sorted(summary.found, key=lambda finding: places[finding.id])
 
 
