@@ -28,13 +28,13 @@ import numpy as np  # noqa: E402
 
 from harness import Subject, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation  # noqa: E402
-from harness.diagnosis.identify.elman_identify import Identification, identify  # noqa: E402
+from harness.diagnosis.identify.elman_layer_inquiry import Identification, identify  # noqa: E402
 from harness.diagnosis.identify.gather import values_of  # noqa: E402
-from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm  # noqa: E402
+from harness.diagnosis.identify.model import Coef, GradientClip, LayerModel, Network, StateGradientTerm  # noqa: E402
 from harness.diagnosis.identify.model_differences import mistakes_of  # noqa: E402
+from harness.diagnosis.identify.network_run import run  # noqa: E402
 from harness.diagnosis.identify.questions import Asker  # noqa: E402
 from harness.diagnosis.identify.recurrence import lines  # noqa: E402
-from harness.diagnosis.identify.run import run  # noqa: E402
 from harness.diagnosis.identify.step_patterns import TermSteps  # noqa: E402
 from harness.diagnosis.identify.terms import (  # noqa: E402
     ARRANGED_TERMS,
@@ -233,7 +233,7 @@ def _factor(random: Random, m: LayerModel) -> LayerModel:
 def _clip(random: Random, m: LayerModel) -> LayerModel:
     roles = random.choice([("weight_ih", "weight_hh", "bias_ih", "bias_hh"), ("weight_hh",), ("x", "hx")])
     kind = random.choice(["elements", "joint norm", "running sum"] if len(roles) == 4 else ["elements", "norm"])
-    return replace(m, limits=dict.fromkeys(roles, Limit(kind, random.choice([0.5, 1.0, 5.0]))))
+    return replace(m, limits=dict.fromkeys(roles, GradientClip(kind, random.choice([0.5, 1.0, 5.0]))))
 
 
 OTHERS = [
@@ -322,7 +322,9 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
         ),
     ),
     "step limit": (
-        lambda r, m: replace(m, step_limit=(r.choice(["da", "dh"]), Limit("elements", r.choice([0.5, 1.0, 5.0])))),
+        lambda r, m: replace(
+            m, step_limit=(r.choice(["da", "dh"]), GradientClip("elements", r.choice([0.5, 1.0, 5.0])))
+        ),
     ),
     "dW_ih": (
         read("weight_ih", "da[t] . x[t-1]"),

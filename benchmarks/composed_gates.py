@@ -27,7 +27,7 @@ import torch  # noqa: E402
 from benchmarks.composed import ONLY, Told, arguments, differing, print_told  # noqa: E402
 from harness import Cell, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation  # noqa: E402
-from harness.diagnosis.identify.elman_identify import Identification  # noqa: E402
+from harness.diagnosis.identify.elman_layer_inquiry import Identification  # noqa: E402
 from harness.diagnosis.identify.gate_back import moves_of  # noqa: E402
 from harness.diagnosis.identify.gate_differences import lines  # noqa: E402
 from harness.diagnosis.identify.gate_identify import identify_gated  # noqa: E402
@@ -38,12 +38,12 @@ from harness.diagnosis.identify.gates import (  # noqa: E402
     X_STEPS,
     GatedModel,
     GateFunction,
-    Part,
+    GateSumTerm,
     step_of,
 )
-from harness.diagnosis.identify.model import Limit, Network  # noqa: E402
+from harness.diagnosis.identify.model import GradientClip, Network  # noqa: E402
+from harness.diagnosis.identify.network_run import GRADIENT_SCALE  # noqa: E402
 from harness.diagnosis.identify.questions import Asker  # noqa: E402
-from harness.diagnosis.identify.run import GRADIENT_SCALE  # noqa: E402
 from harness.diagnosis.identify.step_patterns import TermSteps  # noqa: E402
 from harness.diagnosis.identify.terms import SLOPES  # noqa: E402
 from harness.diagnosis.observation_cache import ObservationCache  # noqa: E402
@@ -178,7 +178,7 @@ class Program:
         values = sum(SLOPES[term](y.numpy(), numbers(s), numbers(s), numbers(s)) * c for term, c in slope)
         return y + edge(s, lambda: torch.from_numpy(values))
 
-    def term(self, gate: str, part: Part) -> Any:
+    def term(self, gate: str, part: GateSumTerm) -> Any:
         W_ih, W_hh, b_ih, b_hh = (self.blocks[role][part.block] for role in ROLES)
         h = self.of(part.operand)
         inner = {
@@ -374,7 +374,9 @@ def _coefficient(random: Random, _letter: str, gate: GateFunction) -> GateFuncti
 
 
 def _added(random: Random, _letter: str, gate: GateFunction) -> GateFunction:
-    return gate._replace(parts=(*gate.parts, Part("1", gate.parts[0].block, coef=random.choice([1.0, -1.0, 0.5]))))
+    return gate._replace(
+        parts=(*gate.parts, GateSumTerm("1", gate.parts[0].block, coef=random.choice([1.0, -1.0, 0.5])))
+    )
 
 
 def _other_bias(random: Random, _letter: str, gate: GateFunction) -> GateFunction:
@@ -461,7 +463,9 @@ SLOTS: dict[str, dict[str, Change]] = {
         "passes": lambda r, m: replace(
             m, passes=r.choice([TermSteps("never"), *(TermSteps("but every", k) for k in (2, 3, 5))])
         ),
-        "clip": lambda r, m: replace(m, limits=dict.fromkeys(ROLES, Limit("elements", r.choice([0.5, 1.0, 5.0])))),
+        "clip": lambda r, m: replace(
+            m, limits=dict.fromkeys(ROLES, GradientClip("elements", r.choice([0.5, 1.0, 5.0])))
+        ),
     },
     "GRU": {
         "reset": _reset,

@@ -36,13 +36,13 @@ import numpy as np  # noqa: E402
 from harness import RNNConfig, Subject, as_subject  # noqa: E402
 from harness.checks.result import Verdict  # noqa: E402
 from harness.diagnosis.failure_conditions import FailureConditions  # noqa: E402
+from harness.diagnosis.finding_explainer import Explanation, FindingExplainer  # noqa: E402
 from harness.diagnosis.fresh_cases import changed  # noqa: E402
-from harness.diagnosis.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import terminal  # noqa: E402
+from harness.report.escaping_console import PlainConsole  # noqa: E402
 from harness.report.explanation_lines import fails_line  # noqa: E402
 from harness.report.facts import cause_of, failure_line  # noqa: E402
 from harness.report.finding_entry import SubjectFindings  # noqa: E402
-from harness.report.plain_console import PlainConsole  # noqa: E402
 from harness.report.reported_finding import reported  # noqa: E402
 from harness.report.wording import left_out, mismatch_line  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
@@ -121,7 +121,7 @@ def measured(layer: Layer, seed: int = 0, cases: int | None = None) -> dict[str,
     """Search and explain a layer, and return what the command says about it."""
     os.chdir(ROOT)
     subject, start = layer.subject, time.process_time()
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
     scope = scope_of(subject, layer.profile).only(**layer.only)
     options = SearchOptions(cases, seed=seed)
     with np.errstate(all="ignore"), Search(subject, scope, options) as search:

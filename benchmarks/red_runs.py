@@ -30,7 +30,7 @@ from benchmarks.planted.subject import PlantedSubject  # noqa: E402
 from harness import Scope, Subject, as_subject  # noqa: E402
 from harness.checks import full_check  # noqa: E402
 from harness.checks.full_check import against  # noqa: E402
-from harness.diagnosis.investigate import Investigation  # noqa: E402
+from harness.diagnosis.finding_explainer import FindingExplainer  # noqa: E402
 from harness.search.search import Search  # noqa: E402
 from harness.search.search_record import Finding  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
@@ -80,7 +80,7 @@ SETS = {"catalogue": catalogue, "foreign": foreign, "gates": gates, "defect": de
 def seconds_of(red: Red) -> float | None:
     """Return the seconds from the first failing check to the explained finding; ``None`` if nothing fails."""
     began, ended = list[float](), list[float]()
-    investigation = Investigation(red.subject)
+    investigation = FindingExplainer(red.subject)
 
     with np.errstate(all="ignore"), Search(red.subject, red.scope) as search:
         for event in search:

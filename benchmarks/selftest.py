@@ -30,10 +30,10 @@ from benchmarks.correct_layers import CORRECT, correct_subject  # noqa: E402
 from benchmarks.planted import CATALOGUE, Fault, named  # noqa: E402
 from benchmarks.planted.same import same_as, same_special  # noqa: E402
 from benchmarks.planted.subject import PlantedSubject  # noqa: E402
+from harness.diagnosis.finding_explainer import Diagnosis, FindingExplainer  # noqa: E402
 from harness.diagnosis.identify.cause import IdentifiedCause  # noqa: E402
-from harness.diagnosis.investigate import Diagnosis, Investigation  # noqa: E402
 from harness.diagnosis.nan_and_inf import NonFiniteMistake  # noqa: E402
-from harness.diagnosis.roundings import Roundings  # noqa: E402
+from harness.diagnosis.roundings import RoundingOnlyCause  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.search import Search, hunt  # noqa: E402
 from harness.search.search_options import SearchOptions  # noqa: E402
@@ -89,7 +89,7 @@ def trial_of(fault: Fault, seed: int = 0, cases: int | None = None) -> Trial:
     finding = record.finding
     if finding is None:
         return Trial(fault.name, fault.family, record.total)
-    case, diagnosis = finding.case, Investigation(subject).explain(finding, record.scope).diagnosis
+    case, diagnosis = finding.case, FindingExplainer(subject).explain(finding, record.scope).diagnosis
     cause = diagnosis.cause.sentence if diagnosis and diagnosis.cause else "nothing"
     return Trial(
         fault.name,
@@ -116,7 +116,7 @@ def naming(fault: Fault, diagnosis: Diagnosis | None, config: RNNConfig) -> Nami
         return Naming.RIGHT if same_special(diagnosis.cause.reference, fault, config) else Naming.WRONG
     if fault.family == "rounding":
         coarse = diagnosis.precision is not None and diagnosis.precision.explains
-        return Naming.RIGHT if coarse or isinstance(diagnosis.cause, Roundings) else Naming.NONE
+        return Naming.RIGHT if coarse or isinstance(diagnosis.cause, RoundingOnlyCause) else Naming.NONE
     return Naming.NONE if diagnosis.cause is None else Naming.WRONG
 
 
@@ -129,7 +129,7 @@ def is_plain(case: Case) -> bool:
 def correct(name: str, seed: int = 0, cases: int | None = None) -> Correct:
     """Search a correct layer, and count what it is accused of."""
     with correct_subject(name) as subject:
-        investigation = Investigation(subject)
+        investigation = FindingExplainer(subject)
         options = SearchOptions(cases, seed=seed)
         with Search(subject, scope_of(subject), options) as search:
             for finding in search.findings():

@@ -40,7 +40,7 @@ from harness.search.capability_discovery import narrow
 from harness.search.plan import CoveringChunk, units
 from harness.search.search import Search
 from harness.search.search_options import SearchOptions
-from harness.search.workers import Workers
+from harness.search.workers import WorkerPool
 from harness.space.cells import CELLS
 from harness.space.factor_table import offers_of
 from harness.subjects.isolated import IsolatedSubject, ahead
@@ -58,7 +58,7 @@ from harness.space.cells import CELLS
 from harness.space.factor_table import offers_of
 from harness.subjects.isolated import IsolatedSubject, ahead
 ahead(["torch"])
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import Investigation
 from harness.search.search import Search
 from harness.search.search_options import SearchOptions
 from harness.search.workers import Workers
@@ -149,7 +149,7 @@ def scaled(workers: int) -> dict[str, Any]:
         reached: list[float] = []
 
         start = time.perf_counter()
-        with Search(subject, options=SearchOptions(workers=Workers(workers) if workers else None)) as search:
+        with Search(subject, options=SearchOptions(workers=WorkerPool(workers) if workers else None)) as search:
             record = search.record
             for _ in search:
                 if record.total >= cover and not reached:

@@ -15,7 +15,7 @@ from harness.checks.agreement import plain_outcome
 from harness.checks.dropout import check_net, net
 from harness.checks.full_check import bits_of
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.investigate import Explanation, Investigation
+from harness.diagnosis.finding_explainer import Explanation, FindingExplainer
 from harness.diagnosis.kernels import NONE, KernelSwitchResults, failing_stage
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.report.check_report import CheckReport
@@ -24,7 +24,7 @@ from harness.report.finding_files import DIRECTORY
 from harness.report.progress import shown
 from harness.report.reported_finding import ReportedFinding, dropout_facts, reported
 from harness.report.upgrade import Upgrade, compared
-from harness.search.budget import DROPPING, NARROWING, Budget
+from harness.search.budget import CAPABILITIES_KNOWN, LAST_DROPOUT_CHECK, Budget
 from harness.search.capability_discovery import DiscoveredScope
 from harness.search.case_replay import ReplayOutcome, replay
 from harness.search.checker import CheckedCase
@@ -68,7 +68,7 @@ def run_pipeline(
     that cannot be. ``progress`` is given the record of the search as it begins, and ``observe`` each of its cases.
     """
     bits, shard = dict[PlannedCase, str](), options.shard
-    investigation = Investigation(subject, options.accepted)
+    investigation = FindingExplainer(subject, options.accepted)
     with Search(subject, scope, options) as search:
         keeping = FindingKeeper(subject, folder, options.accepted, options.tolerance, warn, search.record.until)
         if progress is not None:
@@ -87,7 +87,7 @@ def run_pipeline(
                 raise KeyboardInterrupt
     done = Examination(search.record, profile=options.profile, read_as=subject.capabilities.read_as)
     if shard is None or shard.number == 1:
-        done = examine(subject, search.record, options, dropping_until=search.moment(DROPPING))
+        done = examine(subject, search.record, options, dropping_until=search.moment(LAST_DROPOUT_CHECK))
     with uninterrupted(search.record) as attempt:
         if done.refusals is not None and done.refusals.findings:
             keeping.refusals(done.refusals)
@@ -148,7 +148,7 @@ def reported_dropout(subject: Subject, done: Examination, keeping: FindingKeeper
     return reported(finding, explanation, keeping.places[finding.id])
 
 
-class Upgrading:
+class UpgradeRun:
     """The way of one subject through an old and a new interpreter with one plan, and then what differs.
 
     Both are asked at once for what they support of their scopes. The options are those of each search.
@@ -164,7 +164,7 @@ class Upgrading:
         slow: bool = False,
     ) -> None:
         self._subjects = old[0], new[0]
-        self._joint = joint_scope(old, new, slow=slow, until=Budget(cases, seconds).moment(NARROWING))
+        self._joint = joint_scope(old, new, slow=slow, until=Budget(cases, seconds).moment(CAPABILITIES_KNOWN))
 
     def narrowed(self, number: int) -> DiscoveredScope | None:
         """Return what the old one (0) or the new one (1) supports, for the ``SearchOptions`` of its search."""

@@ -18,7 +18,7 @@ from harness.processes import one_thread_a_process
 
 if TYPE_CHECKING:
     from harness.assertions import Disagreement
-    from harness.diagnosis.investigate import Diagnosis
+    from harness.diagnosis.finding_explainer import Diagnosis
     from harness.report.finding_files import FindingFiles
     from harness.report.reported_finding import ReportedFinding
     from harness.search.search_record import Finding
@@ -110,7 +110,7 @@ def _disagreements(error: BaseException) -> list[Disagreement]:
 
 def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     """Keep the case, and return the cause, the facts of the failure, and how to run it again."""
-    from harness.diagnosis.investigate import Explanation
+    from harness.diagnosis.finding_explainer import Explanation
     from harness.report.finding_entry import entry_of
     from harness.report.reported_finding import reported
     from harness.search.search_record import Finding
@@ -134,12 +134,12 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
 
 def _diagnosis(disagreement: Disagreement, finding: Finding) -> tuple[Diagnosis | None, str]:
     """Return the cause, sought among configs that such a test may draw: other sizes, everything else the same."""
-    from harness.diagnosis.investigate import Investigation
+    from harness.diagnosis.finding_explainer import FindingExplainer
     from harness.space.scope import Scope
 
     try:
         around = Scope.around(disagreement.case.config)
-        return Investigation(disagreement.subject).diagnosis(finding, around), ""
+        return FindingExplainer(disagreement.subject).diagnosis(finding, around), ""
     except Exception as error:  # noqa: BLE001 - a report that cannot be made must not end the session
         return None, f"the search for the cause failed: {type(error).__name__}: {error}"
 

@@ -37,11 +37,11 @@ GRACE: Final = 1.0  # seconds for a process to end by itself when nobody waits f
 LARGEST_ANSWER: Final = 2**30  # the most bytes of an answer; what begins with text would be longer
 LONGEST_WAIT: Final = 1e6  # the longest wait in seconds that a system call accepts
 MOMENT: Final = 0.02  # seconds between two tries to start a process
-WRITING: Final = 0.2  # seconds for a process to write down where it hangs
+DUMP_SECONDS: Final = 0.2  # seconds for a process to write down where it hangs
 UNTOLD: Final = 255  # the exit code that Python gives a process whose fork server cannot tell it any more
 
 # The signals that end a process which can still say what it has done.
-ENDING: Final = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+TERMINATION_SIGNALS: Final = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 # From 3.14 on, CPython chooses the same: on macOS, system libraries do not survive a fork.
 _context: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
@@ -154,7 +154,7 @@ class Child:
         if hasattr(faulthandler, "register"):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGUSR1)
-            self._process.join(WRITING)
+            self._process.join(DUMP_SECONDS)
 
     def _died(self) -> NoReturn:
         self._process.join(GRACE)

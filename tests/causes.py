@@ -5,11 +5,11 @@ from typing import Final
 
 from benchmarks.planted import named
 from benchmarks.planted.same import same_as
+from harness.diagnosis.finding_explainer import Diagnosis
 from harness.diagnosis.identify.cause import IdentifiedCause
-from harness.diagnosis.identify.elman_identify import Identification
+from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.identify.model import LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
-from harness.diagnosis.investigate import Diagnosis
 from harness.space.config import RNNConfig
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.search.search import Search
 from harness.search.search_options import SearchOptions
 from harness.search.search_record import Finding, SearchRecord
@@ -11,7 +11,7 @@ from harness.space.scope import Scope
 
 
 def explained(
-    investigation: Investigation,
+    investigation: FindingExplainer,
     scope: Scope | None = None,
     *,
     heard: Callable[[Finding, SearchRecord], None] | None = None,

@@ -14,9 +14,9 @@ from harness.cli import all_subjects, codes
 from harness.cli.all_subjects import TIME, AvailableSubjects, Target, check_all
 from harness.cli.check_documents import Outputs
 from harness.cli.main import cli
+from harness.report.escaping_console import PlainConsole
 from harness.report.finding_entry import SubjectFindings
 from harness.report.json_record import RunOptions
-from harness.report.plain_console import PlainConsole
 from harness.report.results_table import NOT_REACHED, SubjectRow
 from harness.search.covering import covering
 from harness.search.examination import LEAST_CASES, Examination
@@ -25,7 +25,7 @@ from harness.search.search_record import Stop
 from harness.space.coverage_counts import Coverage
 from harness.space.errors import UsageError
 from harness.space.rare_factors import apart
-from harness.space.scope import WHOLE
+from harness.space.scope import TORCH_SCOPE
 from harness.space.searched_scope import AGREEMENT, SearchedScope
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject
@@ -47,7 +47,7 @@ def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registered:
     """Return a function that makes these subjects the only ones that have a name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("harness.search.scope_and_workers.cores", lambda: 0)
-    monkeypatch.setattr("harness.search.budget.AFTER", 10)
+    monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 10)
     let_scripts_fail_unrun(monkeypatch)
     return lambda *names: monkeypatch.setattr(all_subjects, "registered", lambda: dict.fromkeys(names))
 
@@ -195,6 +195,6 @@ def test_a_search_of_torch_covers_all_of_nn_rnn() -> None:
 
     searched = SearchedScope("torch", scope, {AGREEMENT: met})
 
-    assert scope.values() == WHOLE.values()
+    assert scope.values() == TORCH_SCOPE.values()
     assert searched.of_whole.met == searched.of_whole.of > 0
     assert searched.never_varied == []

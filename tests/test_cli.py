@@ -27,12 +27,12 @@ from harness.cli.check import check, pinned_by
 from harness.cli.options import seconds_of
 from harness.diagnosis import first_departure
 from harness.oracle.judge import Judgement, judge
-from harness.processes import ENDING, one_thread_a_process
+from harness.processes import TERMINATION_SIGNALS, one_thread_a_process
 from harness.report.wording import judgement_line
 from harness.search.budget import USUAL_CASES
 from harness.search.scope_and_workers import asked_scope, workers_of
 from harness.search.search_record import Finding
-from harness.search.workers import Workers
+from harness.search.workers import WorkerPool
 from harness.space.errors import UsageError
 from harness.store.finding_folders import Store
 from harness.subjects.environment import environment
@@ -63,7 +63,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)  # it adds annotations to what is printed
     # To start workers takes longer than most searches here.
     monkeypatch.setattr("harness.search.scope_and_workers.cores", lambda: 0)
-    monkeypatch.setattr("harness.search.budget.AFTER", 100)  # a second cause would show in fewer cases than 400
+    # A second cause would show in fewer cases than 400.
+    monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 100)
     let_scripts_fail_unrun(monkeypatch)
 
     def call(*arguments: str) -> Run:
@@ -748,7 +749,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, *ENDING])
+@pytest.mark.parametrize("number", [signal.SIGINT, *TERMINATION_SIGNALS])
 def test_an_interrupt_ends_cleanly_with_what_was_done(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -804,7 +805,10 @@ def test_an_interrupt_after_a_report_does_not_deny_it(run: Any, monkeypatch: pyt
 
 @pytest.mark.parametrize(
     ("signals", "code"),
-    [((signal.SIGINT, signal.SIGINT), codes.INTERRUPTED), ((*ENDING, *ENDING, signal.SIGINT), codes.TERMINATED)],
+    [
+        ((signal.SIGINT, signal.SIGINT), codes.INTERRUPTED),
+        ((*TERMINATION_SIGNALS, *TERMINATION_SIGNALS, signal.SIGINT), codes.TERMINATED),
+    ],
 )
 def test_the_first_signal_is_acknowledged_at_once_and_a_ctrl_c_after_it_ends_all(
     signals: tuple[int, ...], code: int, tmp_path: Path
@@ -986,7 +990,7 @@ def test_coverage_of_two_runs_is_put_together(run: Any) -> None:
 
 
 def test_no_more_workers_are_started_than_there_are_units_of_work() -> None:
-    assert workers_of(1_000_000, 200) == Workers(13)
+    assert workers_of(1_000_000, 200) == WorkerPool(13)
 
 
 def test_a_report_counts_once_and_a_bad_one_is_said_in_words(run: Any) -> None:

@@ -99,7 +99,7 @@ def commands(recipe: str, program: str = "rnn-harness ") -> list[list[str]]:
 TERM: Final = """
 import numpy as np
 from harness import RNNConfig, as_subject, hunt
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import Investigation
 
 def rnn(x, h0, weights, config):
     W_ih, W_hh, b_ih, b_hh = (weights[name] for name in config.weights)
@@ -190,7 +190,7 @@ import sys
 from pathlib import Path
 import torch
 from harness import Scope, as_subject, draw, hunt, scope_of
-from harness.diagnosis.script.make import script
+from harness.diagnosis.script.script_text import script
 from harness.report.wording import config_line
 from harness.search import plan
 from harness.space.factor_table import ConfigError

@@ -16,10 +16,10 @@ import pytest
 import harness
 from harness.checks.result import Verdict
 from harness.cli import main
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
+from harness.report.escaping_console import PlainConsole
 from harness.report.finding_entry import entry_of
 from harness.report.finding_files import FindingFiles
-from harness.report.plain_console import PlainConsole
 from harness.report.reported_finding import reported
 from harness.report.terminal import finding_report
 from harness.space.case_json import from_json
@@ -72,7 +72,7 @@ def test_the_finding_in_the_readme_is_what_the_command_prints(tmp_path: Path, mo
     subject = find_subject("my_rnn.py:rnn")
     record = harness.hunt(subject)
     assert record.finding is not None
-    explanation = Investigation(subject).explain(record.finding, record.scope)
+    explanation = FindingExplainer(subject).explain(record.finding, record.scope)
     kept = FindingFiles(Path(".rnn-harness", record.finding.id), script="reproduce.py")
     further = int(re.findall(r"(\d+) more cases", shown)[0])
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness import Disagreement, RNNConfig, as_subject, assert_agrees, draw
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.search.search import hunt
 from harness.subjects.protocol import scope_of
 
@@ -71,7 +71,7 @@ def test_a_port_with_gates_is_told_what_is_wrong(wrong: str, right: str, smalles
 
     assert found is not None
     assert found.case.config == RNNConfig(1, **smallest)
-    diagnosis = Investigation(subjects[0]).explain(found, scope_of(subjects[0])).diagnosis
+    diagnosis = FindingExplainer(subjects[0]).explain(found, scope_of(subjects[0])).diagnosis
     assert diagnosis is not None
     assert diagnosis.cause is not None
     assert diagnosis.cause.sentence == cause

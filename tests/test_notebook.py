@@ -47,7 +47,7 @@ def test_an_answer_in_shapes_alone_shows_them() -> None:
 
 
 def test_a_check_shows_its_cause_and_prints_as_the_command_does(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("harness.search.budget.AFTER", 10)
+    monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 10)
     let_scripts_fail_unrun(monkeypatch)
 
     checked = harness.check(identity, cases=40, findings=str(tmp_path), nonlinearity="tanh", bias=False)
@@ -67,7 +67,7 @@ def test_a_check_shows_its_cause_and_prints_as_the_command_does(tmp_path: Path, 
 
 
 def test_a_check_names_every_finding(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("harness.search.budget.AFTER", 10)
+    monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 10)
     let_scripts_fail_unrun(monkeypatch)
 
     def twice_wrong(x: Any, h0: Any, weights: Any, config: Any) -> Any:

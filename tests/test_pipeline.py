@@ -13,7 +13,7 @@ from harness import RNNConfig, Scope, Verdict, as_subject, scope_of
 from harness.checks.dropout import check_dropout
 from harness.checks.full_check import bits_of
 from harness.checks.result import ComparisonMethod, Result
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.kernels import FailingStage
 from harness.pipeline import reported_dropout, run_pipeline, same_as_the_first_stage
 from harness.report.finding_entry import SubjectFindings
@@ -53,7 +53,7 @@ def run_here(path: Path, _timeout: float = 0.0) -> ScriptRun:
     return ScriptRun(ReplayOutcome.ERROR, "")
 
 
-@pytest.mark.parametrize("where", ["harness.store.save.offer", "harness.diagnosis.investigate.depends_on"])
+@pytest.mark.parametrize("where", ["harness.store.save.offer", "harness.diagnosis.finding_explainer.depends_on"])
 def test_an_interrupt_of_what_follows_a_cause_loses_nothing_and_nothing_more_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_record_without_a_cause_replaces_none_that_has_one_of_the_same_code(
     with monkeypatch.context() as patched:
         patched.setattr("harness.store.save.offer", lambda *_, **__: FindingScript(reason="none is wanted"))
         _, cause = kept()
-    monkeypatch.setattr(Investigation, "_diagnosis", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(FindingExplainer, "_diagnosis", lambda *_: signal.raise_signal(signal.SIGINT))
     if changed:
         monkeypatch.setattr(Capabilities, "source", "another one")
     saved, again = kept()

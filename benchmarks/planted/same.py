@@ -7,9 +7,9 @@ import numpy as np
 
 from benchmarks.planted.base import Fault
 from harness.diagnosis.fresh_cases import infinite
-from harness.diagnosis.identify.elman_identify import Identification
+from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.identify.gather import values_of
-from harness.diagnosis.identify.run import run
+from harness.diagnosis.identify.network_run import run
 from harness.oracle.reference import Reference
 from harness.space.case import Case
 from harness.space.config import RNNConfig, fitted_lengths, role_of

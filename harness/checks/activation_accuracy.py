@@ -59,8 +59,8 @@ ANOTHER: Final = 2.0**-8  # the error of another function; a tanh in bfloat16 ha
 POINTS: Final = 2_000  # arguments of a run
 FEWER_ARGUMENTS: Final = 64  # arguments for a subject that refuses that many
 SQUARES: Final[tuple[int, ...]] = (1, 2, 8, 16, 32)  # the layer sizes to try, if they are in the scope
-ZOOMED: Final = 12  # the worst arguments of a sweep by each of three measures, around which more are tried
-AROUND: Final = 24  # the arguments around each of them
+WORST_ARGUMENTS: Final = 12  # the worst arguments of a sweep by each of three measures, around which more are tried
+NEIGHBOUR_ARGUMENTS: Final = 24  # the arguments around each of them
 
 OPEN: Final = 40.0
 """A bias at which tanh and sigmoid are 1. At its negative, sigmoid is 4e-18, which is 0 beside what is measured.
@@ -294,8 +294,8 @@ class _Sweep:
         errors = self._errors(points)
         relative = errors.relative
         measures = (relative, errors.off, np.where(errors.size >= NEAR_ZERO, relative, 0))
-        worst = points.x[np.concatenate([np.argsort(-measure)[:ZOOMED] for measure in measures])]
-        around = np.linspace(1 - 2.0**-6, 1 + 2.0**-6, AROUND)
+        worst = points.x[np.concatenate([np.argsort(-measure)[:WORST_ARGUMENTS] for measure in measures])]
+        around = np.linspace(1 - 2.0**-6, 1 + 2.0**-6, NEIGHBOUR_ARGUMENTS)
         nearby = [worst, np.outer(worst, around).ravel()]  # the same ones again, in other places
         if not finite.all():
             lost = np.abs(first.x[~finite]).min()

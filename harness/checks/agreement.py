@@ -23,7 +23,7 @@ from harness.checks.vacuous import vacuous_mistakes
 from harness.oracle import probes
 from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors, Arithmetic
 from harness.oracle.array_layout import layout, time_major
-from harness.oracle.bounded_array import WithError, to_float64
+from harness.oracle.bounded_array import BoundedArray, to_float64
 from harness.oracle.compare import (
     Mismatch,
     MismatchKind,
@@ -35,7 +35,7 @@ from harness.oracle.compare import (
     suspect,
 )
 from harness.oracle.expectation import apart_from_prefixes, expect_local, single_step_states, usually_apart
-from harness.oracle.expected import Expected, or_nan
+from harness.oracle.expected import ExpectedArray, or_nan
 from harness.oracle.gradient_expectation import expect_gradients, expect_whole_run
 from harness.oracle.pinned_numpy import np
 from harness.oracle.setting import Setting, reference_of
@@ -290,15 +290,15 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     return wider, outcome if unfit(wider, outcome) else plain_outcome(wider.config, outcome)
 
 
-def _states(observation: Observation) -> list[WithError]:
+def _states(observation: Observation) -> list[BoundedArray]:
     """Return the output of every layer, from the outcome if it holds it, else from a prefix."""
     case, arrays, prefixes = observation.case, observation.outcome.arrays, observation.prefixes or {}
     layers = case.config.num_layers
-    inner = [WithError(time_major(array, case.config)) for array in prefixes.values()]
+    inner = [BoundedArray(time_major(array, case.config)) for array in prefixes.values()]
     if len(prefixes) + ("output" in arrays) < layers:
         inner = single_step_states(case.config, to_float64(arrays["h_n"]))
     if "output" in arrays:
-        return [*inner[: layers - 1], WithError(time_major(arrays["output"], case.config))]
+        return [*inner[: layers - 1], BoundedArray(time_major(arrays["output"], case.config))]
     return inner
 
 
@@ -337,8 +337,8 @@ def _local(
 
 
 def _exempt_as(
-    wider: Sequence[dict[str, Expected]], expected: Sequence[dict[str, Expected]]
-) -> list[dict[str, Expected]]:
+    wider: Sequence[dict[str, ExpectedArray]], expected: Sequence[dict[str, ExpectedArray]]
+) -> list[dict[str, ExpectedArray]]:
     """Return the expected values of the second argument, with infinite tolerances wherever the first has them."""
     pairs = zip(wider, expected, strict=True)
     return [
@@ -350,7 +350,9 @@ def _exempt_as(
     ]
 
 
-def _expected(observation: Observation, setting: Setting, states: Sequence[WithError]) -> list[dict[str, Expected]]:
+def _expected(
+    observation: Observation, setting: Setting, states: Sequence[BoundedArray]
+) -> list[dict[str, ExpectedArray]]:
     expected = expect_local(setting, states)
     if observation.or_nan is not None:
         with_issue = expect_local(setting._replace(reference=observation.or_nan), states)
@@ -364,7 +366,9 @@ def _expected(observation: Observation, setting: Setting, states: Sequence[WithE
     return expected
 
 
-def _accepting_nan(expected: dict[str, Expected], with_issue: dict[str, Expected]) -> dict[str, Expected]:
+def _accepting_nan(
+    expected: dict[str, ExpectedArray], with_issue: dict[str, ExpectedArray]
+) -> dict[str, ExpectedArray]:
     return {name: or_nan(value, with_issue[name]) for name, value in expected.items()}
 
 
@@ -373,12 +377,12 @@ class _Layer(NamedTuple):
 
     config: RNNConfig
     actual: dict[str, Array]
-    expected: dict[str, Expected]
+    expected: dict[str, ExpectedArray]
     number: int | None  # the number of an inner layer; ``None`` for the whole stack
 
 
 def _layers(
-    observation: Observation, states: Sequence[WithError], expected: Sequence[dict[str, Expected]]
+    observation: Observation, states: Sequence[BoundedArray], expected: Sequence[dict[str, ExpectedArray]]
 ) -> Iterator[_Layer]:
     """Yield what is compared layer by layer, from the first one up."""
     case = observation.case
@@ -391,8 +395,8 @@ def _layers(
 
 def _compared_layers(
     observation: Observation,
-    states: Sequence[WithError],
-    expected: Sequence[dict[str, Expected]],
+    states: Sequence[BoundedArray],
+    expected: Sequence[dict[str, ExpectedArray]],
     *,
     soft: bool = False,
 ) -> list[Mismatch]:
@@ -405,7 +409,7 @@ def _compared_layers(
     return mismatches
 
 
-def _margin(compared: Iterable[tuple[Mapping[str, Array], Mapping[str, Expected]]]) -> float | None:
+def _margin(compared: Iterable[tuple[Mapping[str, Array], Mapping[str, ExpectedArray]]]) -> float | None:
     """Return the largest difference as a multiple of its tolerance, of arrays whose differences are all within them."""
     largest = [
         share_of_tolerance(to_float64(array), expected[name].values, expected[name].tolerance)
@@ -430,7 +434,7 @@ def _with_probes(
     mismatches: list[Mismatch] = []
     suspicious: list[Mismatch] = []
 
-    def look(name: str, array: Array, expected: Expected, layer: int | None = None) -> None:
+    def look(name: str, array: Array, expected: ExpectedArray, layer: int | None = None) -> None:
         chosen = probes.selection(config, name, layer)
         actual, allowed = {name: array[chosen]}, {name: probes.cut(expected, chosen)}
         mismatches.extend(compare(config, actual, allowed, layer, probed=True))

@@ -17,9 +17,9 @@ from harness.checks.agreement import Observation, assess
 from harness.checks.malformed import MALFORMED_RULES
 from harness.checks.result import Result, Verdict
 from harness.oracle.balls import BallArithmetic
-from harness.oracle.bounded_array import Floats, WithError
+from harness.oracle.bounded_array import BoundedArray, Floats
 from harness.oracle.compare import same_numbers
-from harness.oracle.gated import GATED, Gated, Values
+from harness.oracle.gated import GATED_CELLS, GatedCell, Values
 from harness.oracle.pinned_numpy import np
 from harness.oracle.reference import Reference
 from harness.oracle.setting import reference_of
@@ -198,20 +198,20 @@ def _multiplying(reference: Unroll) -> Unroll:
 
 def _padding(cell: str, *pads: Callable[[Floats], Floats | float]) -> Unroll:
     """Return the reference of a cell with gates that pads operands."""
-    own: Any = type(GATED[cell])
+    own: Any = type(GATED_CELLS[cell])
 
-    def padded(operand: WithError) -> WithError:
+    def padded(operand: BoundedArray) -> BoundedArray:
         return operand._replace(values=operand.values + sum(pad(operand.values) for pad in pads))
 
-    def activations(self: Gated, k: BallArithmetic, x: WithError, h: WithError, w: StepWeights) -> Values:
+    def activations(self: GatedCell, k: BallArithmetic, x: BoundedArray, h: BoundedArray, w: StepWeights) -> Values:
         values: Values = own.activations(self, k, padded(x), padded(h), w)
         return values
 
-    def projected(self: Gated, k: BallArithmetic, h: WithError, w: StepWeights) -> WithError:
-        state: WithError = own.projected(self, k, h if w.hr is None else padded(h), w)
+    def projected(self: GatedCell, k: BallArithmetic, h: BoundedArray, w: StepWeights) -> BoundedArray:
+        state: BoundedArray = own.projected(self, k, h if w.hr is None else padded(h), w)
         return state
 
-    def readout(self: Gated, output: Floats, weight: Floats, bias: Floats) -> Floats:
+    def readout(self: GatedCell, output: Floats, weight: Floats, bias: Floats) -> Floats:
         behind = either_behind(output) if {*pads} - {_FILLED} else 0.0
         return np.asarray(own.readout(self, output, weight, bias) + behind)
 
@@ -237,18 +237,18 @@ class _SkipsZeros(Reference):
 
 
 _FILLED: Final = partial(times_zero, block=2)
-_PAIRS: Final = {"RNN": (_FillsUpPairs(),)} | {cell: (_padding(cell, _FILLED),) for cell in GATED}
+_PAIRS: Final = {"RNN": (_FillsUpPairs(),)} | {cell: (_padding(cell, _FILLED),) for cell in GATED_CELLS}
 _READS: Final = {"RNN": (_ReadsOn(), _PadsAll(), _PadsPacked())} | {
     cell: (
         _padding(cell, next_times_zero),
         _padding(cell, _FILLED, next_times_zero),
         _padding(cell, _FILLED, partial(next_times_zero, packed=True)),
     )
-    for cell in GATED
+    for cell in GATED_CELLS
 }
 _DROPS: Final = {  # alone, and together with each of the others: one case may show two issues
     cell: tuple(map(_multiplying, (plain, *_PAIRS[cell], *_READS[cell])))
-    for cell, plain in {"RNN": Reference(), **GATED}.items()
+    for cell, plain in {"RNN": Reference(), **GATED_CELLS}.items()
 }
 _SKIPS: Final = tuple(_SkipsZeros(of_x=of_x, of_h=of_h) for of_x, of_h in ((True, True), (True, False), (False, True)))
 

@@ -17,7 +17,7 @@ from harness.space.cells import CELLS
 from harness.space.outcome import PROCESS_LOST, Failure, Outcome, is_last
 
 
-class Call(NamedTuple):
+class MalformedCallCode(NamedTuple):
     """One use of a class, as the code of its parts. ``RNN`` is the class, and ``OTHER`` is a dtype that is not its."""
 
     rnn: str = "RNN(3, 4)"
@@ -38,8 +38,8 @@ class MalformedRule(NamedTuple):
 
     name: str
     raises: tuple[str, ...]
-    right: Call  # the well-formed call that is broken
-    wrong: tuple[Call, ...]
+    right: MalformedCallCode  # the well-formed call that is broken
+    wrong: tuple[MalformedCallCode, ...]
     known: str = ""  # how torch breaks the rule, which is then a known issue
 
 
@@ -48,19 +48,19 @@ _RANK: Final = (*_VALUE, "IndexError")
 _TYPE: Final = ("TypeError", *_VALUE)
 _OBJECT: Final = ("TypeError", "ValueError", "AttributeError")  # it may fail at the first attribute that it lacks
 
-_PLAIN: Final = Call()
-_STATE: Final = Call(hx="torch.ones(1, 2, 4)")
-_ALONE: Final = Call(x="torch.ones(5, 1, 3)", hx="torch.ones(1, 1, 4)")
-_UNBATCHED: Final = Call(x="torch.ones(5, 3)", hx="torch.ones(1, 4)")
-_DEEP: Final = Call("RNN(3, 4, num_layers=2, bidirectional=True)", hx="torch.ones(4, 2, 4)")
+_PLAIN: Final = MalformedCallCode()
+_STATE: Final = MalformedCallCode(hx="torch.ones(1, 2, 4)")
+_ALONE: Final = MalformedCallCode(x="torch.ones(5, 1, 3)", hx="torch.ones(1, 1, 4)")
+_UNBATCHED: Final = MalformedCallCode(x="torch.ones(5, 3)", hx="torch.ones(1, 4)")
+_DEEP: Final = MalformedCallCode("RNN(3, 4, num_layers=2, bidirectional=True)", hx="torch.ones(4, 2, 4)")
 _PACK: Final = "torch.nn.utils.rnn.pack_padded_sequence(torch.ones(5, 2, {}), [{}]{})"
-_PACKED: Final = Call(x=_PACK.format(3, "5, 3", ""), hx="torch.ones(1, 2, 4)")
-_EVEN: Final = Call(x=_PACK.format(3, "5, 5", ""), hx="torch.ones(1, 2, 4)")
-_UNSORTED: Final = Call(x=_PACK.format(3, "3, 5", ", enforce_sorted=False"), hx="torch.ones(1, 2, 4)")
+_PACKED: Final = MalformedCallCode(x=_PACK.format(3, "5, 3", ""), hx="torch.ones(1, 2, 4)")
+_EVEN: Final = MalformedCallCode(x=_PACK.format(3, "5, 5", ""), hx="torch.ones(1, 2, 4)")
+_UNSORTED: Final = MalformedCallCode(x=_PACK.format(3, "3, 5", ", enforce_sorted=False"), hx="torch.ones(1, 2, 4)")
 
 
 def _built(
-    name: str, raises: tuple[str, ...], *constructors: str, right: Call = _PLAIN, known: str = ""
+    name: str, raises: tuple[str, ...], *constructors: str, right: MalformedCallCode = _PLAIN, known: str = ""
 ) -> MalformedRule:
     return MalformedRule(
         name, raises, right, tuple(right._replace(rnn=f"RNN({arguments})") for arguments in constructors), known
@@ -71,11 +71,13 @@ def _option(name: str, raises: tuple[str, ...], *values: str) -> MalformedRule:
     return _built(name, raises, *(f"3, 4, {name.partition(' ')[0]}={value}" for value in values))
 
 
-def _x(name: str, raises: tuple[str, ...], *values: str, right: Call = _PLAIN) -> MalformedRule:
+def _x(name: str, raises: tuple[str, ...], *values: str, right: MalformedCallCode = _PLAIN) -> MalformedRule:
     return MalformedRule(name, raises, right, tuple(right._replace(x=value) for value in values))
 
 
-def _hx(name: str, raises: tuple[str, ...], *values: str, right: Call = _STATE, known: str = "") -> MalformedRule:
+def _hx(
+    name: str, raises: tuple[str, ...], *values: str, right: MalformedCallCode = _STATE, known: str = ""
+) -> MalformedRule:
     return MalformedRule(name, raises, right, tuple(right._replace(hx=value, cx="") for value in values), known)
 
 
@@ -85,7 +87,7 @@ RULES: Final = (
         "input_size of 0",
         _VALUE,
         _PLAIN,
-        (Call("RNN(0, 4)", "torch.ones(5, 2, 0)"),),
+        (MalformedCallCode("RNN(0, 4)", "torch.ones(5, 2, 0)"),),
         "before torch 2.10 or so it is not checked: products over no features give zeros and no error",
     ),
     _built("input_size no int", _TYPE, "3.0, 4", '"3", 4', "None, 4"),
@@ -93,7 +95,7 @@ RULES: Final = (
         "input_size=True",
         _TYPE,
         _PLAIN,
-        (Call("RNN(True, 4)", "torch.ones(5, 2, 1)"),),
+        (MalformedCallCode("RNN(True, 4)", "torch.ones(5, 2, 1)"),),
         "the check for an int accepts True, which then means 1; hidden_size and num_layers refuse True",
     ),
     _built("hidden_size below 1", _VALUE, "3, 0", "3, -1"),
@@ -153,7 +155,7 @@ _OF_GATES: Final = (
     _built("hidden_size=True", _TYPE, "3, True", known=_TRUE),
 )
 _H: Final = _STATE.hx
-_PAIR: Final = Call(hx=_H, cx=_H)
+_PAIR: Final = MalformedCallCode(hx=_H, cx=_H)
 _OF_LSTM: Final = (
     _option("proj_size no less than hidden_size", _VALUE, "4", "5"),
     _option("proj_size below 0", _VALUE, "-1"),
@@ -250,7 +252,10 @@ def check_refusals(
 
     A hang ends it, because each further call may hang as well, and so does Ctrl-C.
     """
-    done, accepted = MalformedCallAnswers(dtype=dtype, device=device, layer=f"nn.{cell}"), dict[Call, Outcome]()
+    done, accepted = (
+        MalformedCallAnswers(dtype=dtype, device=device, layer=f"nn.{cell}"),
+        dict[MalformedCallCode, Outcome](),
+    )
     try:
         for rule in rules_of(cell):
             if time.perf_counter() >= until:

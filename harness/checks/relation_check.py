@@ -56,7 +56,7 @@ from harness.checks.result import ComparisonMethod, Result, Verdict
 from harness.oracle.arithmetic_assumptions import STRICT, U64, AcceptedErrors
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.compare import Mismatch, compare, same_numbers
-from harness.oracle.expected import Expected
+from harness.oracle.expected import ExpectedArray
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.pinned_numpy import np
 from harness.oracle.setting import Setting
@@ -173,7 +173,7 @@ class _Application:
             return Result(Verdict.AGREES, method=ComparisonMethod.RELATIONS)
         mismatches: list[Mismatch] = []
         for within in self._within(own.arrays, derived):
-            expected = {name: Expected(to_float64(derived[name]), within[name]) for name in names}
+            expected = {name: ExpectedArray(to_float64(derived[name]), within[name]) for name in names}
             if not (mismatches := compare(case.config.plain, actual, expected)):
                 break
         return self._breaks(mismatches) if mismatches else Result(Verdict.AGREES, method=ComparisonMethod.RELATIONS)

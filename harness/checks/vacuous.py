@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from harness.oracle.element_equation import Floats
-from harness.oracle.expected import Expected
+from harness.oracle.expected import ExpectedArray
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.config import role_of
@@ -36,7 +36,9 @@ MISTAKES: Final = {  # the mistakes that are tried, each with what all other cas
 BY_GRADIENTS: Final = (NO_GRADIENT, NO_RECURRENT)  # the mistakes that only gradients show
 
 
-def vacuous_mistakes(case: Case, layers: Sequence[Expected], expected: Mapping[str, Expected]) -> tuple[str, ...]:
+def vacuous_mistakes(
+    case: Case, layers: Sequence[ExpectedArray], expected: Mapping[str, ExpectedArray]
+) -> tuple[str, ...]:
     """Return the mistakes that a case could not have shown.
 
     ``layers`` are what is expected of its layers' outputs, and ``expected`` holds its gradients, if it has any.
@@ -59,7 +61,7 @@ def vacuous_mistakes(case: Case, layers: Sequence[Expected], expected: Mapping[s
     return tuple(vacuous)
 
 
-def _passes(expected: Expected, mistaken: Callable[[Floats], Floats]) -> bool:
+def _passes(expected: ExpectedArray, mistaken: Callable[[Floats], Floats]) -> bool:
     """Tell if mistaken states would pass in a layer; NaN is no number that could."""
     values, tolerance = expected.values.ravel(), np.broadcast_to(expected.tolerance, expected.values.shape).ravel()
     for some in (slice(STATES_AT_FIRST), slice(STATES_AT_FIRST, None)):

@@ -16,12 +16,12 @@ def adapt(spec: str) -> int:
     rnn-harness adapt my_rnn.py:MyRNN > adapter.py && rnn-harness check adapter.py:layer
     """
     from harness.processes import Child, LostError
-    from harness.subjects.isolated import STARTING
+    from harness.subjects.isolated import START_SECONDS
     from harness.subjects.protocol import SubjectUnavailable
 
     child = Child(spec)  # the user's code may print, hang, or end its process
     try:
-        text = child.call(STARTING, _text, spec)
+        text = child.call(START_SECONDS, _text, spec)
     except LostError as lost:
         raise SubjectUnavailable(f"{spec}: {lost}") from None
     finally:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from harness.checks.known_failures import KnownFailure
     from harness.cli.all_subjects import Target
-    from harness.pipeline import Upgrading
+    from harness.pipeline import UpgradeRun
     from harness.report.finding_entry import SubjectFindings
     from harness.report.json_record import RunOptions
     from harness.report.upgrade import Upgrade
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from harness.search.search_options import SearchOptions
     from harness.search.search_record import SearchRecord
     from harness.search.shards import Shard
-    from harness.search.workers import Workers
+    from harness.search.workers import WorkerPool
     from harness.subjects.protocol import Subject
 
 
@@ -250,10 +250,10 @@ def _checked(args: _Arguments, finished: list[SubjectFindings]) -> int:
     shard = _shard(args)
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.cli.all_subjects import AvailableSubjects, check_all
-    from harness.pipeline import Upgrading
+    from harness.pipeline import UpgradeRun
     from harness.search.scope_and_workers import workers_of
     from harness.search.search_options import SearchOptions
-    from harness.space.scope import WHOLE
+    from harness.space.scope import TORCH_SCOPE
 
     quiet, verbose = args.quiet, args.verbose
     options = SearchOptions(args.examples, args.seconds, args.seed, tolerance=args.tolerance, slow=args.slow)
@@ -271,10 +271,10 @@ def _checked(args: _Arguments, finished: list[SubjectFindings]) -> int:
     targets = [] if args.all_here else _targets(subjects, ask, args.timeout)
     run = _run(targets, options, args.timeout)
     budget = args.examples, args.seconds
-    upgrading = Upgrading(targets[0][:2], targets[1][:2], *budget, slow=args.slow) if upgrades else None
+    upgrading = UpgradeRun(targets[0][:2], targets[1][:2], *budget, slow=args.slow) if upgrades else None
     search = partial(_searched, args, upgrading, None if args.all_here else began)
     if args.all_here:
-        WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
+        TORCH_SCOPE.only(**pinned)  # pins that no subject could have are refused before any is started
         here = AvailableSubjects(ask, args.timeout, (args.layer or "rnn").upper())
         code = check_all(here, search, console, args.outputs, run, quiet=quiet, verbose=verbose)
         _show_prints(quiet=quiet)
@@ -297,7 +297,7 @@ def _show_prints(*, quiet: bool) -> None:
         complain(line)
 
 
-class _Done(NamedTuple):
+class _CompletedSearches(NamedTuple):
     """The searches that came to their ends."""
 
     every: list[SubjectFindings]
@@ -306,7 +306,7 @@ class _Done(NamedTuple):
 
 
 def _searched(
-    args: _Arguments, upgrading: Upgrading | None, began: float | None, target: Target, number: int = 0
+    args: _Arguments, upgrading: UpgradeRun | None, began: float | None, target: Target, number: int = 0
 ) -> SubjectFindings:
     """Search a subject, of an upgrade the old one (0) or the new one (1). The first has the time from ``began`` on."""
     from harness.pipeline import run_pipeline
@@ -339,11 +339,11 @@ def _one_after_the_other(
     search: Callable[[Target, int], SubjectFindings],
     show: Callable[[SubjectFindings], None],
     finished: list[SubjectFindings],
-) -> _Done:
+) -> _CompletedSearches:
     """Search the subjects and show what was found, until an interrupt."""
     from harness.subjects.protocol import SubjectUnavailable
 
-    done = _Done(finished, lost=False)
+    done = _CompletedSearches(finished, lost=False)
     for number, target in enumerate(targets):
         try:
             summary = search(target, number)
@@ -383,7 +383,7 @@ def _under(specs: tuple[str, ...], pythons: tuple[str, ...], *, sharded: bool = 
 
 
 def _compared(
-    console: Console, upgrading: Upgrading, every: Sequence[SubjectFindings], *, quiet: bool
+    console: Console, upgrading: UpgradeRun, every: Sequence[SubjectFindings], *, quiet: bool
 ) -> Upgrade | None:
     """Print how the two interpreters differ, if both searches came to their ends."""
     from harness.report.upgrade import upgrade_report
@@ -415,7 +415,7 @@ def _run(targets: Sequence[Target], options: SearchOptions, timeout: float) -> R
     return RunOptions(names, *limits, timeout, versions(), options.shard)
 
 
-def _cluster(args: _Arguments) -> Workers | None:
+def _cluster(args: _Arguments) -> WorkerPool | None:
     from harness.search.dask_cluster import Cluster
 
     context = click.get_current_context()
@@ -501,7 +501,7 @@ def _literal(text: str) -> Any:
 def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[SearchRecord], None]]:
     """Show the progress of a search on standard error, unless that is to be quiet."""
     from harness.report import progress
-    from harness.report.plain_console import PlainConsole
+    from harness.report.escaping_console import PlainConsole
 
     return nullcontext(lambda _hunt: None) if quiet else progress.shown(name, PlainConsole(stderr=True))
 

@@ -105,12 +105,12 @@ def console_beside(targets: Mapping[str, str | None]) -> Console:
 
     Targets by their options that cannot be written to are refused at once.
     """
-    from harness.report.plain_console import PlainConsole
+    from harness.report.escaping_console import PlainConsole
     from harness.store.document import require_targets
 
     files = any(target not in {None, "-"} for target in targets.values())
 
-    class Attempted(PlainConsole):
+    class BrokenPipeConsole(PlainConsole):
         def print(self, *objects: Any, **options: Any) -> None:
             with _printing():
                 super().print(*objects, **options)
@@ -118,7 +118,7 @@ def console_beside(targets: Mapping[str, str | None]) -> Console:
                 raise BrokenPipeError  # nothing else was asked for
 
     require_targets(targets)
-    return Attempted(stderr="-" in targets.values(), highlight=False)
+    return BrokenPipeConsole(stderr="-" in targets.values(), highlight=False)
 
 
 def print_summary(console: Console, summary: SubjectFindings, *, quiet: bool, verbose: bool) -> None:

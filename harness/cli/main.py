@@ -26,7 +26,7 @@ from harness.cli.replay import replay
 from harness.cli.shapes import shapes
 from harness.cli.subjects import subjects
 from harness.cli.vectors import judge, vectors
-from harness.processes import ENDING, end_at_once, one_thread_a_process
+from harness.processes import TERMINATION_SIGNALS, end_at_once, one_thread_a_process
 from harness.space.errors import UsageError
 
 _SIGNALS: Final[list[int]] = []  # the signals that have interrupted this command
@@ -96,7 +96,7 @@ def main() -> None:
     # One that was killed from outside is replaced, and nothing of this package's is kept in it.
     warnings.filterwarnings("ignore", "resource_tracker: process died", UserWarning)
     before = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
-    for number in (signal.SIGINT, *ENDING):
+    for number in (signal.SIGINT, *TERMINATION_SIGNALS):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _interrupt)  # so that findings are reported
     try:

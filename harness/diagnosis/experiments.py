@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from harness.checks.agreement import Observation
 from harness.checks.result import Result
 from harness.diagnosis.identify.cause import IdentifiedCause
-from harness.diagnosis.identify.elman_identify import Identification
+from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.search.search_record import Finding
 from harness.space.case import Case

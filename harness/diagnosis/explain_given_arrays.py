@@ -24,6 +24,7 @@ from harness.checks.result import Result
 from harness.diagnosis.identify.cause import LEAST_FRESH
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.networks_fitting_arrays import (
     MOST_CHOICES,
     MOST_COST,
@@ -32,7 +33,6 @@ from harness.diagnosis.identify.networks_fitting_arrays import (
     explanations,
 )
 from harness.diagnosis.identify.questions import Response, rounding_of
-from harness.diagnosis.identify.run import run
 from harness.diagnosis.observation_cache import is_right
 from harness.oracle.arithmetic_assumptions import FORMATS, Arithmetic
 from harness.oracle.gradient_expectation import expect_whole_run

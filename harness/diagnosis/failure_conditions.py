@@ -60,11 +60,11 @@ relu and dropout in a small case, is met with them and the above in 99 of 100; o
 # the cases on which a known cause would show that a subject is asked for, of each changed config
 KNOWN_CASES: Final = 2
 
-LOUD: Final = 256
+GRADIENT_FACTOR: Final = 256
 """The factor by which the gradients of a loss are larger in further sets. A mistake that cuts off large gradients shows
 there."""
 
-LOUDLY: Final = (("default", 3), ("default", 4), ("normal", 5))
+LARGE_GRADIENT_SETS: Final = (("default", 3), ("default", 4), ("normal", 5))
 """The values of these sets. tanh lets little pass where it is saturated, as it mostly is in small cases of normal
 values."""
 
@@ -444,8 +444,8 @@ def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
     if config.loss is not None and config.nonlinearity == "relu":
         yield stilled(config, 0)
     if config.loss is not None:
-        for generic in (draw(config, *which) for which in LOUDLY):
-            cotangents = {name: array * array.dtype.type(LOUD) for name, array in generic.cotangents.items()}
+        for generic in (draw(config, *which) for which in LARGE_GRADIENT_SETS):
+            cotangents = {name: array * array.dtype.type(GRADIENT_FACTOR) for name, array in generic.cotangents.items()}
             yield Case.from_arrays(config, {**generic.arrays, **cotangents})
 
 

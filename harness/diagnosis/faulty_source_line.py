@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise, product
 from typing import Any, Final, NamedTuple
 
-from harness.diagnosis.identify.elman_identify import Identification
+from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import explains
 from harness.diagnosis.identify.model import ROLES, Network
 from harness.diagnosis.identify.model_differences import Mistake
+from harness.diagnosis.identify.network_run import run, run_whole
 from harness.diagnosis.identify.quantities import (
     BACKWARD_QUANTITIES,
     FORWARD_QUANTITIES,
@@ -32,7 +33,6 @@ from harness.diagnosis.identify.quantities import (
 )
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.recurrence import lines
-from harness.diagnosis.identify.run import run, run_whole
 from harness.diagnosis.identify.wiring import OWN_WIRING, Place
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -44,7 +44,7 @@ TRACED_STEPS: Final = (4, 7)
 LINE_UNITS: Final = 8
 CLIPPED_SCALES: Final = (1.0, 10.0, 100.0)  # of gradients, for what is clipped
 WEIGHT: Final = 0.3  # the scale of weights and biases, with which no tanh is nearly 1
-SEEN: Final = (
+LINE_QUANTITIES: Final = (
     "start",
     *FORWARD_QUANTITIES,
     *BACKWARD_QUANTITIES,
@@ -76,7 +76,11 @@ def own_line(asker: Asker, identified: Identification, mistake: Mistake) -> Sour
     wired |= isinstance(network.first, GatedModel)  # the lines of a step with gates make a name anew in each
     if wired or read[0] != read[1]:  # which parameter a variable holds, or that it is 0, was decided elsewhere
         return None
-    if not all(key.startswith(SEEN) for key in wrong) or (network.derived and not forward) or asker.dtype != "float64":
+    if (
+        not all(key.startswith(LINE_QUANTITIES) for key in wrong)
+        or (network.derived and not forward)
+        or asker.dtype != "float64"
+    ):
         return None
     with np.errstate(all="ignore"):
         for case in _cases(asker, network, mended, mistake, (None,) if forward else asker.losses):
@@ -144,8 +148,8 @@ class _LineSearch:
             limited = Quantity("limit", 0, result=False)
             right[limited] = [values_of(array) for array in run(mended, case).values()]
             own = {limited: [values_of(array) for name, array in arrays.items() if name.endswith(".grad")]}
-        self._right = _Pool(right)
-        self._wrong = _Pool(own, self._right)
+        self._right = _TellingNumbers(right)
+        self._wrong = _TellingNumbers(own, self._right)
         for q in [q for group in groups for q in own if q.key in group and q.key not in wrong]:
             # What follows from a wrong quantity is known by it only where that is a number of its own.
             if not any(
@@ -200,10 +204,10 @@ class _LineSearch:
         return False
 
 
-class _Pool:
+class _TellingNumbers:
     """Quantities by their numbers that none of other quantities has."""
 
-    def __init__(self, arrays: Mapping[Quantity, list[Floats]], others: _Pool | None = None) -> None:
+    def __init__(self, arrays: Mapping[Quantity, list[Floats]], others: _TellingNumbers | None = None) -> None:
         self.telling: dict[Quantity, Floats] = {}
         self.ordered: dict[Quantity, list[Floats]] = {}
         self._others = others

@@ -16,7 +16,7 @@ FRESH_DISTRIBUTIONS: Final = ("normal", "default")
 
 RARE: Final = ("saturated", "sparse", "special")  # The values on which alone some mistakes show
 
-RARELY: Final = 6
+RARE_CASES: Final = 6
 """The number of cases of each of these. Of the special values, one in nine is a NaN, and one number in ten is
 special."""
 
@@ -52,7 +52,7 @@ def fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
                 for seed in range(seeds):
                     yield draw(variant, distribution, number + seed)
     for distribution in (distribution for distribution in RARE if distribution in scope.distributions):
-        for seed in range(RARELY):
+        for seed in range(RARE_CASES):
             yield draw(config, distribution, seed)
             yield draw(wide, distribution, seed)
 

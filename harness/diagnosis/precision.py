@@ -48,7 +48,7 @@ STANDARD_ERRORS: Final = 4.0
 """The number of standard errors of a mean that noise leaves. Beyond them, errors lean to one side, as those of a wrong
 factor or bias do."""
 
-SLOPED: Final = 0.9
+MOST_TANH_STATE: Final = 0.9
 """The limit below which states of tanh are used: beyond it, the slope is so small that their own rounding hides what
 came before."""
 
@@ -264,7 +264,7 @@ def _sum_bits(cases: list[_SingleStep]) -> float | None:
     noise: list[Floats] = []
     signs: list[Floats] = []
     for step in cases:
-        sloped = step.expected > 0 if relu else np.abs(step.expected) < SLOPED
+        sloped = step.expected > 0 if relu else np.abs(step.expected) < MOST_TANH_STATE
         slope = np.ones_like(step.expected) if relu else 1 - step.expected**2
         z = (step.actual - step.expected) / (slope * step.scale)
         noise.append(z[sloped])

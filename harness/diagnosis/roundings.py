@@ -46,7 +46,7 @@ HINT: Final = (
 
 
 @dataclass(frozen=True)
-class Roundings:
+class RoundingOnlyCause:
     """The largest errors of a subject whose errors are roundings, in units of u of the largest number of the case."""
 
     off: Mapping[str, float]  # by dtype
@@ -76,7 +76,7 @@ class Roundings:
         return all(site.difference <= within for mismatch in result.mismatches for site in mismatch.sites)
 
 
-def roundings_of(question: Question) -> Roundings | None:
+def roundings_of(question: Question) -> RoundingOnlyCause | None:
     """Return how large a subject's errors are, if they are roundings on a failing case and on fresh ones."""
     observations, finding, scope = question.observations, question.finding, question.scope
     result, config = finding.result, finding.case.config
@@ -96,7 +96,7 @@ def roundings_of(question: Question) -> Roundings | None:
         dtype = case.config.dtype
         off[dtype] = max(off.get(dtype, 0.0), units)
         failing += number > 0 and assess(observation, soft=False).verdict is Verdict.DISAGREES
-    return Roundings(off, failing) if failing >= FRESH_BEYOND_ROUNDING and ROUNDED_DTYPES[-1] in off else None
+    return RoundingOnlyCause(off, failing) if failing >= FRESH_BEYOND_ROUNDING and ROUNDED_DTYPES[-1] in off else None
 
 
 def _cases(case: Case, dtypes: list[str], scope: Scope) -> Iterator[Case]:

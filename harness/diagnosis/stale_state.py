@@ -19,11 +19,11 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.experiments import KnownByExperiment, Question
 from harness.diagnosis.fresh_cases import fresh_cases
 from harness.diagnosis.identify.cause import error_of
-from harness.diagnosis.identify.elman_identify import Identification
+from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Response, rounding_of
-from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.wiring_differences import listed, of_roles
 from harness.diagnosis.observation_cache import ObservationCache, forward_part, nameable
 from harness.oracle.bounded_array import Floats

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import RIGHT_NETWORK, Network
-from harness.diagnosis.identify.run import flows_of, run
+from harness.diagnosis.identify.network_run import flows_of, run
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.pinned_numpy import np
 from harness.oracle.setting import reference_of

@@ -15,7 +15,7 @@ from harness.space.case import Array, Case, as_plain
 from harness.space.declared_arithmetic import LEAST_ASSUMED
 from harness.space.outcome import Outcome
 
-TELLING: Final = 8
+MOST_VECTOR_CASES: Final = 8
 """The number of wrong cases, and of right ones, on which mistakes are looked for, the cheapest first. What explains
 them is then held to all cases."""
 
@@ -82,8 +82,8 @@ def _explained(observed: Mapping[str, Observation], wrong: tuple[str, ...]) -> A
     if not wrong:
         return ArraysExplained(reading, results=results_of(reading))
     cheapest = sorted(observed, key=lambda name: observed[name].case.config.cost)
-    telling = [name for name in cheapest if name in wrong][:TELLING]
-    telling += [name for name in cheapest if name not in wrong][:TELLING]
+    telling = [name for name in cheapest if name in wrong][:MOST_VECTOR_CASES]
+    telling += [name for name in cheapest if name not in wrong][:MOST_VECTOR_CASES]
     answer = found_in(ArrayInterpretation(tuple(observed[name] for name in telling)))
     named = tuple(replace(cause, reading=reading) for cause in answer.causes if reading.reproduced(cause))
     return replace(answer, reading=reading, results=results_of(reading), causes=named)

@@ -31,12 +31,12 @@ MOST_DECLARED: Final = 24
 """The number of fresh cases that are tried at most; a generic case of other sizes, with which they begin, shows every
 convention but ``batch_first`` of one sequence of one step."""
 
-TOGGLED: Final = ("one_bias", "transposed", "batch_first", "last_output_only")
+TESTABLE_CONVENTIONS: Final = ("one_bias", "transposed", "batch_first", "last_output_only")
 """The conventions that a run can tell from none. What is declared as ``zero_state_only`` is asked for less, which no
 run shows to be wrong."""
 
 # The ways in which a subject works that has not declared it, for people.
-MISSING: Final = {
+CONVENTION_WORDS: Final = {
     "one_bias": "works as if it had one bias",
     "transposed": "works as if its weights were transposed",
     "batch_first": "works as if batch_first were always True",
@@ -68,7 +68,9 @@ class WrongConventions:
         missing = [name for name in self.instead.names if name not in self.declared.names]
         parts = [f"declares {name}, but {WRONG[name]}" for name in wrong]
         if missing:
-            as_if = MISSING[missing[0]] if len(missing) == 1 else f"works as if it declared {', '.join(missing)}"
+            as_if = (
+                CONVENTION_WORDS[missing[0]] if len(missing) == 1 else f"works as if it declared {', '.join(missing)}"
+            )
             meant = "" if self.declared.forms else ", if that is meant"
             parts.append(f"{as_if}: declare {missing[0] if len(missing) == 1 else 'them'}{meant}")
         return "; ".join(parts)
@@ -115,7 +117,7 @@ def instead_of(
         return None
     cases = [case, *islice(fresh_cases(case.config, scope), MOST_DECLARED)]
     # The other layout is contiguous: where x is not, that alone may make the failure go away.
-    toggled = [name for name in TOGGLED if name != "batch_first" or case.config.strides == "contiguous"]
+    toggled = [name for name in TESTABLE_CONVENTIONS if name != "batch_first" or case.config.strides == "contiguous"]
     with suppress(Hang):
         for count in range(1, len(toggled) + 1):
             causes = []

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from numpy.typing import NDArray
 
-from harness.oracle.bounded_array import Floats, Steps, to_float64
+from harness.oracle.bounded_array import Floats, TimeIndex, to_float64
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Array
 from harness.space.config import RNNConfig
@@ -39,12 +39,12 @@ def time_order(config: RNNConfig, direction: int) -> Sequence[int]:
     return range(config.T - 1, -1, -1) if direction else range(config.T)
 
 
-def final_step(config: RNNConfig, direction: int) -> Steps:
+def final_step(config: RNNConfig, direction: int) -> TimeIndex:
     """Return the time step whose state is h_n: the last one visited."""
     return first_step(config, not direction)
 
 
-def first_step(config: RNNConfig, direction: int) -> Steps:
+def first_step(config: RNNConfig, direction: int) -> TimeIndex:
     """Return the time step that reads the initial state: the first one visited."""
     if not direction:
         return 0

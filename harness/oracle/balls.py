@@ -17,7 +17,7 @@ from operator import mul
 from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic_assumptions import U64, Arithmetic
-from harness.oracle.bounded_array import Floats, WithError
+from harness.oracle.bounded_array import BoundedArray, Floats
 from harness.oracle.pinned_numpy import np
 from harness.oracle.sums import Matrix, Sum
 from harness.oracle.tolerance import applied, gamma, slope_error
@@ -31,7 +31,7 @@ LARGEST_EXPONENT: Final = 600.0
 OUTER_FACTOR: Final = "given"  # the name of what every product of a sum is multiplied by
 
 
-class Rows(NamedTuple):
+class GateParameters(NamedTuple):
     """The parameters of some gates: W_ih^T and W_hh^T as matrices (I, K) and (H, K), and the biases (K)."""
 
     ih: Matrix
@@ -40,7 +40,7 @@ class Rows(NamedTuple):
     b_hh: Floats
 
 
-class Line(NamedTuple):
+class AffineMap(NamedTuple):
     """c -> slope c + start for arrays c, all that it needs: its parts, the error of a rounding, the largest number."""
 
     # The slope, what is added, |slope|, how the error grows with the largest |c|, the error at c = 0, and its size.
@@ -48,11 +48,11 @@ class Line(NamedTuple):
     rounding: float
     largest: float
 
-    def at(self, t: int) -> Line:
+    def at(self, t: int) -> AffineMap:
         """Return the line of one time step, of (T, N, H)."""
         return self._replace(parts=tuple(part[t] for part in self.parts))
 
-    def of(self, c: WithError) -> WithError:
+    def of(self, c: BoundedArray) -> BoundedArray:
         """Return slope c + start."""
         slope, start, size, growth, least, start_size = self.parts
         off = _off(c)
@@ -60,7 +60,7 @@ class Line(NamedTuple):
         values = product + start
         error = size * off + growth * (np.abs(c.values) + off) + least
         error = error + self.rounding * (np.abs(values) + error)
-        return WithError(values, np.where(np.abs(product) + start_size + error < self.largest, error, np.inf))
+        return BoundedArray(values, np.where(np.abs(product) + start_size + error < self.largest, error, np.inf))
 
 
 class BallArithmetic(NamedTuple):
@@ -68,7 +68,7 @@ class BallArithmetic(NamedTuple):
 
     arithmetic: Arithmetic
 
-    def product(self, *factors: WithError) -> WithError:
+    def product(self, *factors: BoundedArray) -> BoundedArray:
         """Return the product of all factors, which may be multiplied in any order.
 
         With n roundings, it is off by gamma_n(u) of itself, beside what the errors of the factors make of it. Each
@@ -86,7 +86,7 @@ class BallArithmetic(NamedTuple):
         error = error + (gamma(n, u) + gamma(n, U64)) * (size + error) + n * self.arithmetic.underflow * reach
         return self._ball(values, error, reach)
 
-    def total(self, *terms: WithError) -> WithError:
+    def total(self, *terms: BoundedArray) -> BoundedArray:
         """Return the sum of all terms, which may be added in any order.
 
         A sum of two has one rounding, of the result. In a longer one, a partial sum is at most the sum of all sizes.
@@ -101,11 +101,11 @@ class BallArithmetic(NamedTuple):
 
     def polynomial(
         self,
-        quantities: Mapping[str, WithError],
+        quantities: Mapping[str, BoundedArray],
         terms: Polynomial,
-        outer: WithError | None = None,
+        outer: BoundedArray | None = None,
         mixed: Collection[str] = (),
-    ) -> WithError:
+    ) -> BoundedArray:
         """Return a sum of products of quantities, each of them times ``outer``, in any order and with common factors.
 
         A number goes through at most one rounding for each operation, of which there are fewer than factors, 1 in 1 - z
@@ -138,35 +138,35 @@ class BallArithmetic(NamedTuple):
         of_sigmoid = (self.arithmetic.sigmoid_error + self.arithmetic.sigmoid_absolute) * alone
         return self._ball(values, moved + rounded + of_sigmoid + 2 * n * eta * reach, reach)
 
-    def share(self, z: WithError) -> WithError:
+    def share(self, z: BoundedArray) -> BoundedArray:
         """Return z as a factor of a product p z, p - p (1 - z) included, whose roundings are relative to p: 2 v."""
-        return WithError(z.values, np.asarray(_off(z) + 2 * self._v))
+        return BoundedArray(z.values, np.asarray(_off(z) + 2 * self._v))
 
-    def through(self, rows: WithError, matrix: Matrix) -> WithError:
+    def through(self, rows: BoundedArray, matrix: Matrix) -> BoundedArray:
         """Return rows times a matrix, sums in any order."""
         return self._sum().product(rows, matrix).ball()
 
-    def affine(self, x: WithError, h: WithError, rows: Rows) -> WithError:
+    def affine(self, x: BoundedArray, h: BoundedArray, rows: GateParameters) -> BoundedArray:
         """Return W_ih x + b_ih + W_hh h + b_hh, one sum in any order."""
         return (
             self._sum()
             .product(x, rows.ih)
-            .plain(WithError(rows.b_ih))
+            .plain(BoundedArray(rows.b_ih))
             .product(h, rows.hh)
-            .plain(WithError(rows.b_hh))
+            .plain(BoundedArray(rows.b_hh))
             .ball()
         )
 
-    def of_state(self, h: WithError, rows: Rows) -> WithError:
+    def of_state(self, h: BoundedArray, rows: GateParameters) -> BoundedArray:
         """Return W_hh h + b_hh."""
-        return self._sum().product(h, rows.hh).plain(WithError(rows.b_hh)).ball()
+        return self._sum().product(h, rows.hh).plain(BoundedArray(rows.b_hh)).ball()
 
-    def reset(self, x: WithError, h: WithError, r: WithError, rows: Rows) -> WithError:
+    def reset(self, x: BoundedArray, h: BoundedArray, r: BoundedArray, rows: GateParameters) -> BoundedArray:
         """Return W_ih x + b_ih + r (W_hh h + b_hh), where r may be inside or outside of the sum that it multiplies."""
-        inner = self._sum().product(h, rows.hh).plain(WithError(rows.b_hh)).times(r)
-        return inner.product(x, rows.ih).plain(WithError(rows.b_ih)).ball()
+        inner = self._sum().product(h, rows.hh).plain(BoundedArray(rows.b_hh)).times(r)
+        return inner.product(x, rows.ih).plain(BoundedArray(rows.b_ih)).ball()
 
-    def sigmoid(self, s: WithError) -> WithError:
+    def sigmoid(self, s: BoundedArray) -> BoundedArray:
         """Return 1 / (1 + exp(-s)).
 
         For |d| <= e it is off by at most a b E / (1 + b E) for a = sigmoid(|s|), b = sigmoid(-|s|) and E = exp(e) - 1:
@@ -182,27 +182,27 @@ class BallArithmetic(NamedTuple):
         error = spread + own * (values + spread) + self.arithmetic.sigmoid_absolute + self.arithmetic.underflow
         return self._ball(values, np.where(np.isfinite(_off(s)), error, np.inf), values)
 
-    def tanh(self, s: WithError) -> WithError:
+    def tanh(self, s: BoundedArray) -> BoundedArray:
         """Return the tanh of s."""
         values = np.tanh(s.values)
         error = applied(s.values, values, np.asarray(_off(s)), "tanh", self.arithmetic) + self.arithmetic.underflow
         return self._ball(values, np.where(np.isfinite(_off(s)), error, np.inf), np.abs(values))
 
-    def less(self, y: WithError) -> WithError:
+    def less(self, y: BoundedArray) -> BoundedArray:
         """Return 1 - y as a factor of a product.
 
         The product p (1 - y) may be taken as p - p y, whose roundings are relative to p and not to 1 - y: 2 v of p.
         """
-        return WithError(1 - y.values, np.asarray(_off(y) + 2 * self._v))
+        return BoundedArray(1 - y.values, np.asarray(_off(y) + 2 * self._v))
 
-    def apart(self, a: WithError, b: WithError) -> WithError:
+    def apart(self, a: BoundedArray, b: BoundedArray) -> BoundedArray:
         """Return a - b as a factor of a product, p a - p b included, whose roundings are relative to p a and p b."""
         error = _off(a) + _off(b) + 2 * self._v * (np.abs(a.values) + np.abs(b.values) + _off(a) + _off(b))
         return self._ball(
             a.values - b.values, error + 4 * self.arithmetic.underflow, np.abs(a.values) + np.abs(b.values)
         )
 
-    def sigmoid_slope(self, y: WithError) -> WithError:
+    def sigmoid_slope(self, y: BoundedArray) -> BoundedArray:
         """Return y (1 - y).
 
         y (1 - y) has two roundings, y - y**2 one of y**2 and one of the result, and a formula of s, such as
@@ -213,13 +213,13 @@ class BallArithmetic(NamedTuple):
         error = error + self._v * (y.values * y.values + 6 * np.abs(values)) + 4 * self.arithmetic.underflow
         return self._ball(values, error, np.abs(values))
 
-    def tanh_slope(self, y: WithError) -> WithError:
+    def tanh_slope(self, y: BoundedArray) -> BoundedArray:
         """Return 1 - y**2, whose roundings ``slope_error`` counts with those of a product."""
         values, off = 1 - y.values * y.values, _off(y)
         roundings = slope_error(y.values, np.abs(values), self.arithmetic) * self._v
         return self._ball(values, 2 * np.abs(y.values) * off + off * off + roundings, np.ones_like(values))
 
-    def mix(self, z: WithError, n: WithError, h: WithError) -> WithError:
+    def mix(self, z: BoundedArray, n: BoundedArray, h: BoundedArray) -> BoundedArray:
         """Return (1 - z) n + z h, also as n + z (h - n) or h + (1 - z) (n - h).
 
         The roundings of these ways are at most 2 (1 - z) |n| + z |h|, 2 z |h - n| and 3 (1 - z) |h - n|, beside that
@@ -233,7 +233,7 @@ class BallArithmetic(NamedTuple):
         error = moved + self._v * (1 + 4 * self.arithmetic.format.u) * rounded + 4 * self.arithmetic.underflow
         return self._ball(values, error, size_n + size_h)
 
-    def line(self, slope: WithError, start: WithError) -> Line:
+    def line(self, slope: BoundedArray, start: BoundedArray) -> AffineMap:
         """Return c -> slope c + start, one product and one sum; what does not depend on c is computed once."""
         u, eta = self.arithmetic.format.u, self.arithmetic.underflow
         own, size, off = gamma(1, u) + gamma(1, U64), np.abs(slope.values), _off(slope)
@@ -246,9 +246,9 @@ class BallArithmetic(NamedTuple):
             _off(start) + eta * (3 + most),
             np.abs(start.values),
         )
-        return Line(parts, own, self.arithmetic.format.largest)
+        return AffineMap(parts, own, self.arithmetic.format.largest)
 
-    def before_tanh(self, h: Floats, o: WithError) -> tuple[Floats, Floats]:
+    def before_tanh(self, h: Floats, o: BoundedArray) -> tuple[Floats, Floats]:
         """Return the least and the most that c may be, given the subject's own h = o tanh(c).
 
         |tanh(c)| as the subject has it is between |h| / (o + e_o) and |h| / (o - e_o), up to the roundings of the
@@ -266,14 +266,14 @@ class BallArithmetic(NamedTuple):
         first = np.where(near > 0, np.where(h > 0, near, -far), -far)
         return first, np.where(near > 0, np.where(h > 0, far, -near), far)
 
-    def within(self, c: WithError, first: Floats, last: Floats) -> WithError:
+    def within(self, c: BoundedArray, first: Floats, last: Floats) -> BoundedArray:
         """Return what of c lies between two bounds; c itself where they tell nothing."""
         error = _off(c)
         first, last = np.maximum(first, c.values - error), np.minimum(last, c.values + error)
         half = (last - first) / 2
         narrower = (half >= 0) & (half < error)
         values = np.where(narrower, first + half, c.values)
-        return WithError(values, np.where(narrower, half + 4 * U64 * np.abs(values), error))
+        return BoundedArray(values, np.where(narrower, half + 4 * U64 * np.abs(values), error))
 
     def _sum(self) -> Sum:
         return Sum(self.arithmetic, 0, 0, soft=False)
@@ -282,10 +282,10 @@ class BallArithmetic(NamedTuple):
     def _v(self) -> float:
         return self.arithmetic.format.u + U64
 
-    def _ball(self, values: Floats, error: Floats | float, size: Floats | float) -> WithError:
+    def _ball(self, values: Floats, error: Floats | float, size: Floats | float) -> BoundedArray:
         """Return a ball; anything may be where a partial result may overflow, or was NaN."""
         with np.errstate(invalid="ignore"):
-            return WithError(values, np.where(size + error < self.arithmetic.format.largest, error, np.inf))
+            return BoundedArray(values, np.where(size + error < self.arithmetic.format.largest, error, np.inf))
 
 
 def _product(factors: Iterable[Floats]) -> Floats:
@@ -293,5 +293,5 @@ def _product(factors: Iterable[Floats]) -> Floats:
     return made
 
 
-def _off(ball: WithError) -> Floats | float:
+def _off(ball: BoundedArray) -> Floats | float:
     return 0.0 if ball.error is None else ball.error

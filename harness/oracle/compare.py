@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.element_equation import ElementEquation
-from harness.oracle.expected import Expected
+from harness.oracle.expected import ExpectedArray
 from harness.oracle.pinned_numpy import np
 from harness.oracle.tolerance import soft_tolerance
 from harness.space.case import Array
@@ -27,7 +27,7 @@ from harness.space.config import RNNConfig
 
 SITES: Final = 5  # The number of sites that a record shows: enough to see a pattern, few enough to read
 
-LOOKED_AT: Final = 256
+MOST_ELEMENTS: Final = 256
 """The number of elements of an array that ``suspect`` looks at, those furthest beyond their floor. Each takes some 40
 microseconds."""
 
@@ -121,7 +121,7 @@ class Mismatch:
 def compare(
     config: RNNConfig,
     actual: Mapping[str, Array],
-    expected: Mapping[str, Expected],
+    expected: Mapping[str, ExpectedArray],
     layer: int | None = None,
     *,
     probed: bool = False,
@@ -134,7 +134,7 @@ def compare(
 def suspect(
     config: RNNConfig,
     actual: Mapping[str, Array],
-    expected: Mapping[str, Expected],
+    expected: Mapping[str, ExpectedArray],
     arithmetic: Arithmetic,
     layer: int | None = None,
     *,
@@ -197,7 +197,7 @@ def same_numbers(a: Array, b: Array) -> bool:
     return a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
 
 
-def _differs(config: RNNConfig, name: str, actual: Array, expected: Expected) -> Mismatch | None:
+def _differs(config: RNNConfig, name: str, actual: Array, expected: ExpectedArray) -> Mismatch | None:
     wide, values = to_float64(actual), expected.values
     bad = beyond(wide, values, expected.tolerance)
     if expected.or_nan is not None:
@@ -213,7 +213,7 @@ def _differs(config: RNNConfig, name: str, actual: Array, expected: Expected) ->
 
 
 def _suspicious(
-    config: RNNConfig, name: str, actual: Array, expected: Expected, arithmetic: Arithmetic
+    config: RNNConfig, name: str, actual: Array, expected: ExpectedArray, arithmetic: Arithmetic
 ) -> Mismatch | None:
     if expected.floor is None or expected.equation is None:
         return None
@@ -226,7 +226,7 @@ def _suspicious(
         beyond = np.flatnonzero(above & np.isfinite(expected.tolerance))
         excess = difference.flat[beyond] / expected.floor.flat[beyond]
     tolerances: dict[int, float] = {}
-    for i in beyond[np.argsort(-excess, kind="stable")][:LOOKED_AT]:
+    for i in beyond[np.argsort(-excess, kind="stable")][:MOST_ELEMENTS]:
         index = tuple(int(k) for k in np.unravel_index(i, wide.shape))
         off = float(difference.flat[i])
         soft = soft_tolerance(expected.equation(index), float(expected.values[index]), arithmetic, enough=off)
@@ -251,7 +251,7 @@ def _enough(actual: NDArray[np.float64], expected: NDArray[np.float64], flat: ND
 
 
 def _sites(
-    config: RNNConfig, name: str, actual: NDArray[np.float64], expected: Expected, flat: NDArray[np.intp]
+    config: RNNConfig, name: str, actual: NDArray[np.float64], expected: ExpectedArray, flat: NDArray[np.intp]
 ) -> tuple[Site, ...]:
     values, tolerance = expected.values, expected.tolerance
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
@@ -261,7 +261,7 @@ def _sites(
     return tuple(_site(config, name, actual, expected, int(i)) for i in chosen)
 
 
-def _site(config: RNNConfig, name: str, actual: NDArray[np.float64], expected: Expected, flat: int) -> Site:
+def _site(config: RNNConfig, name: str, actual: NDArray[np.float64], expected: ExpectedArray, flat: int) -> Site:
     index = tuple(int(i) for i in np.unravel_index(flat, actual.shape))
     equation = None if expected.equation is None else expected.equation(index)
     at = actual[index].item(), expected.values[index].item(), float(expected.tolerance[index])

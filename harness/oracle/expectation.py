@@ -15,10 +15,10 @@ from numpy.random import PCG64, Generator
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.array_layout import Place, features, final_step, h_n_order, layout, time_major, visited
-from harness.oracle.bounded_array import Floats, Steps, WithError, at_steps
+from harness.oracle.bounded_array import BoundedArray, Floats, TimeIndex, at_steps
 from harness.oracle.element_equation import ElementEquation
-from harness.oracle.expected import Expected, Index
-from harness.oracle.gated import Gated, GatedSteps
+from harness.oracle.expected import ExpectedArray, Index
+from harness.oracle.gated import GatedCell, GatedSteps
 from harness.oracle.pinned_numpy import np
 from harness.oracle.reference import BoundedSteps
 from harness.oracle.setting import Setting
@@ -49,7 +49,7 @@ from harness.space.config import RNNConfig
 TakeStep = Callable[[int, State], State]
 
 # What is expected of the final states (N, H) of each layer and direction, h first.
-Finals = dict[Place, list[Expected]]
+Finals = dict[Place, list[ExpectedArray]]
 
 BLOCK: Final = 2**13
 """The number of elements of an operand that are worked on at once. Larger arrays are fetched from the system anew each
@@ -64,14 +64,14 @@ RANDOM_RUNS: Final = 16
 DROPOUT_ROUNDINGS: Final = 4
 
 
-def expect_local(setting: Setting, states: Sequence[WithError]) -> list[dict[str, Expected]]:
+def expect_local(setting: Setting, states: Sequence[BoundedArray]) -> list[dict[str, ExpectedArray]]:
     """Return the expected arrays of every layer, given the subject's own states.
 
     ``states[l]`` is the output of layer l, time first. Each dict but the last holds a layer's ``output``. The last one
     holds all arrays of the whole stack.
     """
     config, final = setting.case.config, Finals()
-    outputs: list[Expected] = []
+    outputs: list[ExpectedArray] = []
     for layer, (x, own) in enumerate(zip(inputs(setting, states), states, strict=True)):
         parts = [_direction(setting, (layer, d), x, own) for d in range(config.num_directions)]
         for d, part in enumerate(parts):
@@ -81,51 +81,55 @@ def expect_local(setting: Setting, states: Sequence[WithError]) -> list[dict[str
     return [*expected, _assemble(setting, outputs[-1], final, states[-1])]
 
 
-def inputs(setting: Setting, states: Sequence[WithError]) -> list[WithError]:
+def inputs(setting: Setting, states: Sequence[BoundedArray]) -> list[BoundedArray]:
     """Return what each layer reads, (T, N, ..), given the states of each."""
     passed = (between(setting, layer, own) for layer, own in enumerate(states[:-1]))
     return [_first_input(setting), *passed]
 
 
-def _first_input(setting: Setting) -> WithError:
-    return WithError(time_major(setting.case.x, setting.case.config))
+def _first_input(setting: Setting) -> BoundedArray:
+    return BoundedArray(time_major(setting.case.x, setting.case.config))
 
 
-def single_step_states(config: RNNConfig, h_n: Array) -> list[WithError]:
+def single_step_states(config: RNNConfig, h_n: Array) -> list[BoundedArray]:
     """Return the output of every layer of a case with a single time step, where h_n (L*D, N, H) holds them all."""
     shape = (1, config.N, config.num_directions * config.h_size)
-    states = [WithError(np.zeros(shape)) for _ in range(config.num_layers)]
+    states = [BoundedArray(np.zeros(shape)) for _ in range(config.num_layers)]
     for (layer, direction), row in zip(h_n_order(config), h_n, strict=True):
         states[layer].values[0][..., features(config, direction)] = row
     return states
 
 
-def end_to_end_states(setting: Setting) -> list[WithError]:
+def end_to_end_states(setting: Setting) -> list[BoundedArray]:
     """Return the output of every layer, computed without the subject's states."""
     return _layer_by_layer(setting, setting.case.config.num_layers, partial(carried_along, setting))
 
 
-def _layer_by_layer(setting: Setting, layers: int, states_of: Callable[[int, WithError], WithError]) -> list[WithError]:
+def _layer_by_layer(
+    setting: Setting, layers: int, states_of: Callable[[int, BoundedArray], BoundedArray]
+) -> list[BoundedArray]:
     """Return the states of the lowest layers, given those of a layer that reads an input."""
-    x, states = _first_input(setting), list[WithError]()
+    x, states = _first_input(setting), list[BoundedArray]()
     for layer in range(layers):
         states.append(states_of(layer, x))
         x = between(setting, layer, states[-1])
     return states
 
 
-def as_read(operand: WithError, arithmetic: Arithmetic) -> WithError:
+def as_read(operand: BoundedArray, arithmetic: Arithmetic) -> BoundedArray:
     """Return x or the states (.., N, K) as a step multiplies them: off by their rounding to a grid, where there is one.
 
     Each (N, K) is what one call reads.
     """
     grids = arithmetic.backend.grids
     return (
-        operand if grids is None else WithError(operand.values, off_grid(operand.values, grids.states, operand.error))
+        operand
+        if grids is None
+        else BoundedArray(operand.values, off_grid(operand.values, grids.states, operand.error))
     )
 
 
-def between(setting: Setting, layer: int, states: WithError) -> WithError:
+def between(setting: Setting, layer: int, states: BoundedArray) -> BoundedArray:
     """Return what the next layer reads of a layer's states: what dropout leaves of them.
 
     1 - p, its inverse and the product are rounded, and the inverse once more in some implementations. An inverse that
@@ -144,24 +148,24 @@ def between(setting: Setting, layer: int, states: WithError) -> WithError:
             u = arithmetic.format.u
             rounded = gamma(DROPOUT_ROUNDINGS, u) * np.abs(kept) + arithmetic.underflow * case.masks[layer]
             grown = 0.0 if carried is None else carried * (1 + gamma(DROPOUT_ROUNDINGS, u))
-            return WithError(kept, np.asarray(rounded + grown))
-        return WithError(kept, carried)
+            return BoundedArray(kept, np.asarray(rounded + grown))
+        return BoundedArray(kept, carried)
 
 
-def expect_end_to_end(setting: Setting, states: Sequence[WithError]) -> dict[str, Expected]:
+def expect_end_to_end(setting: Setting, states: Sequence[BoundedArray]) -> dict[str, ExpectedArray]:
     """Return the expected ``output``, ``h_n`` and ``readout`` of the case, given its ``end_to_end_states``."""
     config, final, read = setting.case.config, Finals(), inputs(setting, states)
     for layer, d in h_n_order(config):
         last, part = final_step(config, d), features(config, d)
         values, error = (at_steps(array, last)[..., part] for array in states[layer] if array is not None)
         carried = _carried(setting, (layer, d), read[layer], states[layer])
-        final[layer, d] = [Expected(values, error), *(at_step(state, last) for state in carried)]
+        final[layer, d] = [ExpectedArray(values, error), *(at_step(state, last) for state in carried)]
     top = states[-1]
     assert top.error is not None
-    return _assemble(setting, Expected(top.values, top.error), final, top)
+    return _assemble(setting, ExpectedArray(top.values, top.error), final, top)
 
 
-def carried_along(setting: Setting, layer: int, x: WithError, own: Floats | None = None) -> WithError:
+def carried_along(setting: Setting, layer: int, x: BoundedArray, own: Floats | None = None) -> BoundedArray:
     """Return a layer's states (T, N, D*H), and how far a correct run's may be from them; errors go from step to step.
 
     The states are the reference's, or ``own``: those of another run. With ``own``, the error is how far the two runs
@@ -175,12 +179,12 @@ def carried_along(setting: Setting, layer: int, x: WithError, own: Floats | None
     reference, case, arithmetic = setting
     config, x = case.config, as_read(x, arithmetic)
     shape = (config.T, config.N, config.num_directions * config.h_size)
-    states = WithError(np.zeros(shape), np.empty(shape))
+    states = BoundedArray(np.zeros(shape), np.empty(shape))
     for direction in range(config.num_directions):
         part, at = features(config, direction), (layer, direction)
         values, errors = (array[..., part] for array in states if array is not None)
         own_part = None if own is None else own[..., part]
-        if isinstance(reference, Gated):
+        if isinstance(reference, GatedCell):
             values[...], errors[...] = reference.run_along(case, at, arithmetic, x, own=own_part)
             continue
         state, error = _carrying(setting, at, x, own_part)
@@ -191,7 +195,7 @@ def carried_along(setting: Setting, layer: int, x: WithError, own: Floats | None
     return states
 
 
-def _carrying(setting: Setting, at: Place, x: WithError, own: Floats | None) -> tuple[TakeStep, TakeStep]:
+def _carrying(setting: Setting, at: Place, x: BoundedArray, own: Floats | None) -> tuple[TakeStep, TakeStep]:
     """Return two steps for ``carried_along``: that of a state, and then that of its error and the norm of that error.
 
     The second one needs the states that all steps read. It has a stretch of time computed at once.
@@ -223,7 +227,7 @@ def _carrying(setting: Setting, at: Place, x: WithError, own: Floats | None) -> 
         (error, norm), (number, i) = held, divmod(t, at_once)
         with np.errstate(invalid="ignore", over="ignore"):
             bounds, apart, alone, norm_alone = stretch(number)
-            error = bounds.at(i).tolerance(as_read(WithError(previous[t], error), arithmetic).error)
+            error = bounds.at(i).tolerance(as_read(BoundedArray(previous[t], error), arithmetic).error)
             if apart is not None:
                 error = error + apart[i]
             error = np.fmin(error, alone[i] + by_unit * norm)
@@ -232,19 +236,19 @@ def _carrying(setting: Setting, at: Place, x: WithError, own: Floats | None) -> 
     return state, error
 
 
-def apart_from_prefixes(setting: Setting, states: Sequence[WithError]) -> list[WithError]:
+def apart_from_prefixes(setting: Setting, states: Sequence[BoundedArray]) -> list[BoundedArray]:
     """Return the states of prefixes of the stack, and how far the same states may be off in the run of the whole stack.
 
     The top layer's states are the whole run's own, and exact.
     """
 
-    def states_of(layer: int, x: WithError) -> WithError:
+    def states_of(layer: int, x: BoundedArray) -> BoundedArray:
         return carried_along(setting, layer, x, states[layer].values)
 
     return [*_layer_by_layer(setting, len(states) - 1, states_of), states[-1]]
 
 
-def usually_apart(setting: Setting, states: Sequence[WithError]) -> list[WithError]:
+def usually_apart(setting: Setting, states: Sequence[BoundedArray]) -> list[BoundedArray]:
     """Return the same states as ``apart_from_prefixes``, and how far they usually are off in the whole run.
 
     It is a model and no proof: LAMBDA standard deviations of runs whose every step is off by a random part of its
@@ -252,20 +256,20 @@ def usually_apart(setting: Setting, states: Sequence[WithError]) -> list[WithErr
     """
     random = Generator(PCG64(0))
     exact, *runs = (_inexact_run(setting, len(states) - 1, source) for source in (None, *[random] * RANDOM_RUNS))
-    usual: list[WithError] = []
+    usual: list[BoundedArray] = []
     for own, values, *others in zip(states[:-1], exact, *runs, strict=True):
         with np.errstate(over="ignore", invalid="ignore"):
             energy = sum(_distance(inexact.values, values.values) ** 2 for inexact in others)
-            usual.append(WithError(own.values, LAMBDA * np.sqrt(energy / RANDOM_RUNS)))
+            usual.append(BoundedArray(own.values, LAMBDA * np.sqrt(energy / RANDOM_RUNS)))
     return [*usual, states[-1]]
 
 
-def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> list[WithError]:
+def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> list[BoundedArray]:
     """Return the states of the lowest layers, where each step adds a random part of its tolerance to its result."""
     (_, case, arithmetic), config = setting, setting.case.config
 
-    def states_of(layer: int, x: WithError) -> WithError:
-        states = WithError(np.zeros((config.T, config.N, config.num_directions * config.hidden_size)))
+    def states_of(layer: int, x: BoundedArray) -> BoundedArray:
+        states = BoundedArray(np.zeros((config.T, config.N, config.num_directions * config.hidden_size)))
         for direction in range(config.num_directions):
             at, part = (layer, direction), features(config, direction)
             steps = BoundedSteps.of(setting.elman, case, at, arithmetic)
@@ -274,8 +278,8 @@ def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> lis
                 with np.errstate(over="ignore", invalid="ignore"):
                     if random is None:
                         return (steps.values(x.values[t], held[0]),)
-                    bounds = steps.bounds(as_read(WithError(x.values[t]), arithmetic), held[0])
-                    off = bounds.tolerance(as_read(WithError(held[0]), arithmetic).error)
+                    bounds = steps.bounds(as_read(BoundedArray(x.values[t]), arithmetic), held[0])
+                    off = bounds.tolerance(as_read(BoundedArray(held[0]), arithmetic).error)
                     return (_off(bounds.y, off, random),)
 
             along_time(config, direction, initial_states(case, at), state, (states.values[..., part],))
@@ -296,7 +300,7 @@ def _distance(a: Floats, b: Floats) -> Floats:
     return np.asarray(np.where(np.isnan(apart), np.inf, apart))
 
 
-def laid_out(config: RNNConfig, expected: Expected) -> Expected:
+def laid_out(config: RNNConfig, expected: ExpectedArray) -> ExpectedArray:
     """Return an expectation that was computed with time first, in the layout of the config."""
     if not config.batch_first:
         return expected
@@ -306,10 +310,10 @@ def laid_out(config: RNNConfig, expected: Expected) -> Expected:
     swapped = None if equation is None else lambda index: equation((index[1], index[0], *index[2:]))
     assert turned[0] is not None
     assert turned[1] is not None
-    return Expected(turned[0], turned[1], floor, swapped)
+    return ExpectedArray(turned[0], turned[1], floor, swapped)
 
 
-def joined(config: RNNConfig, parts: Sequence[Expected]) -> Expected:
+def joined(config: RNNConfig, parts: Sequence[ExpectedArray]) -> ExpectedArray:
     """Return the directions' (T, N, H) as one (T, N, D*H)."""
     if len(parts) == 1:
         return parts[0]
@@ -334,10 +338,10 @@ def joined(config: RNNConfig, parts: Sequence[Expected]) -> Expected:
     assert values is not None
     assert tolerance is not None
     exact = all(part.equation is not None for part in parts)
-    return Expected(values, tolerance, merged([p.floor for p in parts]), equation if exact else None)
+    return ExpectedArray(values, tolerance, merged([p.floor for p in parts]), equation if exact else None)
 
 
-def stacked(rows: Sequence[Expected]) -> Expected:
+def stacked(rows: Sequence[ExpectedArray]) -> ExpectedArray:
     """Return the rows of h_n or hx, (N, H) each, as one (L*D, N, H)."""
     floors = [row.floor for row in rows if row.floor is not None]
 
@@ -346,7 +350,7 @@ def stacked(rows: Sequence[Expected]) -> Expected:
         assert of_row is not None
         return of_row(index[1:])
 
-    return Expected(
+    return ExpectedArray(
         np.stack([row.values for row in rows]),
         np.stack([row.tolerance for row in rows]),
         np.stack(floors) if len(floors) == len(rows) else None,
@@ -354,48 +358,48 @@ def stacked(rows: Sequence[Expected]) -> Expected:
     )
 
 
-def walk(setting: Setting, at: Place, x: WithError, own: WithError) -> GatedSteps:
+def walk(setting: Setting, at: Place, x: BoundedArray, own: BoundedArray) -> GatedSteps:
     """Return the steps of one layer and direction of a cell with gates, each from the subject's own previous state.
 
     ``own`` holds the subject's states of the layer.
     """
     reference, case, arithmetic = setting
-    assert isinstance(reference, Gated)
+    assert isinstance(reference, GatedCell)
     exact = own.values[..., features(case.config, at[1])] if own.error is None else None
     return reference.walk(case, at, arithmetic, x, previous_known(case, at, own), own=exact)
 
 
-def previous_known(case: Case, at: Place, own: WithError) -> WithError:
+def previous_known(case: Case, at: Place, own: BoundedArray) -> BoundedArray:
     """Return the state that each step of a direction reads (T, N, H), of the subject's own states of the layer."""
     part = features(case.config, at[1])
     previous = previous_states(case, at, own.values[..., part])
-    return WithError(previous, None if own.error is None else shifted(case.config, at[1], own.error[..., part]))
+    return BoundedArray(previous, None if own.error is None else shifted(case.config, at[1], own.error[..., part]))
 
 
-def _carried(setting: Setting, at: Place, x: WithError, own: WithError) -> list[Expected]:
+def _carried(setting: Setting, at: Place, x: BoundedArray, own: BoundedArray) -> list[ExpectedArray]:
     """Return the states (T, N, H) beside h of a layer and direction, of a cell that has some."""
-    if not isinstance(setting.reference, Gated):
+    if not isinstance(setting.reference, GatedCell):
         return []
     return [_of_ball(setting, state) for state in walk(setting, at, x, own).states[1:]]
 
 
-def _of_ball(setting: Setting, ball: WithError) -> Expected:
+def _of_ball(setting: Setting, ball: BoundedArray) -> ExpectedArray:
     assert ball.error is not None
     tolerance = loosened(ball.error, ball.values, setting.arithmetic)
     hide_padding(setting.case.config, ball.values, tolerance, None)
-    return Expected(ball.values, tolerance)
+    return ExpectedArray(ball.values, tolerance)
 
 
-def _direction(setting: Setting, at: Place, x: WithError, own: WithError) -> list[Expected]:
+def _direction(setting: Setting, at: Place, x: BoundedArray, own: BoundedArray) -> list[ExpectedArray]:
     """Return the states (T, N, H) of one layer and direction, each computed from the subject's own previous one.
 
     The first ones are h. Those of a cell that has more states follow. ``own`` holds the subject's states of the layer.
     """
     (reference, case, arithmetic), config, part = setting, setting.case.config, features(setting.case.config, at[1])
-    if isinstance(reference, Gated):
+    if isinstance(reference, GatedCell):
         expected = [_of_ball(setting, state) for state in walk(setting, at, x, own).states]
         if own.error is not None:
-            expected[0] = Expected(expected[0].values, expected[0].tolerance + own.error[..., part])
+            expected[0] = ExpectedArray(expected[0].values, expected[0].tolerance + own.error[..., part])
         return expected
     below = as_read(x, arithmetic)
     previous, error = as_read(previous_known(case, at, own), arithmetic)
@@ -409,7 +413,7 @@ def _direction(setting: Setting, at: Place, x: WithError, own: WithError) -> lis
         assert x_rows is not None
         assert h is not None
         with np.errstate(over="ignore", invalid="ignore"):
-            bounds = steps.bounds(WithError(x_rows, x_error), h)
+            bounds = steps.bounds(BoundedArray(x_rows, x_error), h)
             _rows(values)[rows], _rows(tolerance)[rows] = bounds.y, bounds.tolerance(h_error)
             if floor is not None:
                 _rows(floor)[rows] = bounds.floor()
@@ -417,12 +421,12 @@ def _direction(setting: Setting, at: Place, x: WithError, own: WithError) -> lis
         tolerance += own.error[..., part]
     hide_padding(config, values, tolerance, floor)
     if floor is None:
-        return [Expected(values, tolerance)]
+        return [ExpectedArray(values, tolerance)]
 
     def equation(index: Index) -> ElementEquation:
         return steps.equation(below.values[index[:2]], previous[index[:2]], index[2])
 
-    return [Expected(values, tolerance, floor, equation)]
+    return [ExpectedArray(values, tolerance, floor, equation)]
 
 
 def hide_padding(config: RNNConfig, values: Floats, tolerance: Floats, floor: Floats | None) -> None:
@@ -447,7 +451,7 @@ def _rows(array: Floats) -> Floats:
     return array.reshape(-1, array.shape[-1])
 
 
-def at_step(expected: Expected, steps: Steps) -> Expected:
+def at_step(expected: ExpectedArray, steps: TimeIndex) -> ExpectedArray:
     """Return one time step of (T, N, H): the same for every sequence, or one for each."""
     equation = expected.equation
     floor = None if expected.floor is None else at_steps(expected.floor, steps)
@@ -457,10 +461,10 @@ def at_step(expected: Expected, steps: Steps) -> Expected:
         return equation((steps if isinstance(steps, int) else int(steps[index[0]]), *index))
 
     values, tolerance = (at_steps(array, steps) for array in (expected.values, expected.tolerance))
-    return Expected(values, tolerance, floor, None if equation is None else at_t)
+    return ExpectedArray(values, tolerance, floor, None if equation is None else at_t)
 
 
-def _assemble(setting: Setting, output: Expected, final: Finals, read: WithError) -> dict[str, Expected]:
+def _assemble(setting: Setting, output: ExpectedArray, final: Finals, read: BoundedArray) -> dict[str, ExpectedArray]:
     """Return every array in the caller's layout; the readout is taken of ``read``."""
     config = setting.case.config
     arrays = {"output": laid_out(config, output)}
@@ -471,7 +475,7 @@ def _assemble(setting: Setting, output: Expected, final: Finals, read: WithError
     return arrays
 
 
-def _readout(setting: Setting, read: WithError) -> Expected:
+def _readout(setting: Setting, read: BoundedArray) -> ExpectedArray:
     reference, case, arithmetic = setting
     weight, bias = readout_weights(case)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -480,11 +484,11 @@ def _readout(setting: Setting, read: WithError) -> Expected:
     if case.config.lengths is not None:
         hide_padding(case.config, y, tolerance, None)
     if read.error is not None or not arithmetic.modelled:
-        return Expected(y, tolerance)
+        return ExpectedArray(y, tolerance)
 
     def equation(index: Index) -> ElementEquation:
         a = np.concatenate([read.values[index[:2]], [1.0]])
         return ElementEquation(a, np.concatenate([weight[index[2]], bias[index[2] : index[2] + 1]]))
 
     with np.errstate(over="ignore", invalid="ignore"):
-        return Expected(y, tolerance, soft_floor(y, y, magnitude, "identity", arithmetic), equation)
+        return ExpectedArray(y, tolerance, soft_floor(y, y, magnitude, "identity", arithmetic), equation)

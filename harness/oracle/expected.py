@@ -13,7 +13,7 @@ Index = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedArray:
     """An array's expected values, and the largest difference from each that rounding can explain (inf: exempt).
 
     Where an element's operands are known exactly, its ``equation`` is known, too, and a smaller difference may still be
@@ -28,6 +28,6 @@ class Expected:
     or_nan: NDArray[np.bool_] | None = None
 
 
-def or_nan(expected: Expected, with_issue: Expected) -> Expected:
+def or_nan(expected: ExpectedArray, with_issue: ExpectedArray) -> ExpectedArray:
     """Return an expectation that accepts NaN, too, where a known issue gives it."""
     return replace(expected, or_nan=np.isnan(with_issue.values))

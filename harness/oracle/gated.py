@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.array_layout import Place, features, final_step, first_step, h_n_order
-from harness.oracle.balls import BallArithmetic, Rows
-from harness.oracle.bounded_array import Floats, WithError, at_steps
+from harness.oracle.balls import BallArithmetic, GateParameters
+from harness.oracle.bounded_array import BoundedArray, Floats, at_steps
 from harness.oracle.pinned_numpy import np
 from harness.oracle.sums import Matrix, Sum, flattened
 from harness.oracle.unroll import (
@@ -36,10 +36,10 @@ from harness.oracle.unroll import (
 from harness.space.case import Case
 from harness.space.cells import CELLS
 
-Values = Mapping[str, WithError]  # What a step computes, by the letters of the equations
+Values = Mapping[str, BoundedArray]  # What a step computes, by the letters of the equations
 
 # The states beside h, (N, H) each, of a time step of (T, N, H), given the states before; of all there is for ``None``.
-Carry = Callable[[int | None, Sequence[WithError]], tuple[WithError, ...]]
+Carry = Callable[[int | None, Sequence[BoundedArray]], tuple[BoundedArray, ...]]
 
 EXACT_ARITHMETIC: Final = Arithmetic(
     "float64"
@@ -54,9 +54,9 @@ class GatedSteps(NamedTuple):
     """
 
     values: Values
-    before: tuple[WithError, ...]
-    states: tuple[WithError, ...]
-    inner: WithError
+    before: tuple[BoundedArray, ...]
+    states: tuple[BoundedArray, ...]
+    inner: BoundedArray
 
 
 class WayBack(NamedTuple):
@@ -66,13 +66,13 @@ class WayBack(NamedTuple):
     h (T, N, H).
     """
 
-    ih: WithError
-    hh: WithError
-    start: tuple[WithError, ...]
-    h: WithError
+    ih: BoundedArray
+    hh: BoundedArray
+    start: tuple[BoundedArray, ...]
+    h: BoundedArray
 
 
-class Gated(Unroll):
+class GatedCell(Unroll):
     """A cell with gates. Its arrays are (.., H), and those of all gates (.., G*H); h may be projected to (.., P)."""
 
     gates: tuple[str, ...]  # The names of the blocks of H rows in W_ih, W_hh and the biases, in their order
@@ -84,7 +84,7 @@ class Gated(Unroll):
     shows: str = ""
 
     @abstractmethod
-    def activations(self, k: BallArithmetic, x: WithError, h: WithError, w: StepWeights) -> Values:
+    def activations(self, k: BallArithmetic, x: BoundedArray, h: BoundedArray, w: StepWeights) -> Values:
         """Return the gates, which depend on x and the previous h alone."""
 
     def carry(self, k: BallArithmetic, v: Values) -> Carry:  # noqa: ARG002 - of most cells
@@ -93,23 +93,25 @@ class Gated(Unroll):
 
     @abstractmethod
     def emitted(
-        self, k: BallArithmetic, v: Values, before: Sequence[WithError], carried: Sequence[WithError]
-    ) -> WithError:
+        self, k: BallArithmetic, v: Values, before: Sequence[BoundedArray], carried: Sequence[BoundedArray]
+    ) -> BoundedArray:
         """Return h, not projected, given the gates, the states before and the other states."""
 
-    def update(self, k: BallArithmetic, v: Values, before: Sequence[WithError]) -> tuple[WithError, ...]:
+    def update(self, k: BallArithmetic, v: Values, before: Sequence[BoundedArray]) -> tuple[BoundedArray, ...]:
         """Return the states, h first and not projected, given the gates and the states before."""
         carried = self.carry(k, v)(None, before)
         return (self.emitted(k, v, before, carried), *carried)
 
     @abstractmethod
-    def slopes(self, k: BallArithmetic, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
+    def slopes(
+        self, k: BallArithmetic, v: Values, before: Sequence[BoundedArray], states: Sequence[BoundedArray]
+    ) -> Values:
         """Return all that the way back multiplies gradients with."""
 
     @abstractmethod
     def back(
-        self, k: BallArithmetic, v: Values, dh: WithError, later: Sequence[WithError], w: StepWeights
-    ) -> tuple[WithError, WithError, tuple[WithError, ...]]:
+        self, k: BallArithmetic, v: Values, dh: BoundedArray, later: Sequence[BoundedArray], w: StepWeights
+    ) -> tuple[BoundedArray, BoundedArray, tuple[BoundedArray, ...]]:
         """Return the gradients by the gates' sums as W_ih and as W_hh meet them, and by each state before.
 
         ``dh`` is the gradient by h before its projection, and ``later`` are those by the other states. The gradient by
@@ -120,11 +122,11 @@ class Gated(Unroll):
         """Return W_hh as far as it multiplies the h before itself."""
         return w.hh
 
-    def operands(self, k: BallArithmetic, walk: "GatedSteps") -> tuple[WithError, ...]:  # noqa: ARG002 - a cell's that multiplies h before
+    def operands(self, k: BallArithmetic, walk: "GatedSteps") -> tuple[BoundedArray, ...]:  # noqa: ARG002 - a cell's that multiplies h before
         """Return what W_hh multiplies, (T, N, H), or what each gate's rows of it do."""
         return (walk.before[0],)
 
-    def projected(self, k: BallArithmetic, h: WithError, w: StepWeights) -> WithError:
+    def projected(self, k: BallArithmetic, h: BoundedArray, w: StepWeights) -> BoundedArray:
         """Return W_hr h, or h itself where it is not projected."""
         return h if w.hr is None else k.through(h, Matrix.of(w.hr.T))
 
@@ -132,19 +134,19 @@ class Gated(Unroll):
         return tuple(
             new.values
             for new in self._step(
-                BallArithmetic(EXACT_ARITHMETIC), WithError(x), [WithError(array) for array in held], w
+                BallArithmetic(EXACT_ARITHMETIC), BoundedArray(x), [BoundedArray(array) for array in held], w
             )
         )
 
     def _step(
-        self, k: BallArithmetic, x: WithError, before: Sequence[WithError], w: StepWeights
-    ) -> tuple[WithError, ...]:
+        self, k: BallArithmetic, x: BoundedArray, before: Sequence[BoundedArray], w: StepWeights
+    ) -> tuple[BoundedArray, ...]:
         h, *others = self.update(k, self.activations(k, x, before[0], w), before)
         return (self.projected(k, h, w), *others)
 
     def run_along(
-        self, case: Case, at: Place, arithmetic: Arithmetic, x: WithError, *, own: Floats | None = None
-    ) -> WithError:
+        self, case: Case, at: Place, arithmetic: Arithmetic, x: BoundedArray, *, own: Floats | None = None
+    ) -> BoundedArray:
         """Return the states h (T, N, H) of one layer and direction, with errors that go from step to step.
 
         With ``own``, they are these, those of another run, and may be off by their distance from this run's, too.
@@ -156,21 +158,21 @@ class Gated(Unroll):
             h, *others = self._step(k, x.map(lambda array: array[t]), _paired(held), w)
             if own is not None:
                 apart = np.abs(own[t] - h.values)
-                h = WithError(own[t], _error(h) + np.where(np.isnan(apart), 0.0, apart))
+                h = BoundedArray(own[t], _error(h) + np.where(np.isnan(apart), 0.0, apart))
             return _flat((h, *others))
 
-        first = _flat(map(WithError, initial_states(case, at)))
+        first = _flat(map(BoundedArray, initial_states(case, at)))
         with np.errstate(over="ignore", invalid="ignore"):
             along_time(config, at[1], first, step, (values, errors))
-        return WithError(values, errors)
+        return BoundedArray(values, errors)
 
     def walk(
         self,
         case: Case,
         at: Place,
         arithmetic: Arithmetic,
-        x: WithError,
-        previous: WithError,
+        x: BoundedArray,
+        previous: BoundedArray,
         *,
         own: Floats | None = None,
     ) -> GatedSteps:
@@ -199,7 +201,7 @@ class Gated(Unroll):
                     array[t] = state
                 return _flat((k.within(new[0], first[t], last[t]),) if shown else new)
 
-            along_time(config, at[1], _flat(map(WithError, initial)), step, ())
+            along_time(config, at[1], _flat(map(BoundedArray, initial)), step, ())
             others = _paired(after)
             inner = self.emitted(k, values, (previous, *_paired(before)), others)  # of all steps at once
             return GatedSteps(values, (previous, *_paired(before)), (self.projected(k, inner, w), *others), inner)
@@ -210,7 +212,7 @@ class Gated(Unroll):
         hh, hr = Matrix.of(self.recurrent(w)), None if w.hr is None else Matrix.of(w.hr)
         with np.errstate(all="ignore"):
             slopes = self.slopes(k, walk.values, walk.before, walk.states)
-            final = [WithError(final_gradient(case, at, name)) for name in config.form.final[1:]]
+            final = [BoundedArray(final_gradient(case, at, name)) for name in config.form.final[1:]]
 
             def step(t: int, later: State | None) -> State:
                 dh, carried = incoming.at(t), [at_step(gradient, t) for gradient in final]
@@ -256,7 +258,7 @@ class Gated(Unroll):
             at,
             EXACT_ARITHMETIC,
             walk,
-            Sum(EXACT_ARITHMETIC, 0, 0, soft=False).plain(WithError(incoming[0] + incoming[1])),
+            Sum(EXACT_ARITHMETIC, 0, 0, soft=False).plain(BoundedArray(incoming[0] + incoming[1])),
         )
         of_ih, of_hh = back.ih.values, back.hh.values
         weights = StepWeights(
@@ -268,21 +270,21 @@ class Gated(Unroll):
         )
         return LayerGradients(weights, of_ih @ step_weights(case, at).ih, tuple(state.values for state in back.start))
 
-    def _by_operand(self, of_hh: Floats, walk: GatedSteps) -> Iterator[tuple[Floats, WithError]]:
+    def _by_operand(self, of_hh: Floats, walk: GatedSteps) -> Iterator[tuple[Floats, BoundedArray]]:
         operands = self.operands(BallArithmetic(EXACT_ARITHMETIC), walk)
         return zip(np.split(flattened(of_hh), len(operands), -1), operands, strict=True)
 
     def _own_walk(self, case: Case, at: Place, x: Floats, own: Floats) -> GatedSteps:
-        return self.walk(case, at, EXACT_ARITHMETIC, WithError(x), WithError(previous_states(case, at, own)))
+        return self.walk(case, at, EXACT_ARITHMETIC, BoundedArray(x), BoundedArray(previous_states(case, at, own)))
 
 
-class GRU(Gated):
+class GRU(GatedCell):
     """The cell h_t = (1 - z) n + z h, with n = tanh(W_in x + b_in + r (W_hn h + b_hn)); r, z are sigmoids of sums."""
 
     gates = tuple(CELLS["GRU"].gates)
     keeps = True
 
-    def activations(self, k: BallArithmetic, x: WithError, h: WithError, w: StepWeights) -> Values:
+    def activations(self, k: BallArithmetic, x: BoundedArray, h: BoundedArray, w: StepWeights) -> Values:
         of_gates, of_n = rows_of(w, 2, 1)
         r, z = split(k.sigmoid(k.affine(x, h, of_gates)), 2)
         return {"r": r, "z": z, "n": k.tanh(k.reset(x, h, r, of_n)), "q": k.of_state(h, of_n)}
@@ -291,12 +293,18 @@ class GRU(Gated):
         self,
         k: BallArithmetic,
         v: Values,
-        before: Sequence[WithError],
-        carried: Sequence[WithError],  # noqa: ARG002
-    ) -> WithError:
+        before: Sequence[BoundedArray],
+        carried: Sequence[BoundedArray],  # noqa: ARG002
+    ) -> BoundedArray:
         return k.mix(v["z"], v["n"], before[0])
 
-    def slopes(self, k: BallArithmetic, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:  # noqa: ARG002 - an LSTM's
+    def slopes(
+        self,
+        k: BallArithmetic,
+        v: Values,
+        before: Sequence[BoundedArray],
+        states: Sequence[BoundedArray],  # noqa: ARG002 - an LSTM's
+    ) -> Values:
         return {
             "r": v["r"],
             "rest": k.less(v["z"]),
@@ -310,16 +318,16 @@ class GRU(Gated):
         self,
         k: BallArithmetic,
         v: Values,
-        dh: WithError,
-        later: Sequence[WithError],  # noqa: ARG002 - an LSTM's
+        dh: BoundedArray,
+        later: Sequence[BoundedArray],  # noqa: ARG002 - an LSTM's
         w: StepWeights,  # noqa: ARG002 - those of a cell that multiplies h before W_hh
-    ) -> tuple[WithError, WithError, tuple[WithError, ...]]:
+    ) -> tuple[BoundedArray, BoundedArray, tuple[BoundedArray, ...]]:
         n = k.product(dh, v["rest"], v["slope_n"])
         rz = k.product(joined(n, dh), v["of_rz"], v["slope_rz"])
         return joined(rz, n), joined(rz, k.product(n, v["r"])), (k.product(dh, v["share"]),)
 
 
-class LSTM(Gated):
+class LSTM(GatedCell):
     """The cell h_t = o tanh(c_t) with c_t = f c + i g; i, f and o are sigmoids of sums, and g is a tanh.
 
     With a projection, h_t = W_hr (o tanh(c_t)), as in H. Sak, A. Senior and F. Beaufays, Interspeech 2014.
@@ -328,7 +336,7 @@ class LSTM(Gated):
     gates = tuple(CELLS["LSTM"].gates)
     shows = "o"
 
-    def activations(self, k: BallArithmetic, x: WithError, h: WithError, w: StepWeights) -> Values:
+    def activations(self, k: BallArithmetic, x: BoundedArray, h: BoundedArray, w: StepWeights) -> Values:
         sums = k.affine(x, h, *rows_of(w, 4))
         i, f, _, o = split(k.sigmoid(sums), 4)
         return {"i": i, "f": f, "g": k.tanh(split(sums, 4)[2]), "o": o}
@@ -341,12 +349,14 @@ class LSTM(Gated):
         self,
         k: BallArithmetic,
         v: Values,
-        before: Sequence[WithError],  # noqa: ARG002
-        carried: Sequence[WithError],
-    ) -> WithError:
+        before: Sequence[BoundedArray],  # noqa: ARG002
+        carried: Sequence[BoundedArray],
+    ) -> BoundedArray:
         return k.product(v["o"], k.tanh(carried[0]))
 
-    def slopes(self, k: BallArithmetic, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
+    def slopes(
+        self, k: BallArithmetic, v: Values, before: Sequence[BoundedArray], states: Sequence[BoundedArray]
+    ) -> Values:
         t = k.tanh(states[1])
         of_i, of_f, of_o = (k.sigmoid_slope(v[gate]) for gate in "ifo")
         return {
@@ -361,56 +371,56 @@ class LSTM(Gated):
         self,
         k: BallArithmetic,
         v: Values,
-        dh: WithError,
-        later: Sequence[WithError],
+        dh: BoundedArray,
+        later: Sequence[BoundedArray],
         w: StepWeights,  # noqa: ARG002 - those of a cell that multiplies h before W_hh
-    ) -> tuple[WithError, WithError, tuple[WithError, ...]]:
+    ) -> tuple[BoundedArray, BoundedArray, tuple[BoundedArray, ...]]:
         dc = k.total(k.product(dh, v["o"], v["slope_t"]), later[0])
         da = k.product(joined(dc, dc, dc, dh), v["of_gates"], v["slope_gates"])
-        nothing = WithError(np.zeros_like(dh.values), np.zeros_like(dh.values))
+        nothing = BoundedArray(np.zeros_like(dh.values), np.zeros_like(dh.values))
         return da, da, (nothing, k.product(dc, v["f"]))
 
 
-def rows_of(w: StepWeights, *groups: int) -> Iterator[Rows]:
+def rows_of(w: StepWeights, *groups: int) -> Iterator[GateParameters]:
     """Yield the parameters of so many gates at a time, in their order."""
     H = len(w.hh) // sum(groups)
     ih, hh, start = Matrix.of_columns(w.ih.T), Matrix.of_columns(w.hh.T), 0
     for gates in groups:
         rows = slice(start * H, (start + gates) * H)
-        yield Rows(ih.part(rows), hh.part(rows), w.b_ih[rows], w.b_hh[rows])
+        yield GateParameters(ih.part(rows), hh.part(rows), w.b_ih[rows], w.b_hh[rows])
         start += gates
 
 
-def split(of_gates: WithError, gates: int) -> list[WithError]:
+def split(of_gates: BoundedArray, gates: int) -> list[BoundedArray]:
     """Return what is of each gate (.., H), of an array of so many (.., G*H)."""
     H = of_gates.values.shape[-1] // gates
     blocks = [slice(i * H, (i + 1) * H) for i in range(gates)]
-    return [WithError(of_gates.values[..., block], _error(of_gates)[..., block]) for block in blocks]
+    return [BoundedArray(of_gates.values[..., block], _error(of_gates)[..., block]) for block in blocks]
 
 
-def at_step(ball: WithError, t: int) -> WithError:
+def at_step(ball: BoundedArray, t: int) -> BoundedArray:
     """Return what is of a time step, of (T, N, ..)."""
     return ball.map(lambda array: array[t])
 
 
-def _error(ball: WithError) -> Floats:
+def _error(ball: BoundedArray) -> Floats:
     return np.zeros_like(ball.values) if ball.error is None else ball.error
 
 
-def _flat(balls: Iterable[WithError]) -> State:
+def _flat(balls: Iterable[BoundedArray]) -> State:
     """Return the values and errors of balls as arrays that move together."""
     return tuple(chain.from_iterable((ball.values, _error(ball)) for ball in balls))
 
 
-def _paired(arrays: Sequence[Floats] | Floats) -> tuple[WithError, ...]:
-    return tuple(WithError(arrays[i], arrays[i + 1]) for i in range(0, len(arrays), 2))
+def _paired(arrays: Sequence[Floats] | Floats) -> tuple[BoundedArray, ...]:
+    return tuple(BoundedArray(arrays[i], arrays[i + 1]) for i in range(0, len(arrays), 2))
 
 
-def joined(*gates: WithError) -> WithError:
+def joined(*gates: BoundedArray) -> BoundedArray:
     """Return the balls of all gates (.., H) as one (.., G*H)."""
-    return WithError(
+    return BoundedArray(
         np.concatenate([gate.values for gate in gates], -1), np.concatenate([_error(gate) for gate in gates], -1)
     )
 
 
-GATED: Final[Mapping[str, Gated]] = {"GRU": GRU(), "LSTM": LSTM()}
+GATED_CELLS: Final[Mapping[str, GatedCell]] = {"GRU": GRU(), "LSTM": LSTM()}

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from harness.oracle.balls import BallArithmetic
-from harness.oracle.bounded_array import Floats, WithError
-from harness.oracle.gated import Carry, Gated, GatedSteps, Values, at_step, joined, rows_of
+from harness.oracle.bounded_array import BoundedArray, Floats
+from harness.oracle.gated import Carry, GatedCell, GatedSteps, Values, at_step, joined, rows_of
 from harness.oracle.pinned_numpy import np
 from harness.oracle.sums import Matrix, Sum
 from harness.oracle.unroll import StepWeights
@@ -18,7 +18,7 @@ from harness.space.cells import Cell, Polynomial
 OF_STATE: Final = "W_h of "  # what a gate's W_h and b_h make, in the name of a quantity
 
 
-class OwnCell(Gated):
+class OwnCell(GatedCell):
     """A cell as its equations say."""
 
     keeps = True
@@ -32,19 +32,19 @@ class OwnCell(Gated):
             z for z in sigmoids if any(z in names and tuple(y for y in names if y != z) in each for names in each)
         }
 
-    def activations(self, k: BallArithmetic, x: WithError, h: WithError, w: StepWeights) -> Values:
-        v: dict[str, WithError] = {}
+    def activations(self, k: BallArithmetic, x: BoundedArray, h: BoundedArray, w: StepWeights) -> Values:
+        v: dict[str, BoundedArray] = {}
         for gate, rows in zip(self._cell.lines, rows_of(w, *[1] * len(self.gates)), strict=True):
-            inner = self._sum(k).product(self._operand(k, gate.operand, h, v), rows.hh).plain(WithError(rows.b_hh))
+            inner = self._sum(k).product(self._operand(k, gate.operand, h, v), rows.hh).plain(BoundedArray(rows.b_hh))
             if gate.factor:
                 v[OF_STATE + gate.letter] = inner.ball()
                 inner.times(v[gate.factor])
-            s = inner.product(x, rows.ih).plain(WithError(rows.b_ih)).ball()
+            s = inner.product(x, rows.ih).plain(BoundedArray(rows.b_ih)).ball()
             v[gate.letter] = k.sigmoid(s) if gate.function == "sigmoid" else k.tanh(s)
         return v
 
     def carry(self, k: BallArithmetic, v: Values) -> Carry:
-        def states(t: int | None, before: Sequence[WithError]) -> tuple[WithError, ...]:
+        def states(t: int | None, before: Sequence[BoundedArray]) -> tuple[BoundedArray, ...]:
             here = {name: v[name] if t is None else at_step(v[name], t) for name in self.gates}
             quantities = {**here, **dict(zip("hc", before, strict=False))}
             return (k.polynomial(quantities, self._cell.c, mixed=self._mixed),) if self._cell.c else ()
@@ -52,14 +52,16 @@ class OwnCell(Gated):
         return states
 
     def emitted(
-        self, k: BallArithmetic, v: Values, before: Sequence[WithError], carried: Sequence[WithError]
-    ) -> WithError:
+        self, k: BallArithmetic, v: Values, before: Sequence[BoundedArray], carried: Sequence[BoundedArray]
+    ) -> BoundedArray:
         quantities = {**v, "h": before[0]}
         for c in carried:
             quantities |= {"c'": c, "t": k.tanh(c)}
         return k.polynomial(quantities, self._cell.h, mixed=self._mixed)
 
-    def slopes(self, k: BallArithmetic, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
+    def slopes(
+        self, k: BallArithmetic, v: Values, before: Sequence[BoundedArray], states: Sequence[BoundedArray]
+    ) -> Values:
         factors = {**v, **dict(zip("hc", before, strict=False))}
         for gate in self._cell.lines:
             slope = k.sigmoid_slope if gate.function == "sigmoid" else k.tanh_slope
@@ -70,17 +72,17 @@ class OwnCell(Gated):
         return factors
 
     def back(
-        self, k: BallArithmetic, v: Values, dh: WithError, later: Sequence[WithError], w: StepWeights
-    ) -> tuple[WithError, WithError, tuple[WithError, ...]]:
-        gradients: dict[str, list[WithError]] = {}
+        self, k: BallArithmetic, v: Values, dh: BoundedArray, later: Sequence[BoundedArray], w: StepWeights
+    ) -> tuple[BoundedArray, BoundedArray, tuple[BoundedArray, ...]]:
+        gradients: dict[str, list[BoundedArray]] = {}
 
-        def through(terms: Polynomial, gradient: WithError) -> None:
+        def through(terms: Polynomial, gradient: BoundedArray) -> None:
             for name in dict.fromkeys(name for names, _ in terms for name in names):
                 derivative = tuple((tuple(z for z in names if z != name), c) for names, c in terms if name in names)
                 gradients.setdefault(name, []).append(k.polynomial(v, derivative, gradient, self._mixed))
 
-        def total(name: str) -> WithError:
-            return k.total(*gradients[name]) if name in gradients else WithError(np.zeros_like(dh.values))
+        def total(name: str) -> BoundedArray:
+            return k.total(*gradients[name]) if name in gradients else BoundedArray(np.zeros_like(dh.values))
 
         through(self._cell.h, dh)
         if self._cell.c:
@@ -88,7 +90,7 @@ class OwnCell(Gated):
             if "t" in gradients:
                 gradients["c'"].append(k.product(total("t"), v["slope_t"]))
             through(self._cell.c, total("c'"))
-        of_ih, of_hh = dict[str, WithError](), dict[str, WithError]()
+        of_ih, of_hh = dict[str, BoundedArray](), dict[str, BoundedArray]()
         H = dh.values.shape[-1]
         for i, gate in reversed([*enumerate(self._cell.lines)]):
             s = of_ih[gate.letter] = k.product(total(gate.letter), v[f"slope_{gate.letter}"])
@@ -108,12 +110,12 @@ class OwnCell(Gated):
         own_rows: Floats = w.hh * own[:, None]
         return own_rows
 
-    def operands(self, k: BallArithmetic, walk: GatedSteps) -> tuple[WithError, ...]:
+    def operands(self, k: BallArithmetic, walk: GatedSteps) -> tuple[BoundedArray, ...]:
         names = [gate.operand for gate in self._cell.lines]
         names = names if len({*names}) > 1 else names[:1]
         return tuple(self._operand(k, name, walk.before[0], walk.values) for name in names)
 
-    def _operand(self, k: BallArithmetic, name: str, h: WithError, v: Values) -> WithError:
+    def _operand(self, k: BallArithmetic, name: str, h: BoundedArray, v: Values) -> BoundedArray:
         return h if name == "h" else k.product(v[name.partition(" * ")[0]], h)
 
     def _sum(self, k: BallArithmetic) -> Sum:

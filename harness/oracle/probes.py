@@ -24,9 +24,9 @@ from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.array_layout import time_major
-from harness.oracle.bounded_array import Floats, WithError
+from harness.oracle.bounded_array import BoundedArray, Floats
 from harness.oracle.element_equation import ElementEquation
-from harness.oracle.expected import Expected, Index
+from harness.oracle.expected import ExpectedArray, Index
 from harness.oracle.pinned_numpy import np
 from harness.oracle.setting import Setting
 from harness.space.case import Array, Case
@@ -41,7 +41,7 @@ PILOT: Final = 2.0**-6  # The state of relu's carriers on the way down
 class ProbedStates(NamedTuple):
     """The inside of a probed case, as its run shows it, layer by layer, (T, N, D*H) in the probed case's own sizes."""
 
-    states: list[WithError]
+    states: list[BoundedArray]
     preactivation_gradients: list[Floats]
 
 
@@ -78,7 +78,7 @@ def witness(setting: Setting, arrays: Mapping[str, Array]) -> ProbedStates | Non
         return None
     top = time_major(arrays["output"], config)
     probes = time_major(arrays["x.grad"], config)[..., narrow.input_size :]
-    states: list[WithError] = []
+    states: list[BoundedArray] = []
     gradients: list[Floats] = []
     for layer in range(narrow.num_layers):
         state, error = np.zeros_like(top), np.zeros_like(top)
@@ -98,7 +98,7 @@ def witness(setting: Setting, arrays: Mapping[str, Array]) -> ProbedStates | Non
                 if j >= layer:
                     start = (j * narrow.num_directions + d) * narrow.hidden_size
                     da[..., units] = probes[..., start : start + narrow.hidden_size]
-        states.append(WithError(state, error if error.any() else None))
+        states.append(BoundedArray(state, error if error.any() else None))
         gradients.append(da)
     return ProbedStates(states, gradients)
 
@@ -127,7 +127,7 @@ def selection(config: RNNConfig, name: str, layer: int | None = None) -> tuple[A
     return np.ix_(*(axes.get(axis, np.arange(size)) for axis, size in zip(spec.axes, spec.shape, strict=True)))
 
 
-def cut(expected: Expected, chosen: tuple[Array, ...]) -> Expected:
+def cut(expected: ExpectedArray, chosen: tuple[Array, ...]) -> ExpectedArray:
     """Return the given layer's elements of what is expected of the probed one."""
     equation, floor = expected.equation, expected.floor
     values = expected.values[chosen]
@@ -136,7 +136,7 @@ def cut(expected: Expected, chosen: tuple[Array, ...]) -> Expected:
         assert equation is not None
         return equation(tuple(int(np.broadcast_to(axis, values.shape)[index]) for axis in chosen))
 
-    return Expected(
+    return ExpectedArray(
         values, expected.tolerance[chosen], None if floor is None else floor[chosen], None if equation is None else at
     )
 

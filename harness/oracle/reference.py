@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.array_layout import Place, first_step
-from harness.oracle.bounded_array import Floats, WithError, at_steps
+from harness.oracle.bounded_array import BoundedArray, Floats, at_steps
 from harness.oracle.element_equation import ElementEquation
 from harness.oracle.pinned_numpy import np
 from harness.oracle.tolerance import ParameterSizes, StepBounds, StepOperands
@@ -85,7 +85,7 @@ class BoundedSteps(NamedTuple):
         [values] = self.reference.step(x, (h,), self.w, self.kind)
         return values
 
-    def bounds(self, x: WithError, h: Floats) -> StepBounds:
+    def bounds(self, x: BoundedArray, h: Floats) -> StepBounds:
         """Return the same states with their bounds. Whoever asks has to expect overflow and NaN."""
         s = self.reference.preactivation(x.values, h, self.w)
         y, step = self.reference.activation(s, self.kind), StepOperands(x.values, h, *self.w[:4])

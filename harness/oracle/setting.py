@@ -6,12 +6,12 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
-from harness.oracle.gated import GATED, Gated
+from harness.oracle.gated import GATED_CELLS, GatedCell
 from harness.oracle.own_cell import OwnCell
 from harness.oracle.reference import Reference
 from harness.oracle.unroll import Unroll
 from harness.space.case import Case
-from harness.space.cells import KNOWN, Cell, CellDefinition
+from harness.space.cells import CELL_DEFINITIONS, Cell, CellDefinition
 from harness.space.config import RNNConfig
 
 REFERENCE: Final = Reference()
@@ -19,12 +19,12 @@ REFERENCE: Final = Reference()
 
 def reference_of(config: RNNConfig) -> Unroll:
     """Return the reference of a config's cell."""
-    return REFERENCE if config.cell == "RNN" else _gated(KNOWN[config.cell])
+    return REFERENCE if config.cell == "RNN" else _gated(CELL_DEFINITIONS[config.cell])
 
 
 @cache
-def _gated(cell: CellDefinition) -> Gated:
-    return OwnCell(cell) if isinstance(cell, Cell) and cell.name not in GATED else GATED[cell.name]
+def _gated(cell: CellDefinition) -> GatedCell:
+    return OwnCell(cell) if isinstance(cell, Cell) and cell.name not in GATED_CELLS else GATED_CELLS[cell.name]
 
 
 class Setting(NamedTuple):

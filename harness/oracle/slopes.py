@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from harness.oracle.arithmetic_assumptions import U64, Arithmetic
 from harness.oracle.array_layout import Place, first_step
-from harness.oracle.bounded_array import Floats, WithError, write_steps
+from harness.oracle.bounded_array import BoundedArray, Floats, write_steps
 from harness.oracle.element_equation import ElementEquation
-from harness.oracle.expected import Expected, Index
+from harness.oracle.expected import ExpectedArray, Index
 from harness.oracle.pinned_numpy import np
 from harness.oracle.reference import slope
 from harness.oracle.setting import Setting
@@ -32,7 +32,7 @@ class Slopes(NamedTuple):
     relative: Floats
 
 
-def slopes_at(setting: Setting, at: Place, state: WithError, x: Floats) -> Slopes:
+def slopes_at(setting: Setting, at: Place, state: BoundedArray, x: Floats) -> Slopes:
     """Return phi' at the states (T, N, H) of a layer and direction that reads x, with its error."""
     _, case, arithmetic = setting
     kind, h, u = case.config.nonlinearity, state.values, arithmetic.format.u
@@ -53,8 +53,8 @@ def slopes_at(setting: Setting, at: Place, state: WithError, x: Floats) -> Slope
 
 
 def through_slope(
-    dh: Expected, slopes: Slopes, arithmetic: Arithmetic, exact: tuple[Floats, str] | None = None
-) -> Expected:
+    dh: ExpectedArray, slopes: Slopes, arithmetic: Arithmetic, exact: tuple[Floats, str] | None = None
+) -> ExpectedArray:
     """Return the product with phi', for rows of both.
 
     ``exact`` holds the states and the name of phi, where the states and the operands of the sum are the subject's own.
@@ -67,18 +67,18 @@ def through_slope(
     tolerance = loosened(tolerance, values, arithmetic)
     equation = dh.equation
     if equation is None or exact is None:
-        return Expected(values, tolerance)
+        return ExpectedArray(values, tolerance)
     h, kind = exact
 
     def with_slope(index: Index) -> ElementEquation:
         return equation(index)._replace(state=float(h[index]), nonlinearity=kind)
 
     floor = None if dh.floor is None else np.where(slopes.off > 0, np.inf, dh.floor * slopes.slope)
-    return Expected(values, tolerance, floor, with_slope)
+    return ExpectedArray(values, tolerance, floor, with_slope)
 
 
 def through_slope_growth(
-    of_sums: tuple[float, Floats], sums: Expected, slopes: Slopes, arithmetic: Arithmetic
+    of_sums: tuple[float, Floats], sums: ExpectedArray, slopes: Slopes, arithmetic: Arithmetic
 ) -> tuple[Floats, Floats]:
     """Return how much the tolerance of ``through_slope`` grows with what is carried to ``sums``, and up to which limit.
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
-from harness.oracle.bounded_array import Count, Floats, WithError
+from harness.oracle.bounded_array import BoundedArray, Count, Floats
 from harness.oracle.element_equation import ElementEquation
-from harness.oracle.expected import Expected, Index
+from harness.oracle.expected import ExpectedArray, Index
 from harness.oracle.pinned_numpy import np
-from harness.oracle.tolerance import Products, loosened, row_sum, soft_floor, sum_growth, sum_tolerance
+from harness.oracle.tolerance import DotProductFigures, loosened, row_sum, soft_floor, sum_growth, sum_tolerance
 
 
 class Matrix(NamedTuple):
@@ -84,13 +84,13 @@ class Sum:
         self._exact = True
         self._pieces: list[Callable[[Index], tuple[Floats, Floats]]] = []
 
-    def plain(self, ball: WithError) -> Sum:
+    def plain(self, ball: BoundedArray) -> Sum:
         """Add an array itself."""
         self._add(ball.values, np.abs(ball.values), ball.error, None, 1)
         self._pieces.append(lambda i: (np.atleast_1d(ball.values[i]), np.ones(1)))
         return self
 
-    def product(self, rows: WithError, matrix: Matrix) -> Sum:
+    def product(self, rows: BoundedArray, matrix: Matrix) -> Sum:
         """Add rows (.., m) times a matrix (m, K)."""
         size_a = np.abs(rows.values)
         carried = None
@@ -119,7 +119,7 @@ class Sum:
         self._exact = False
         return self
 
-    def times(self, factor: WithError) -> Sum:
+    def times(self, factor: BoundedArray) -> Sum:
         """Multiply the sum as it is now, or each of its terms, at the price of a rounding more."""
         off = np.zeros(()) if factor.error is None else factor.error
         size, products = np.abs(factor.values) + off, self._products()
@@ -140,9 +140,9 @@ class Sum:
         own._m, own._parts, own._exact = self._m, self._parts, False
         return own
 
-    def ball(self) -> WithError:
+    def ball(self) -> BoundedArray:
         """Return the sum's value and tolerance, to go on with; what a user accepts of results is no part of it."""
-        return WithError(self._values, sum_tolerance(self._products(), self._arithmetic))
+        return BoundedArray(self._values, sum_tolerance(self._products(), self._arithmetic))
 
     @property
     def values(self) -> Floats:
@@ -153,24 +153,24 @@ class Sum:
         """Return how much the tolerance grows with every unit carried, and the limit below which that holds."""
         return sum_growth(self._products(), self._arithmetic)
 
-    def _products(self) -> Products:
+    def _products(self) -> DotProductFigures:
         assert self._magnitude is not None
         carried, operands = (0.0 if array is None else array for array in (self._carried, self._operands))
-        return Products(self._magnitude, self._m, carried, operands, self._stored + 2 * self._parts)
+        return DotProductFigures(self._magnitude, self._m, carried, operands, self._stored + 2 * self._parts)
 
-    def bounded(self) -> Expected:
+    def bounded(self) -> ExpectedArray:
         """Return the sum's value and tolerance, without a word of the soft model."""
         tolerance = sum_tolerance(self._products(), self._arithmetic)
-        return Expected(self._values, loosened(tolerance, self._values, self._arithmetic))
+        return ExpectedArray(self._values, loosened(tolerance, self._values, self._arithmetic))
 
-    def expected(self) -> Expected:
+    def expected(self) -> ExpectedArray:
         """Return the sum's value and tolerance."""
         bounded, values = self.bounded(), self._values
         if not (self._soft and self._exact):
             return bounded
         assert self._magnitude is not None
         floor = soft_floor(values, values, self._magnitude, "identity", self._arithmetic)
-        return Expected(values, bounded.tolerance, floor, self._equation)
+        return ExpectedArray(values, bounded.tolerance, floor, self._equation)
 
     def _add(
         self, values: Floats, magnitude: Floats, carried: Floats | None, operands: Floats | None, m: Count
@@ -194,16 +194,16 @@ def flattened(array: Floats) -> Floats:
     return array.reshape(-1, array.shape[-1])
 
 
-def without_last_column(expected: Expected) -> Expected:
+def without_last_column(expected: ExpectedArray) -> ExpectedArray:
     """Return (N, K + 1) as (N, K)."""
     floor = None if expected.floor is None else expected.floor[:, :-1]
-    return Expected(expected.values[:, :-1], expected.tolerance[:, :-1], floor, expected.equation)
+    return ExpectedArray(expected.values[:, :-1], expected.tolerance[:, :-1], floor, expected.equation)
 
 
-def last_column(expected: Expected) -> Expected:
+def last_column(expected: ExpectedArray) -> ExpectedArray:
     """Return the last column (N) of (N, K)."""
     equation, floor, last = expected.equation, expected.floor, expected.values.shape[1] - 1
-    return Expected(
+    return ExpectedArray(
         expected.values[:, last],
         expected.tolerance[:, last],
         None if floor is None else floor[:, last],

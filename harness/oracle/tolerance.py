@@ -324,12 +324,12 @@ def linear_tolerance(
         size_x = np.abs(x)
         magnitude = size_x @ W + np.abs(bias)
         carried = 0.0 if x_error is None else x_error @ W
-        products = Products(magnitude, weight.shape[1] + 1, carried, W.sum(0) + row_sum(size_x))
+        products = DotProductFigures(magnitude, weight.shape[1] + 1, carried, W.sum(0) + row_sum(size_x))
         tolerance = sum_tolerance(products, arithmetic)
         return ErrorBound(loosened(tolerance, x @ weight.T + bias, arithmetic), magnitude)
 
 
-class Products(NamedTuple):
+class DotProductFigures(NamedTuple):
     """The figures of a sum of m products on which its error depends, elementwise."""
 
     magnitude: Floats  # The sum of the absolute values of the products
@@ -339,13 +339,13 @@ class Products(NamedTuple):
     stored: int = 2  # The number of times that a partial result is rounded to 16 bits
 
 
-def sum_tolerance(products: Products, arithmetic: Arithmetic) -> Floats:
+def sum_tolerance(products: DotProductFigures, arithmetic: Arithmetic) -> Floats:
     """Return the largest error of a sum of products; infinite where the sum may overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
         return unless_overflow(*_sum_error(products, arithmetic), arithmetic.format)
 
 
-def sum_growth(products: Products, arithmetic: Arithmetic) -> tuple[float, Floats]:
+def sum_growth(products: DotProductFigures, arithmetic: Arithmetic) -> tuple[float, Floats]:
     """Return how much ``sum_tolerance`` grows with every unit carried, and the limit below which it stays finite.
 
     Both results of ``_sum_error`` are affine in what is carried. So their growth is the difference that one unit makes.
@@ -360,13 +360,13 @@ def sum_growth(products: Products, arithmetic: Arithmetic) -> tuple[float, Float
 @lru_cache(256)
 def _unit_growth(m: int, stored: int, arithmetic: Arithmetic) -> tuple[float, float]:
     """Return how much both results of ``_sum_error`` grow with every unit carried."""
-    nothing = Products(np.zeros(1), m, stored=stored)
+    nothing = DotProductFigures(np.zeros(1), m, stored=stored)
     without, of_one = (_sum_error(products, arithmetic) for products in (nothing, nothing._replace(carried=1.0)))
     e, reach = (float((grown - none)[0]) for grown, none in zip(of_one, without, strict=True))
     return e, reach
 
 
-def _sum_error(products: Products, arithmetic: Arithmetic) -> tuple[Floats, Floats]:
+def _sum_error(products: DotProductFigures, arithmetic: Arithmetic) -> tuple[Floats, Floats]:
     """Return the error of a sum, and a bound on all of its partial sums, the error included."""
     magnitude, m, moved, operands, stored = products
     form, accepted = arithmetic.format, arithmetic.accepted

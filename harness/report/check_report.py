@@ -5,10 +5,10 @@ from typing import Any
 
 from harness.checks.result import Verdict
 from harness.report import wording
+from harness.report.escaping_console import printed
 from harness.report.facts import code_of
 from harness.report.finding_entry import SubjectFindings, entry_of
 from harness.report.page import piece
-from harness.report.plain_console import printed
 from harness.report.reported_finding import ReportedFinding
 from harness.report.terminal import headline, shapes_rows, subject_report
 from harness.search.examination import Examination

@@ -61,7 +61,7 @@ def values_rows(hunt: SearchRecord) -> TextTable:
     """Return the values of each factor that were met, and how many of how many these are."""
     values, counts, lines = hunt.scope.values(), hunt.coverage.factors, list[tuple[str, ...]]()
     for name, (covered, total) in hunt.coverage.met(hunt.scope).items():
-        if total > 1 or name not in wording.CALLED:
+        if total > 1 or name not in wording.CALL_FACTORS:
             there = wording.values_line(value for value in values[name] if value in counts.get(name, {}))
             lines.append((name, f"{covered} of {total}", there))
     drawn = hunt.coverage.distributions

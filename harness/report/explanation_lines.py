@@ -5,13 +5,13 @@ from typing import Any, Final
 
 from harness.checks.repeatability import FLAKY_RUNS
 from harness.diagnosis.failure_conditions import IRREGULAR, FailingSizes, FailureConditions
+from harness.diagnosis.finding_explainer import Diagnosis
 from harness.diagnosis.first_departure import FirstDeparture
 from harness.diagnosis.identify.cause import IdentifiedCause
-from harness.diagnosis.investigate import Diagnosis
 from harness.diagnosis.kernels import FailingStage, KernelSwitchResults
 from harness.diagnosis.precision import FORMAT_NAMES, ShownPrecision
 from harness.diagnosis.threshold import NumbersNeeded
-from harness.report.wording import CALLED, counted
+from harness.report.wording import CALL_FACTORS, counted
 from harness.search.evidence import Certificate
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.subjects.torch_variants import KERNEL_SWITCHES
@@ -104,7 +104,7 @@ def answers_line(answers: int, deterministic: Mapping[str, tuple[Any, ...]]) -> 
 def independent_line(factors: FailureConditions) -> str:
     """Return the factors that the failure does not depend on."""
     free = [name for name, size in factors.sizes.items() if not size.pattern]
-    return ", ".join([*free, *(name for name in factors.independent if name not in CALLED)])
+    return ", ".join([*free, *(name for name in factors.independent if name not in CALL_FACTORS)])
 
 
 def passing_line(factors: FailureConditions) -> str | None:

@@ -12,15 +12,15 @@ import numpy as np
 from harness.checks.known_issues import reported
 from harness.checks.result import ComparisonMethod, Result, Verdict
 from harness.diagnosis.failure_conditions import like
+from harness.diagnosis.finding_explainer import Explanation
 from harness.diagnosis.identify.cause import IdentifiedCause
-from harness.diagnosis.investigate import Explanation
-from harness.diagnosis.roundings import HINT, Roundings
+from harness.diagnosis.roundings import HINT, RoundingOnlyCause
 from harness.oracle.compare import Mismatch, MismatchKind, Site
 from harness.report import explanation_lines, wording
 from harness.report.finding_files import CAUSE_UNKNOWN, ISSUE, NOT_LOOKED_FOR, Fact, FindingFiles
 from harness.search.search_record import Finding
 from harness.space.case import Case
-from harness.space.cells import KNOWN, layer_named
+from harness.space.cells import CELL_DEFINITIONS, layer_named
 from harness.space.config import RNNConfig
 from harness.subjects.registry import registered
 
@@ -47,7 +47,7 @@ def facts_of_failure(finding: Finding, explanation: Explanation) -> list[Fact]:
 
 def code_of(facts: Iterable[Fact]) -> dict[str, str]:
     """Return the line of code with the mistake, and the layer's own line, by whose they are."""
-    whose = {"yours", *map(layer_named, KNOWN)}
+    whose = {"yours", *map(layer_named, CELL_DEFINITIONS)}
     return {fact.name: fact.text for fact in facts if fact.name in whose}
 
 
@@ -269,7 +269,7 @@ def _advice(failure: _ExplainedFinding) -> Iterator[Fact]:
     """Yield what to do, the most telling advice first."""
     diagnosis = failure.explanation.diagnosis
     every = [failure.finding.result.advice if cause_of(*failure)[1] == "measured" else None]
-    if diagnosis is not None and isinstance(diagnosis.cause, Roundings):
+    if diagnosis is not None and isinstance(diagnosis.cause, RoundingOnlyCause):
         every.append(HINT)
     if (
         diagnosis is not None

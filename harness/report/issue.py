@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from harness.checks.result import ComparisonMethod, Result, Verdict
-from harness.diagnosis.script.make import title_of
+from harness.diagnosis.script.script_text import title_of
 from harness.diagnosis.script.user import quoted, wrapped
 from harness.oracle.arithmetic_assumptions import with_measured
 from harness.oracle.compare import MismatchKind

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from harness.checks.malformed import AcceptedMalformedCall, MalformedCallAnswers
 from harness.report import wording
-from harness.report.plain_console import fact_table
+from harness.report.escaping_console import fact_table
 
 TWO_LINES: Final = 140  # the characters of two lines on 80 columns, less some that words leave at their ends
 

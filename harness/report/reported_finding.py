@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.checks.result import ComparisonMethod
+from harness.diagnosis.finding_explainer import CauseIdentity, Explanation, identity_of
 from harness.diagnosis.identify.cause import IdentifiedCause
-from harness.diagnosis.investigate import CauseIdentity, Explanation, identity_of
 from harness.diagnosis.wrong_conventions import WrongConventions
 from harness.report.error_map_records import MapsRecord, maps_record
 from harness.report.facts import cause_of, facts_of_failure, failure_line, is_certain, next_steps

@@ -7,11 +7,11 @@ import ml_dtypes
 import numpy as np
 
 from harness.checks.result import Verdict
-from harness.diagnosis.investigate import Explanation
-from harness.diagnosis.roundings import Roundings
+from harness.diagnosis.finding_explainer import Explanation
+from harness.diagnosis.roundings import RoundingOnlyCause
 from harness.oracle.compare import OF_EFFECT, MismatchKind
 from harness.report import explanation_lines
-from harness.report.wording import CALLED
+from harness.report.wording import CALL_FACTORS
 from harness.search.search_record import Finding
 from harness.space.case import Case, padding
 from harness.space.config import PLAINEST, RNNConfig
@@ -40,7 +40,7 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
     """Return the class of a finding, by how its case fails and what is special about the case."""
     result, config = finding.result, finding.case.config
     first, diagnosis = result.mismatches[0] if result.mismatches else None, explanation.diagnosis
-    rounds = diagnosis is not None and isinstance(diagnosis.cause, Roundings)
+    rounds = diagnosis is not None and isinstance(diagnosis.cause, RoundingOnlyCause)
     coarse = rounds or (diagnosis is not None and explanation_lines.coarse(diagnosis) is not None)
     classes = (
         (Severity.SPECIAL, bool(result.inaccurate) and first is not None and first.sort is MismatchKind.FINITENESS),
@@ -78,4 +78,6 @@ def has_special_values(case: Case) -> bool:
 
 
 def _called_specially(config: RNNConfig) -> bool:
-    return config.drops or any(getattr(config, name) != getattr(PLAINEST, name) for name in CALLED if name != "cell")
+    return config.drops or any(
+        getattr(config, name) != getattr(PLAINEST, name) for name in CALL_FACTORS if name != "cell"
+    )

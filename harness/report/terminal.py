@@ -12,12 +12,12 @@ from rich.text import Text
 
 from harness.checks.result import Result, Verdict
 from harness.report import coverage_words, wording
+from harness.report.escaping_console import fact_table
 from harness.report.examination_facts import examination_facts, gaps, undone_factors
 from harness.report.facts import FACT_CHARACTERS, FURTHER_MISTAKE, named, observed
 from harness.report.finding_entry import FindingEntry, SubjectFindings, dropout_problem, entry_of, entry_of_stored
 from harness.report.finding_files import SavedFinding
 from harness.report.malformed_calls import refusals_findings, refusals_findings_in_short
-from harness.report.plain_console import fact_table
 from harness.report.replay_results import STYLES, ReplayResult
 from harness.report.reported_finding import ReportedFinding, dropout_alone
 from harness.search.case_replay import ReplayOutcome
@@ -33,7 +33,7 @@ _STYLES = {
     Verdict.UNSUPPORTED: "bold yellow",
     Verdict.BROKEN: "bold magenta",
 }
-LISTED: Final = 8  # findings beside the first that a summary lists
+MOST_SUMMARY_LINES: Final = 8  # findings beside the first that a summary lists
 ARRAY_MEANINGS: Final = {
     "x": "the input",
     "hx": "the initial state of every layer and direction",
@@ -63,8 +63,8 @@ def subject_report(summary: SubjectFindings, *, verbose: bool = False) -> Render
     for number, finding in enumerate(findings if verbose else findings[:1], 1):
         shown.append(finding_report(str(number), entry_of(finding), verbose=verbose))
     if not verbose and len(findings) > 1:
-        shown += ["", _one_line_each(findings[1 : LISTED + 1], first=2)]
-        if (more := len(findings) - 1 - LISTED) > 0:
+        shown += ["", _one_line_each(findings[1 : MOST_SUMMARY_LINES + 1], first=2)]
+        if (more := len(findings) - 1 - MOST_SUMMARY_LINES) > 0:
             shown.append(f"... and {more} more: -v")
     if shown:
         shown.append("")

@@ -13,12 +13,12 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.diagnosis.investigate import one_cause
+from harness.diagnosis.finding_explainer import one_cause
 from harness.report import wording
+from harness.report.escaping_console import fact_table
 from harness.report.facts import failure_line
 from harness.report.finding_entry import SubjectFindings, entry_of
 from harness.report.markdown import code, plain
-from harness.report.plain_console import fact_table
 from harness.report.reported_finding import ReportedFinding
 from harness.search.common_scope import Behaviour
 from harness.search.search_record import Finding, SearchRecord

@@ -35,7 +35,7 @@ HINTS: Final = {
 }
 
 
-CALLED: Final = lacking("said")  # factors of the way a layer is called, which most users need not know
+CALL_FACTORS: Final = lacking("said")  # factors of the way a layer is called, which most users need not know
 
 
 def verdict_on(hunt: SearchRecord, verdict: Verdict | None, end: str = "") -> str:
@@ -205,7 +205,7 @@ def config_line(config: RNNConfig) -> str:
     """Return every field, so that none has to be remembered; those of the call only if they are unusual."""
     plain: Mapping[str, Any] = PLAINEST.fields
     fields: Mapping[str, Any] = config.fields
-    return ", ".join(f"{name}={v}" for name, v in fields.items() if name not in CALLED or v != plain[name])
+    return ", ".join(f"{name}={v}" for name, v in fields.items() if name not in CALL_FACTORS or v != plain[name])
 
 
 def sizes_line(config: RNNConfig) -> str:
@@ -221,7 +221,7 @@ def leave_out_line(config: RNNConfig, needs: Mapping[str, Any], *, own: bool = T
     Many users do not want to support it. A subject that is not the user's ``own`` cannot be made to refuse it.
     """
     plain, here = factors_of(PLAINEST.replace(cell=config.cell)), factors_of(config)
-    names = {*CALLED, *({"nonlinearity"} & needs.keys())}
+    names = {*CALL_FACTORS, *({"nonlinearity"} & needs.keys())}
     pins = [f"--only {name}={plain[name]}" for name in here if name in names and here[name] != plain[name]]
     pins = [pin for pin in pins if "enforce_sorted" not in pin]  # it comes with packing only
     how = "if it need not support this: raise NotImplementedError, or" if own else "to search without it:"

@@ -14,16 +14,16 @@ whole scope takes 929 configs; the configs drawn after that have two cases each.
 
 BRIEF: Final = 240
 """The number of cases of a search without a budget if the subject is slow: the 200 that must agree, and the covering
-arrays of pairs of the widest scopes in ``COVERED`` of it.
+arrays of pairs of the widest scopes in ``COVERING_SHARE`` of it.
 """
 
-NARROWING: Final = 0.25
-MEASURING: Final = 0.4
-SHRINKING: Final = 0.6
-SEARCHING: Final = 0.9
-BEFORE_MORE: Final = 0.8
-EXPLAINING: Final = 0.95
-DROPPING: Final = 0.95
+CAPABILITIES_KNOWN: Final = 0.25
+FUNCTIONS_MEASURED: Final = 0.4
+LAST_SHRINKING: Final = 0.6
+LAST_CASE: Final = 0.9
+LAST_CASE_BEFORE_MORE: Final = 0.8
+LAST_EXPLANATION: Final = 0.95
+LAST_DROPOUT_CHECK: Final = 0.95
 """The shares of the time at which it is known what the subject supports; its functions are measured; the last shrinking
 step and the last case of the search are over, which comes before where there is more to check; a finding is explained;
 and the statistics of dropout are checked. The rest is for malformed calls. Both together take torch 1.9 s, which a
@@ -31,12 +31,12 @@ check of 10 s leaves them. A failure usually comes early and gets most of the ti
 it is.
 """
 
-AFTER: Final = 400
+CASES_AFTER_FINDING: Final = 400
 """The number of cases that a search continues for after a finding, to find another cause: one that shows on a case in a
 hundred is met with a probability of 98 %.
 """
 
-REFUSED: Final = 4
+REFUSALS_PER_CASE: Final = 4
 """The number of cases that a subject may refuse for each compared case before the search ends as if these had been
 compared. A refusal takes a hundredth of the time of a comparison, so this costs little and makes the search end.
 """
@@ -61,7 +61,7 @@ class Budget:
         self.cases = self._limit  # the number of cases at which the search ends; ``None`` if only time ends it
         self._seconds = seconds
         self._start = time.perf_counter()
-        self.searching_until = self.moment(BEFORE_MORE if with_more else SEARCHING)
+        self.searching_until = self.moment(LAST_CASE_BEFORE_MORE if with_more else LAST_CASE)
         self._beyond = False  # True if the cases are those that a search may use after a finding
 
     def elapsed(self) -> float:
@@ -73,8 +73,8 @@ class Budget:
         return math.inf if self._seconds is None else self._start + share * self._seconds
 
     def extend(self, total: int) -> None:
-        """Allow ``AFTER`` more cases than the ``total`` so far, within what was given."""
-        last = total + AFTER
+        """Allow ``CASES_AFTER_FINDING`` more cases than the ``total`` so far, within what was given."""
+        last = total + CASES_AFTER_FINDING
         self._beyond = self._limit is None or last < self._limit
         self.cases = last if self._beyond else self._limit
 
@@ -84,7 +84,7 @@ class Budget:
 
     def spent(self, record: SearchRecord) -> Stop | None:
         """Return which limit of cases the search has reached; ``None`` if it has not."""
-        done = max(record.total, record.unsupported.total() // REFUSED)
+        done = max(record.total, record.unsupported.total() // REFUSALS_PER_CASE)
         if self.cases is None or done < self.cases:
             return None
         return Stop.AFTER if self._beyond else Stop.BUDGET
@@ -95,4 +95,4 @@ class Budget:
 
     def too_late_to_shrink(self) -> bool:
         """Return ``True`` if the time for shrinking is over."""
-        return time.perf_counter() >= self.moment(SHRINKING)
+        return time.perf_counter() >= self.moment(LAST_SHRINKING)

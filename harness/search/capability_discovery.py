@@ -24,7 +24,7 @@ from harness.subjects.line_runs import lines_of
 from harness.subjects.protocol import Subject
 
 # The others are left as they are: sizes are for the run itself to refuse, and dropout means nothing in one layer.
-ASKED: Final = tuple(name for name in having("asked") if name not in SIZE_FACTORS)
+PROBE_FACTORS: Final = tuple(name for name in having("asked") if name not in SIZE_FACTORS)
 
 # The factors that neither the shapes nor the names of any array show, nor an argument of its own: a function that does
 # not get the config supports one value of each.
@@ -49,7 +49,7 @@ SLOW_SIZES: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
 MANY_STATES: Final = 64
 
 # Factors with a value that may open what is refused beside another value, such as gradients in float64.
-OPENING: Final = ("dtype", *(name for name in having("opens") if name != "dtype"))
+OPENING_FACTORS: Final = ("dtype", *(name for name in having("opens") if name != "dtype"))
 
 
 class DiscoveredScope(NamedTuple):
@@ -130,7 +130,7 @@ def narrow(
 
 def _asked_for(scope: Scope) -> dict[str, tuple[Any, ...]]:
     """Return the factors whose values a subject is asked for, with these values."""
-    return {name: values for name, values in scope.values().items() if name in ASKED and len(values) > 1}
+    return {name: values for name, values in scope.values().items() if name in PROBE_FACTORS and len(values) > 1}
 
 
 def plainest(scope: Scope) -> RNNConfig:
@@ -268,7 +268,7 @@ def _near(scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> Iterator[RNNC
 
 def _opening(subject: Subject, base: RNNConfig, name: str, value: Any, scope: Scope) -> FactorRule | None:
     """Return the rule by which another factor's values open a value that is refused at the plainest, or ``None``."""
-    for opener in OPENING:
+    for opener in OPENING_FACTORS:
         if opener != name:
             values = [choice for choice in scope.values()[opener] if choice != factors_of(base)[opener]]
             opening = tuple(choice for choice in values if _opens(subject, base, {name: value, opener: choice}))

@@ -15,12 +15,12 @@ from harness.subjects.protocol import Subject
 Check = Callable[..., Result]
 
 TAME: Final = ("normal", "default")  # distributions whose numbers stay finite
-TAMELY: Final = 2
+TAME_DRAWS: Final = 2
 """The number of seeds tried per tame distribution when a failure had infinities or NaN: a mistake that shows on half of
 tame cases is met in one of the four with a probability of 94 %.
 """
 
-FORWARDS: Final = 2
+FORWARD_DRAWS: Final = 2
 """The number of sets of generic values tried in the forward pass when a gradient is wrong, because one set may hide a
 mistake.
 """
@@ -35,7 +35,7 @@ def with_tame_values(case: Case, result: Result, check: Check) -> tuple[Case, Re
     wild = case.origin is not None and case.origin.distribution == "special"
     if not (result.failed and result.mismatches and (wild or result.mismatches[0].sort is MismatchKind.FINITENESS)):
         return case, result
-    for distribution, seed in product(TAME, range(TAMELY)):
+    for distribution, seed in product(TAME, range(TAME_DRAWS)):
         tame = draw(case.config, distribution, seed)
         answer = check(tame, relations=())
         if answer.known_as is not None or (answer.failed and answer.mismatches[:1] and answer.mismatches[0].sites):
@@ -69,7 +69,7 @@ def in_the_forward_pass(case: Case, result: Result, check: Check, scope: Scope) 
         return case, result
     plain = {"loss": None, "autocast": scope.autocast[0], "dtype": scope.dtype[0]}
     there = configure(factors_of(case.config) | plain, 0 if case.origin is None else case.origin.seed)
-    for seed in range(FORWARDS):
+    for seed in range(FORWARD_DRAWS):
         answer = check(candidate := draw(there, TAME[0], seed), relations=(), with_probes=False)
         if answer.failed and answer.mismatches and answer.mismatches[0].sort in OF_VALUE:
             return candidate, answer

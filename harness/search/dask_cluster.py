@@ -23,7 +23,7 @@ from weakref import WeakSet
 
 from harness.processes import one_thread_a_process
 from harness.search.plan import PlanChunk
-from harness.search.workers import WorkerAnswer, WorkerContext, Workers, answer
+from harness.search.workers import WorkerAnswer, WorkerContext, WorkerPool, answer
 from harness.space.errors import UsageError
 from harness.subjects.environment import alike
 
@@ -47,7 +47,7 @@ class Cluster:
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> WorkerPool:
         self._client, self._patience = _connected(self._scheduler)
         until = time.monotonic() + self._patience
         while not (number := self._fitting()):
@@ -56,7 +56,7 @@ class Cluster:
                 raise UsageError(self._no_worker())
             time.sleep(LOOK / 10)
         self._watch.start()
-        return Workers(number, self._executor, share=False, scheduler=self._scheduler)
+        return WorkerPool(number, self._executor, share=False, scheduler=self._scheduler)
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from harness.checks.agreement import failure_of
 from harness.checks.result import Result
-from harness.processes import ENDING
+from harness.processes import TERMINATION_SIGNALS
 from harness.search.search_record import SearchRecord, Stop
 from harness.space.case import Case
 from harness.space.outcome import Failure, Outcome, is_last
@@ -142,7 +142,7 @@ def _handled(by: Callable[[int], Any]) -> Iterator[dict[int, Any]]:
     """
     previous: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        ending = [signal.SIGINT, *(ENDING if parent_process() is None else [])]  # a worker ends at SIGTERM
+        ending = [signal.SIGINT, *(TERMINATION_SIGNALS if parent_process() is None else [])]  # a worker ends at SIGTERM
         ending = [number for number in ending if signal.getsignal(number) is not signal.SIG_IGN]
         previous |= {number: signal.signal(number, by(number)) for number in ending}
     try:

@@ -20,7 +20,7 @@ MARGINS: Final = -16  # The lowest power of two by which margins are counted; ex
 
 
 # The fields of a result, beside its verdict, that are the same in many cases and that a record counts.
-COUNTED: Final = (
+TALLIED_FIELDS: Final = (
     "method",
     "known_as",
     "failure",
@@ -83,7 +83,7 @@ class Log:
 
     def add(self, planned: PlannedCase, result: Result) -> None:
         """Note the result of a case."""
-        plain = Result(result.verdict, **{name: getattr(result, name) for name in COUNTED})
+        plain = Result(result.verdict, **{name: getattr(result, name) for name in TALLIED_FIELDS})
         if result.verdict is Verdict.UNSUPPORTED:  # the reasons are counted
             plain = replace(plain, message=result.message)
         if plain not in self._places:

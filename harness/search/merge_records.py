@@ -16,10 +16,10 @@ from harness.search.search_record import Finding, SearchRecord, Stop
 from harness.search.shards import Shard
 from harness.space.errors import UsageError
 
-Same = Callable[[Finding, Finding], bool]  # tells whether an earlier finding and a later one have one cause
+SameCause = Callable[[Finding, Finding], bool]  # tells whether an earlier finding and a later one have one cause
 
 
-def merged(parts: Sequence[SearchRecord], *, cases: int | None, seconds: float | None, same: Same) -> SearchRecord:
+def merged(parts: Sequence[SearchRecord], *, cases: int | None, seconds: float | None, same: SameCause) -> SearchRecord:
     """Return the record of a search of ``cases`` cases, in parts that were done apart.
 
     A single run ends some cases after its last cause. If a part found another cause after that, the record goes on to
@@ -46,7 +46,7 @@ def _number(part: SearchRecord) -> int:
 class _DistinctCauses:
     """The causes that the parts found, in the plan's order."""
 
-    def __init__(self, same: Same) -> None:
+    def __init__(self, same: SameCause) -> None:
         self._same = same
         self._findings: list[Finding] = []  # the finding that stands for each cause
         self._places: dict[tuple[int, str], int] = {}

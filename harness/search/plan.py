@@ -26,7 +26,7 @@ from harness.space.size_product_edges import product_edges
 from harness.space.strata import Stratum, strata
 from harness.space.values import draw
 
-COVERED: Final = 0.6
+COVERING_SHARE: Final = 0.6
 """The share of a budget that covering arrays may take. The rest goes to drawn configs with several cases each, because
 values matter, too. Torch's arrays take 929 of the default 1,650 cases, a budget that was chosen for them.
 """
@@ -47,20 +47,22 @@ UNIT: Final = 16
 beside the 2 ms that it takes to send a unit to a worker and its results back.
 """
 
-THOROUGH: Final = 4
+PROBE_INTERVAL: Final = 4
 """One case in this many has probes, which double the cost of a gradient, and all other checks that cost as much. If
 only few cases can have probes, those have them more often: until one case in this many has them, or all that can.
 """
 
 # The configs of the cases on which derivatives beyond gradients are checked (``checks.derivatives``).
-DIFFERENTIATED: Final = (
+DERIVATIVE_CONFIGS: Final = (
     _TWICE := RNNConfig(2, 3, T=3, N=2, dtype="float64", loss="output"),
     _TWICE.replace(hx=True, loss="both"),
     _TWICE.replace(hx=True, loss="h_n", nonlinearity="relu", bias=False, batch_first=True),
     _TWICE.replace(hx=True, loss="both", num_layers=2, bidirectional=True, T=2),
 )
 
-RELATED: Final = 4  # one case in this many is held to a relation, for which the subject runs once or twice more
+RELATION_INTERVAL: Final = (
+    4  # one case in this many is held to a relation, for which the subject runs once or twice more
+)
 
 
 class PlannedCase(NamedTuple):
@@ -150,8 +152,8 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[PlanChunk]:
 
     The covering array is the stronger of those of three and of two factors that leaves enough of the budget.
     """
-    probing = min(1, 1 / (THOROUGH * _plain_share(scope)))
-    remaining, place = inf if cases is None else COVERED * cases, 0
+    probing = min(1, 1 / (PROBE_INTERVAL * _plain_share(scope)))
+    remaining, place = inf if cases is None else COVERING_SHARE * cases, 0
     for arrays in (small(scope), (covering(scope, strength) for strength in ARRAY_STRENGTHS)):
         planned = next((array for array in arrays if len(array) <= remaining), [])
         yield from _planned(seed, probing, place, planned, scope)
@@ -162,12 +164,13 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[PlanChunk]:
         yield from _planned(seed, 1, place, planned, tame)
         place += len(planned)
     large = product_edges(scope)
-    if cases is None or (place and len(large) <= COVERED * (cases - place)):  # a budget for no array is none for these
+    # A budget for no array is none for these.
+    if cases is None or (place and len(large) <= COVERING_SHARE * (cases - place)):
         generic = scope.only(distributions="normal") if "normal" in scope.distributions else scope
         yield from _planned(seed, 0, place, large, generic)  # probes would double their cost
         place += len(large)
     if place:
-        few = apart(scope, seed)[: None if cases is None else int(COVERED * (cases - place))]
+        few = apart(scope, seed)[: None if cases is None else int(COVERING_SHARE * (cases - place))]
         yield from _planned(seed, probing, place, few, scope)
         place += len(few)
     parts = strata(scope)
@@ -199,20 +202,20 @@ def small(scope: Scope) -> Iterator[list[RNNConfig]]:
 
 
 def differentiated(scope: Scope) -> list[RNNConfig]:
-    """Return the configs of ``DIFFERENTIATED`` that are in the scope."""
+    """Return the configs of ``DERIVATIVE_CONFIGS`` that are in the scope."""
     return [
         config
-        for config in DIFFERENTIATED
+        for config in DERIVATIVE_CONFIGS
         if all(scope.allows(name, value) for name, value in factors_of(config).items())
     ]
 
 
 def _case(config: RNNConfig, distribution: str, values: int, number: int, probing: float, *, place: int) -> PlannedCase:
     """Return a config's case with this number; the seed of values decides which cases get more checks."""
-    with_relation = (values // THOROUGH + number) % RELATED == 0
-    thorough = number == values % THOROUGH
+    with_relation = (values // PROBE_INTERVAL + number) % RELATION_INTERVAL == 0
+    thorough = number == values % PROBE_INTERVAL
     if config.loss is not None and all(getattr(config, name) == value for name, value in _PLAIN.items()):
-        thorough = (values // (THOROUGH * RELATED) + number) % _PARTS < probing * _PARTS
+        thorough = (values // (PROBE_INTERVAL * RELATION_INTERVAL) + number) % _PARTS < probing * _PARTS
     return PlannedCase(config, distribution, values, number == 0, thorough, with_relation, place)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from harness.search.budget import USUAL_CASES
 from harness.search.plan import UNIT
-from harness.search.workers import Workers
-from harness.space.cells import KNOWN
+from harness.search.workers import WorkerPool
+from harness.space.cells import CELL_DEFINITIONS
 from harness.space.errors import UsageError
 from harness.space.scope import MOST_LAYERS, Scope, lost_pin, singular
 from harness.subjects.isolated import TIMEOUT
@@ -56,7 +56,7 @@ def _require_feasible(scope: Scope) -> None:
     )
     O = min(size or 0 for size in scope.output_size)  # noqa: E741 - the published name
     size = min(np.dtype(name).itemsize for name in scope.dtype)
-    rows = H * len(KNOWN[scope.cell[0]].gates)
+    rows = H * len(CELL_DEFINITIONS[scope.cell[0]].gates)
     size *= T * N * (I + H + O) + rows * (I + (2 * L - 1) * H) + O * H  # x, output, readout and the matrices
     if L > MOST_LAYERS:
         raise UsageError(f"num_layers={L}: expected at most {MOST_LAYERS:,}")
@@ -70,8 +70,8 @@ def _require_feasible(scope: Scope) -> None:
 
 
 def workers_of(
-    number: int | None, cases: int | None, shards: int = 1, cluster: Workers | None = None
-) -> Workers | None:
+    number: int | None, cases: int | None, shards: int = 1, cluster: WorkerPool | None = None
+) -> WorkerPool | None:
     """Return the workers for a search of ``cases`` cases in some shards; ``None`` if its own process does everything.
 
     Without a ``number`` there is one worker a core, or none if the search would be over before they start. There are no
@@ -82,7 +82,7 @@ def workers_of(
         return replace(cluster, number=min(cluster.number, most))
     if number is None:
         number = cores() if (cases or CASES_A_PROCESS * shards) >= CASES_A_PROCESS * shards else 0
-    return Workers(min(number, most)) if number else None
+    return WorkerPool(min(number, most)) if number else None
 
 
 def cores() -> int:

@@ -14,7 +14,7 @@ from harness.checks.known_issues import KnownCause
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import MismatchKind
-from harness.search.budget import EXPLAINING, MEASURING, NARROWING, Budget
+from harness.search.budget import CAPABILITIES_KNOWN, FUNCTIONS_MEASURED, LAST_EXPLANATION, Budget
 from harness.search.capability_discovery import narrow, plainest
 from harness.search.checker import CheckedCase, Checker
 from harness.search.confirm_and_shrink import FailureMinimiser, ShrinkingCutShort
@@ -43,7 +43,7 @@ from harness.subjects.registry import as_subject
 MOST_DEATHS: Final = 20  # further deaths of a subject's process after which a search ends; each takes a second or two
 
 # What a search yields: each case of the plan as it is counted, and each finding as soon as it is confirmed.
-Event = CheckedCase | Finding
+SearchEvent = CheckedCase | Finding
 
 
 class RecognisedCause(NamedTuple):
@@ -84,7 +84,7 @@ class Search:
                 search.pass_over(RecognisedCause(known_cause))
 
     It ends with a finding, unless its reader says how further cases with the same cause are recognised, or the subject
-    is nondeterministic there. Then it goes on for at most ``AFTER`` more cases to the next finding of another cause.
+    is nondeterministic there. Then it goes on for at most ``CASES_AFTER_FINDING`` more cases to the next finding of another cause.
     Leaving the ``for`` ends it. So does an interrupt, anywhere inside the ``with``, which loses nothing of the
     ``record``. Where an interrupt, a hang or slow crashes end it, the finding is in the record only: there is no time
     to explain it.
@@ -100,7 +100,7 @@ class Search:
         scope = (scope or scope_of(subject)).only(device=choose_devices(subject, () if scope is None else scope.device))
         self.record = SearchRecord(subject.name, options.seed, scope, accepted=options.accepted)
         self.record.own = tuple(failure for failure in options.own if failure.of(subject.name))
-        self.record.until, self.record.explaining_until = map(self._budget.moment, (1, EXPLAINING))
+        self.record.until, self.record.explaining_until = map(self._budget.moment, (1, LAST_EXPLANATION))
         self.record.shard, self.record.slow = options.shard, slow
         self.record.helpers = None if workers is None else Helpers(workers.number, workers.scheduler)
         self.record.weights = "" if options.weights is None else options.weights.name
@@ -118,7 +118,7 @@ class Search:
     def __enter__(self) -> Self:
         return self
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[SearchEvent]:
         """Yield the events of the search."""
         return self._events
 
@@ -155,7 +155,7 @@ class Search:
         limit, shard = self._budget.cases, self.record.shard
         self.record.limit = limit if shard is None or limit is None else ceil(limit / shard.of)
 
-    def _run(self) -> Generator[Event]:
+    def _run(self) -> Generator[SearchEvent]:
         """Go through the cases of the plan until the search ends, and note in the record why it did."""
         record = self.record
         try:
@@ -193,7 +193,7 @@ class Search:
         if failing is not None:
             self.record.report(*failing, Certificate().but_for(why))
 
-    def _go_through(self) -> Generator[Event, None, Stop]:
+    def _go_through(self) -> Generator[SearchEvent, None, Stop]:
         """Take in one case after the other, yield it and what it leads to, and return why that ended."""
         if not self._narrow():
             return Stop.REFUSED
@@ -296,7 +296,7 @@ class Search:
     def _narrow(self) -> bool:
         """Leave out what the subject refuses, and return whether anything is left."""
         record, checker = self.record, self._checker
-        until = self._budget.moment(NARROWING)
+        until = self._budget.moment(CAPABILITIES_KNOWN)
         narrowed = self._options.narrowed or narrow(checker.subject, record.scope, slow=record.slow, until=until)
         record.scope, record.refused = narrowed.scope, narrowed.refused
         checker.scope = record.scope
@@ -309,7 +309,7 @@ class Search:
         They are accepted together: an error of one hides that of another in the case that shows it alone.
         """
         record, within = self.record, []
-        subject = DeadlineSubject(self._subject, self._budget.moment(MEASURING))
+        subject = DeadlineSubject(self._subject, self._budget.moment(FUNCTIONS_MEASURED))
         try:
             for accuracy in measure(subject, record.scope, record.accepted):
                 record.accuracy.append(accuracy)

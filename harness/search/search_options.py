@@ -7,7 +7,7 @@ from harness.oracle.arithmetic_assumptions import AcceptedErrors, accepted
 from harness.search.capability_discovery import DiscoveredScope
 from harness.search.own_weights import OwnWeights
 from harness.search.shards import Shard
-from harness.search.workers import Workers
+from harness.search.workers import WorkerPool
 from harness.space.conformance_profile import KERNEL
 from harness.space.errors import require_int, require_seconds, require_type
 
@@ -26,7 +26,7 @@ class SearchOptions:
     tolerance: str = "derived"  # the difference that is accepted, as its user wrote it
     own: tuple[KnownFailure, ...] = ()  # known failures of the subject; cases that they cover are counted, and pass
     shard: Shard | None = None  # the part of the cases; all parts together are those of one search
-    workers: Workers | None = None  # they share the work, each with a copy of the subject, made by pickle
+    workers: WorkerPool | None = None  # they share the work, each with a copy of the subject, made by pickle
     weights: OwnWeights | None = None  # those that all cases have
     slow: bool = False  # each new shape takes the subject long, as in ``Capabilities``
     narrowed: DiscoveredScope | None = None  # what the subject supports, if that is known

@@ -39,7 +39,7 @@ others that are tried are the nearest and powers of two.
 NUMERIC_FACTORS: Final = tuple(sorted(having("dear"), key=lambda name: FACTORS[name].dear))
 
 # The sizes that are made small all at once.
-LEAPT: Final = tuple(name for name in NUMERIC_FACTORS if name not in {"output_size", "proj_size"})
+LEAP_FACTORS: Final = tuple(name for name in NUMERIC_FACTORS if name not in {"output_size", "proj_size"})
 LEAP: Final = 3
 """The largest size that counts as small there: at most 243 combinations of tiny cases, some 0.5 s. A mistake in packed
 batches, met with 65 sequences, took 477 checks to shrink with this, and 2,786 without.
@@ -135,7 +135,7 @@ class CaseShrinker:
         configs = sum(1 for name in _factors(self._scope) for _ in _with_plainer(name, self._case.config, self._scope))
         failures = tuple(sorted(self._otherwise | otherwise))
         self.certificate = Certificate(configs, self._cases, plainest, failures, tuple(self._refused))
-        for name in LEAPT:
+        for name in LEAP_FACTORS:
             if (size := getattr(self._case.config, name)) > LARGEST_SIZE and self._scope.is_free(name):
                 self.certificate = self.certificate.but_for(f"{name}={size}: only some of the smaller sizes were tried")
 
@@ -161,7 +161,7 @@ class CaseShrinker:
         Sequences cost least, and in one order of sizes two failures with one product have one case.
         """
         config = self._case.config
-        for name in LEAPT if config.states > LARGE_STATES and self._scope.is_free("N") else ():
+        for name in LEAP_FACTORS if config.states > LARGE_STATES and self._scope.is_free("N") else ():
             size = getattr(config, name)
             if name == "N" or size == 1 or 1 not in _plainer_values(name, size, self._scope):
                 continue
@@ -176,7 +176,7 @@ class CaseShrinker:
 
         One search by halves finds the size from which it fails, where there is one.
         """
-        for name in LEAPT:
+        for name in LEAP_FACTORS:
             here = getattr(self._case.config, name)
             if here <= LARGEST_SIZE or not self._scope.is_free(name):
                 continue
@@ -197,18 +197,20 @@ class CaseShrinker:
     def _in_one_leap(self) -> Simpler | None:
         """Return a failing case with the same flags and only small sizes, in case the sizes depend on each other."""
         here = factors_of(self._case.config)
-        flags = {name: value for name, value in here.items() if name not in LEAPT}
-        if flags in self._leapt or all(here[name] <= LEAP for name in LEAPT):
+        flags = {name: value for name, value in here.items() if name not in LEAP_FACTORS}
+        if flags in self._leapt or all(here[name] <= LEAP for name in LEAP_FACTORS):
             return None
         self._leapt.append(flags)
         packings: list[dict[str, Any]] = [{}]
         if here["lengths"] is not None and "any" in self._scope.lengths:
             packings.append({"lengths": "any", "enforce_sorted": False})  # a small case may need several lengths
-        sizes = [list(self._small(name)) or [here[name]] for name in LEAPT]
-        smaller = (combined for combined in product(*sizes) if prod(combined) < prod(here[name] for name in LEAPT))
+        sizes = [list(self._small(name)) or [here[name]] for name in LEAP_FACTORS]
+        smaller = (
+            combined for combined in product(*sizes) if prod(combined) < prod(here[name] for name in LEAP_FACTORS)
+        )
         for combined in sorted(smaller, key=lambda combined: (prod(combined), combined)):
             for seed, packing in product(range(LEAPS), packings):
-                config = configure(here | dict(zip(LEAPT, combined, strict=True)) | packing, seed)
+                config = configure(here | dict(zip(LEAP_FACTORS, combined, strict=True)) | packing, seed)
                 if config.num_layers == 1 and 0 in self._scope.dropout:
                     config = config.replace(dropout=0.0)
                 if config.proj_size not in self._scope.proj_size:

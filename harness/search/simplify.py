@@ -23,7 +23,7 @@ limit such as 6, 20 or 1,000 is shown by a readable number.
 
 Check = Callable[[Case], Result]
 Simpler = tuple[Case, Result]
-Cell = tuple[str, NDArray[np.intp]]
+ArrayElement = tuple[str, NDArray[np.intp]]
 """A number of a case that can change alone: its array, and its places in it; there are several places if one value is
 expanded over an axis.
 """
@@ -95,10 +95,10 @@ class ValueSimplifier:
         self._case = candidate
         return candidate, result
 
-    def _zeroed(self, group: Sequence[Cell]) -> Case:
+    def _zeroed(self, group: Sequence[ArrayElement]) -> Case:
         return self._with([(cell, 0.0) for cell in group])
 
-    def _with(self, changes: Sequence[tuple[Cell, Any]]) -> Case:
+    def _with(self, changes: Sequence[tuple[ArrayElement, Any]]) -> Case:
         arrays: dict[str, Array] = dict(self._case.arrays)
         for name in {cell[0] for cell, _ in changes}:
             arrays[name] = arrays[name].copy()
@@ -107,12 +107,12 @@ class ValueSimplifier:
                 arrays[name].reshape(-1)[places] = value
         return Case.from_arrays(self._case.config, arrays)
 
-    def _value(self, cell: Cell) -> float:
+    def _value(self, cell: ArrayElement) -> float:
         name, places = cell
         number: float = self._case.arrays[name].reshape(-1)[places[0]].item()
         return number
 
-    def _nonzero(self) -> list[Cell]:
+    def _nonzero(self) -> list[ArrayElement]:
         return [cell for cell in self._cells if (value := self._value(cell)) != 0 or is_negative_zero(value)]
 
 
@@ -123,7 +123,7 @@ def failure_of(result: Result) -> tuple[str, ...]:
     return (result.kind,) if result.failed else ()
 
 
-def cells(case: Case) -> Iterator[Cell]:
+def cells(case: Case) -> Iterator[ArrayElement]:
     """Yield the numbers of a case that can change alone, small arrays first, without padding."""
     config = case.config
     hidden = None if config.lengths is None else padding(config)

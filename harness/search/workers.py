@@ -140,7 +140,7 @@ class WorkerAnswer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Workers:
+class WorkerPool:
     """The workers that may share searches: their number, and what starts an executor of them for each search."""
 
     number: int

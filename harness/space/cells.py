@@ -18,7 +18,7 @@ GATE_FUNCTIONS: Final = ("sigmoid", "tanh")  # of a gate's sum
 LONGEST_EQUATIONS: Final = 4096  # characters of equations; those of nn.LSTM are 250
 MOST_GATES: Final = 4  # ``gate_inquiry.STATE_LEVELS`` has so many sums to drive gates to
 TERMS: Final = ("W_i", "b_i", "W_h", "b_h")  # of a gate's sum, each followed by the gate's letter
-TAKEN: Final = "htx"  # letters that are no gate's; t is tanh(c) below
+RESERVED_LETTERS: Final = "htx"  # letters that are no gate's; t is tanh(c) below
 SAVED_DATA: Final = "saved data"  # the place of a cell that no code defines here
 NOTEBOOK: Final = "this session"  # that of one without a file
 
@@ -188,7 +188,7 @@ class _Equations:
             old = {"h"} if name == "h" else {"h", "c"}  # the states before the step, as they may be read here
             self._states[name] = self._polynomial(value, old, new=name == "h" and "c" in self._states)
             return
-        if len(name) != 1 or not name.islower() or name in TAKEN or self._states:
+        if len(name) != 1 or not name.islower() or name in RESERVED_LETTERS or self._states:
             raise self._error(
                 f"{name}: expected gates, of one small letter other than t and x, before the states c and h"
             )
@@ -285,7 +285,7 @@ class _Equations:
         return products
 
 
-KNOWN: Final[dict[str, CellDefinition]] = {"RNN": _Elman()}  # all cells by their names, those of users, too
+CELL_DEFINITIONS: Final[dict[str, CellDefinition]] = {"RNN": _Elman()}  # all cells by their names, those of users, too
 
 
 def layer_named(cell: str) -> str:
@@ -295,7 +295,7 @@ def layer_named(cell: str) -> str:
 
 def data_of(name: str) -> Any:
     """Return a cell as plain data: its name, and with its equations, if torch's layers do not have it."""
-    return name if name in CELLS else {"name": name, "equations": KNOWN[name].equations}
+    return name if name in CELLS else {"name": name, "equations": CELL_DEFINITIONS[name].equations}
 
 
 def cell_of_data(data: Any) -> Any:
@@ -311,7 +311,7 @@ def make_known(name: str, equations: str, place: str) -> None:
 
 def cell_named(name: str) -> str:
     """Return the name of a cell that is written in upper or lower case; none, if there is none."""
-    return next((own for own in KNOWN if own.lower() == name.lower()), "")
+    return next((own for own in CELL_DEFINITIONS if own.lower() == name.lower()), "")
 
 
 def _place() -> str:
@@ -329,7 +329,7 @@ def _register(cell: Cell) -> None:
     yields to one that a file defines, because the file may have been mended since. Raises ``UsageError`` for the name
     of a cell of torch's layers or of another file.
     """
-    known = KNOWN.get(cell_named(cell.name))
+    known = CELL_DEFINITIONS.get(cell_named(cell.name))
     if known is not None:
         of_torch = known.name in CELLS
         if cell.place == SAVED_DATA != known.place and (known == cell or not of_torch):
@@ -337,19 +337,19 @@ def _register(cell: Cell) -> None:
         if known != cell and (of_torch or known.place not in (SAVED_DATA, cell.place)):
             whose = layer_named(known.name) if of_torch else f"another cell, in {known.place}"
             raise UsageError(f"name={cell.name!r}: is the name of {whose}; give this one another name")
-        del KNOWN[known.name]
-    KNOWN[cell.name] = cell
+        del CELL_DEFINITIONS[known.name]
+    CELL_DEFINITIONS[cell.name] = cell
 
 
 @contextmanager
 def local_cells() -> Iterator[None]:
     """Forget afterwards the cells that became known meanwhile."""
-    before = dict(KNOWN)
+    before = dict(CELL_DEFINITIONS)
     try:
         yield
     finally:
-        KNOWN.clear()
-        KNOWN.update(before)
+        CELL_DEFINITIONS.clear()
+        CELL_DEFINITIONS.update(before)
 
 
 _GATE: Final = "{0} = sigmoid(W_i{0} @ x + b_i{0} + W_h{0} @ h + b_h{0})"
@@ -361,7 +361,7 @@ Cell(
     "\n".join([*map(_GATE.format, "if"), _GATE.format("g").replace("sigmoid", "tanh"), _GATE.format("o"), _LSTM]),
 )
 
-CELLS: Final = dict(KNOWN)  # those of torch's layers, nn.RNN, nn.GRU and nn.LSTM
+CELLS: Final = dict(CELL_DEFINITIONS)  # those of torch's layers, nn.RNN, nn.GRU and nn.LSTM
 GATE_ORDERS: Final = {
     "iofg": ("ONNX",),
     "ifog": ("Core ML", "Caffe"),

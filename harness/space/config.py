@@ -14,13 +14,13 @@ from functools import cached_property, lru_cache
 from math import prod
 from typing import Any, Final, NamedTuple
 
-from harness.space.cells import CELLS, KNOWN, CellDefinition, cell_of_data, data_of, layer_named, make_known
+from harness.space.cells import CELL_DEFINITIONS, CELLS, CellDefinition, cell_of_data, data_of, layer_named, make_known
 from harness.space.factor_table import (
     CONFIG_PARTS,
     FACTORS,
     IMPOSSIBLE,
     PREPARATION_PAIRS,
-    REQUIRED,
+    REQUIRED_FIELDS,
     WAY,
     CallConfig,
     CellConfig,
@@ -95,7 +95,7 @@ class RNNConfig(
         known = {field.name: field for field in dataclasses.fields(cls)}
         if unknown := sorted(map(str, set(fields) - set(known))):
             raise ConfigError(f"unknown config fields {', '.join(unknown)}: expected some of {', '.join(known)}")
-        if missing := [name for name in REQUIRED if name not in fields]:
+        if missing := [name for name in REQUIRED_FIELDS if name not in fields]:
             raise ConfigError(f"missing config fields {', '.join(missing)}: they have no default")
         lengths, cell = fields.get("lengths"), cell_of_data(fields.get("cell", "RNN"))
         return cls(**{**fields, "lengths": tuple(lengths) if isinstance(lengths, list) else lengths, "cell": cell})
@@ -175,7 +175,7 @@ class RNNConfig(
     @property
     def form(self) -> CellDefinition:
         """The layer's cell, with its gates and the names of its states."""
-        return KNOWN[self.cell]
+        return CELL_DEFINITIONS[self.cell]
 
     @property
     def layer(self) -> str:
@@ -203,10 +203,10 @@ class RNNConfig(
 
     def __repr__(self) -> str:
         """Return code that pastes back; fields at their defaults are left out."""
-        shown = [repr(getattr(self, name)) for name in REQUIRED]
+        shown = [repr(getattr(self, name)) for name in REQUIRED_FIELDS]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name not in {*REQUIRED, *(["cell"] if self.cell in CELLS else [])} and (
+            if field.name not in {*REQUIRED_FIELDS, *(["cell"] if self.cell in CELLS else [])} and (
                 value != field.default or field.name in {"T", "N"}
             ):
                 shown.append(f"{field.name}={_code_of(value)}")

@@ -20,7 +20,7 @@ from harness.space.scope import Scope
 # Every factor, in the order of a scope's fields.
 COUNTED_FACTORS: Final = tuple(name for name in Scope().values() if name not in APART)
 
-WAITING: Final = 256
+COUNTING_BATCH: Final = 256
 """The number of configs that wait to have their interactions counted together, because counting costs some 5 µs each
 for many and 1 ms for one.
 """
@@ -51,7 +51,7 @@ class _Met:
     def add(self, row: list[int]) -> None:
         """Record that the classes of a config have met; they are counted later, many configs at once."""
         self._waiting.append(row)
-        if len(self._waiting) >= WAITING:
+        if len(self._waiting) >= COUNTING_BATCH:
             self.by_three()
 
     def by_two(self) -> Bools:

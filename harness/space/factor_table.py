@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass, fields
 from itertools import chain
 from typing import Any, Final
 
-from harness.space.cells import CELLS, KNOWN
+from harness.space.cells import CELL_DEFINITIONS, CELLS
 from harness.space.constraints import Constraint, among, below, given, off, on, other_than
 from harness.space.errors import UsageError
 from harness.space.factor import ROW, Factor, factor, of_torch, option, way
@@ -324,9 +324,9 @@ class CellConfig:
     proj_size: int = factor(usual=(0,), axis="P", dear=7, sent=False, said=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.cell, str) or self.cell not in KNOWN:
+        if not isinstance(self.cell, str) or self.cell not in CELL_DEFINITIONS:
             own = "a Cell of your own is known once the file that makes it is loaded"
-            raise ConfigError(f"cell={self.cell!r}: expected {', '.join(KNOWN)}; {own}")
+            raise ConfigError(f"cell={self.cell!r}: expected {', '.join(CELL_DEFINITIONS)}; {own}")
         _require_int("proj_size", self.proj_size, at_least=0)
 
 
@@ -359,9 +359,9 @@ def _names(part: type[Any]) -> tuple[str, ...]:
 LAYER: Final = _names(LayerConfig)  # The names of the layer's fields, in the order of the constructor's arguments
 
 # The layer's fields without a default, which are its sizes; no other part has any.
-REQUIRED: Final = tuple(field.name for field in fields(LayerConfig) if field.default is MISSING)
+REQUIRED_FIELDS: Final = tuple(field.name for field in fields(LayerConfig) if field.default is MISSING)
 
-OPTIONS: Final = tuple(name for name in LAYER if name not in REQUIRED)  # The layer's fields with a default
+OPTIONS: Final = tuple(name for name in LAYER if name not in REQUIRED_FIELDS)  # The layer's fields with a default
 
 WAY: Final = _names(WayConfig)
 MODULE_FACTORS: Final = having("modules_only")
@@ -390,7 +390,7 @@ def require_value(name: str, value: object) -> None:
     beside = {"preparation": next((then for first, then in sorted(PREPARATION_PAIRS) if first == value), "new")}
     for part in CONFIG_PARTS:
         if name in _names(part):
-            needed = beside if name == "after" else {field: 1 for field in REQUIRED if part is LayerConfig}
+            needed = beside if name == "after" else {field: 1 for field in REQUIRED_FIELDS if part is LayerConfig}
             part(**needed | {name: value})
 
 

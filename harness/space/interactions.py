@@ -34,7 +34,7 @@ EDGES: Final = frozenset({*BOUNDARIES, *LARGE_SIZES})
 RARE_SIZES: Final = frozenset(MULTIPLES)  # Sizes that each deserve a config of their own, but not in every pair
 
 # The factors that a config's cost depends on, and the projection, which has to be smaller than one of them.
-COSTLY: Final = (*SIZE_FACTORS, "num_layers", "bidirectional", "proj_size")
+COST_FACTORS: Final = (*SIZE_FACTORS, "num_layers", "bidirectional", "proj_size")
 
 EXCLUDING_GROUPS: Final = tuple(
     tuple(name for name in having("group") if FACTORS[name].group == group)
@@ -133,8 +133,8 @@ class Interactions:
 
     @cached_property
     def costly(self) -> tuple[str, ...]:
-        """Those of ``COSTLY`` that are varied or pinned here."""
-        return tuple(name for name in COSTLY if name in self.values)
+        """Those of ``COST_FACTORS`` that are varied or pinned here."""
+        return tuple(name for name in COST_FACTORS if name in self.values)
 
     @cached_property
     def cheapest(self) -> dict[str, int]:
@@ -221,7 +221,7 @@ class Interactions:
         for constraint in self.scope.constraints:
             home = max(range(len(groups)), key=lambda i: len(constraint.excluded.keys() & groups[i]))
             of_group[home].append(constraint)
-            grouped = {*COSTLY, *chain.from_iterable(groups)}
+            grouped = {*COST_FACTORS, *chain.from_iterable(groups)}
             groups[home] += [name for name in constraint.excluded if name not in grouped]
         return [(tuple(group), constraints) for group, constraints in zip(groups, of_group, strict=True)]
 

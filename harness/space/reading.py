@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.space.errors import UsageError
 
-Place = str | os.PathLike[str]
+FileLocation = str | os.PathLike[str]
 
 MOST_ARRAY_BYTES: Final = 2**31  # the most bytes of the arrays in a file; those of T=500, N=64, H=1024 take a fifteenth
 TEXT: Final = 2**26  # the most bytes of a document; the report of the longest search has less than a hundredth
@@ -42,7 +42,7 @@ def require_path(name: str, value: object) -> None:
         raise UsageError(f"{name}={reprlib.repr(value)}: expected the name of a file")
 
 
-def size_of(path: Place, most: int) -> int:
+def size_of(path: FileLocation, most: int) -> int:
     """Return the size of a regular file. Raise ``UsageError`` in one line if there is none, or a larger one."""
     require_path("path", path)
     try:
@@ -58,7 +58,7 @@ def size_of(path: Place, most: int) -> int:
     return status.st_size
 
 
-def read_bytes(path: Place, most: int = TEXT) -> bytes:
+def read_bytes(path: FileLocation, most: int = TEXT) -> bytes:
     """Return what is in a regular file of at most so many bytes. Raise ``UsageError`` in one line if there is none."""
     size = size_of(path, most)
     try:
@@ -80,7 +80,7 @@ def parsed(text: str | bytes, **hooks: Any) -> Any:
         raise ValueError("lists within lists too deep") from None
 
 
-def read_npz(path: Place) -> dict[str, NDArray[Any]]:
+def read_npz(path: FileLocation) -> dict[str, NDArray[Any]]:
     """Return the arrays in an archive of NumPy's. Raise ``UsageError`` in one line for what is none, or too large."""
     require_archive(path)
     try:
@@ -91,7 +91,7 @@ def read_npz(path: Place) -> dict[str, NDArray[Any]]:
         raise UsageError(f"{path}: expected what np.savez wrote ({text})") from None
 
 
-def require_archive(path: Place) -> None:
+def require_archive(path: FileLocation) -> None:
     """Raise ``UsageError`` for what is no archive, or one that is large when it is unpacked."""
     size = size_of(path, MOST_ARRAY_BYTES)
     try:

@@ -405,6 +405,6 @@ def _values(name: str, value: Any) -> tuple[Any, ...]:
 # The values that torch's layer is asked for, of the factors of which a scope usually has fewer.
 TORCH_VALUES: Final = {name: row.torch for name, row in FACTORS.items() if row.torch != row.usual}
 
-WHOLE: Final = Scope().only(**TORCH_VALUES, masks=True)
+TORCH_SCOPE: Final = Scope().only(**TORCH_VALUES, masks=True)
 """Everything that can be asked of a layer on a CPU, without a readout, which is no part of nn.RNN. Of it, a subject's
 share is told."""

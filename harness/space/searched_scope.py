@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from harness.space.coverage_counts import Coverage
-from harness.space.scope import WHOLE, Scope
+from harness.space.scope import TORCH_SCOPE, Scope
 
 AGREEMENT: Final = "agreement"  # The check that is made on every case
 STRENGTH_WORDS: Final = {2: "pairs", 3: "triples"}  # The words for interactions, by the number of factors
@@ -49,13 +49,15 @@ class SearchedScope:
 
         It tells subjects apart that are asked for different parts of the space, and does not depend on these parts.
         """
-        return Share("pairs", *self.checks[AGREEMENT].share(WHOLE, 2))
+        return Share("pairs", *self.checks[AGREEMENT].share(TORCH_SCOPE, 2))
 
     @property
     def never_varied(self) -> list[str]:
         """The factors of nn.RNN that had the same value in all these cases, or none because another factor did."""
         factors = self.checks[AGREEMENT].factors
-        return [name for name, values in WHOLE.values().items() if len(values) > 1 and len(factors.get(name, {})) < 2]
+        return [
+            name for name, values in TORCH_SCOPE.values().items() if len(values) > 1 and len(factors.get(name, {})) < 2
+        ]
 
     def none(self) -> list[Share]:
         """Return the shares of a check that met nothing."""

@@ -34,7 +34,7 @@ from harness.subjects.registry import registered
 CASE: Final = "case.json"
 RECORD: Final = "finding.json"
 
-LISTING: Final = "rnn-harness findings"  # the command that lists findings, as errors name it
+LISTING_COMMAND: Final = "rnn-harness findings"  # the command that lists findings, as errors name it
 
 UNFINISHED_FACTS: Final = frozenset(
     {"cause", "case"}
@@ -166,7 +166,7 @@ class Store:
 
     def _how_to_list(self) -> str:
         elsewhere = "" if self.directory == Path(DIRECTORY) else f" --findings {shlex.quote(str(self.directory))}"
-        return f"`{LISTING}{elsewhere}` lists them"
+        return f"`{LISTING_COMMAND}{elsewhere}` lists them"
 
     def list(self) -> list[SavedFinding]:
         """Return every finding, the newest first, including damaged ones, which say so."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from harness.checks.malformed import MalformedCallAnswers
 from harness.checks.result import Result
-from harness.diagnosis.investigate import one_cause
+from harness.diagnosis.finding_explainer import one_cause
 from harness.report.codec import decode
 from harness.report.finding_entry import SubjectFindings
 from harness.report.json_record import RunOptions

@@ -11,8 +11,8 @@ from typing import Final
 
 from harness.checks.malformed import MalformedCallAnswers
 from harness.checks.result import ComparisonMethod
-from harness.diagnosis.investigate import Explanation
-from harness.diagnosis.script.make import ARRAYS_FILE, NAME, script_of_refusals
+from harness.diagnosis.finding_explainer import Explanation
+from harness.diagnosis.script.script_text import ARRAYS_FILE, NAME, script_of_refusals
 from harness.diagnosis.script.user import NoScript
 from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors, with_measured
 from harness.report.finding_entry import entry_of_stored

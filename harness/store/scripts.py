@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import numpy as np
 
 from harness.checks.result import ComparisonMethod
-from harness.diagnosis.script.make import ARRAYS_FILE, NAME, Script, script, script_with_harness
+from harness.diagnosis.script.script_text import ARRAYS_FILE, NAME, Script, script, script_with_harness
 from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors
 from harness.search.case_replay import ReplayOutcome
 from harness.search.search_record import Finding

@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from harness.space.cells import CELLS, KNOWN, layer_named
+from harness.space.cells import CELL_DEFINITIONS, CELLS, layer_named
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.factor_table import FACTORS, OPTIONS
@@ -292,7 +292,7 @@ def _gates(parsed: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], I
         for role, reverse, gates, _ in terms:
             if role == "weight_hh" and not reverse:
                 rows += len(gates) or prod(shapes[own]) // (H * (H + I * (len(terms) > 1)))
-    cells = {cell: KNOWN[cell]} if cell else CELLS
+    cells = {cell: CELL_DEFINITIONS[cell]} if cell else CELLS
     for form in cells.values():
         if len(form.gates) == rows and named <= {*form.gates}:
             return form.gates

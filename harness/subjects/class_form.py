@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
-from harness.space.cells import KNOWN, CellDefinition, layer_named
+from harness.space.cells import CELL_DEFINITIONS, CellDefinition, layer_named
 from harness.space.config import RNNConfig, role_of
 from harness.space.factor_table import PLAIN
 from harness.subjects.conventions import Conventions
@@ -164,7 +164,7 @@ class ClassForm:
     @property
     def cell(self) -> CellDefinition:
         """The form of the cell that it is compared with."""
-        return KNOWN[self.conventions.cell]
+        return CELL_DEFINITIONS[self.conventions.cell]
 
     @property
     def words(self) -> str:

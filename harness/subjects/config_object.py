@@ -30,7 +30,7 @@ class Fields(dict[str, Any]):
             raise UnknownFieldError(name) from None
 
 
-class _Noted(Fields):
+class _RecordingFields(Fields):
     """Fields that note what is asked of them, and answer 1, or as they are told, where there is no default."""
 
     def __init__(self, answers: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ def _fields_of(factory: Any) -> dict[str, Any]:
     """Return the fields that a constructor asks for, with their defaults. One may need another answer than a number."""
     answers: dict[str, Any] = {}
     while True:
-        noted, failed = _Noted(answers), True
+        noted, failed = _RecordingFields(answers), True
         with suppress(Exception):
             factory(noted)
             failed = False
@@ -92,7 +92,7 @@ def by_fields(factory: Any) -> Any:
     if not own or not all(name.isidentifier() for name in own):
         return None
 
-    class ByFields(factory):  # type: ignore[misc]
+    class KeywordConstructor(factory):  # type: ignore[misc]
         in_numpy, axes = False, "TNI"  # the usual ones
         packed = kind
 
@@ -103,6 +103,6 @@ def by_fields(factory: Any) -> Any:
 
     by_name = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter(name, by_name, default=defaults[field]) for name, field in own.items()]
-    ByFields.__signature__ = inspect.Signature(parameters)
-    ByFields.__name__, ByFields.__qualname__ = factory.__name__, factory.__qualname__
-    return ByFields
+    KeywordConstructor.__signature__ = inspect.Signature(parameters)
+    KeywordConstructor.__name__, KeywordConstructor.__qualname__ = factory.__name__, factory.__qualname__
+    return KeywordConstructor

@@ -17,7 +17,7 @@ from inspect import isclass, isfunction
 from typing import Any, TypeVar
 
 from harness.space.case import Case
-from harness.space.cells import CELLS, KNOWN, Cell, CellDefinition, cell_named, make_known
+from harness.space.cells import CELL_DEFINITIONS, CELLS, Cell, CellDefinition, cell_named, make_known
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.factor_table import offers_of
@@ -57,7 +57,7 @@ class Conventions:
         }
         for name, value in named.items():
             if name not in CONVENTION_NAMES and name not in cells:
-                names = [*CONVENTION_NAMES, *(cell.lower() for cell in KNOWN if cell != "RNN")]
+                names = [*CONVENTION_NAMES, *(cell.lower() for cell in CELL_DEFINITIONS if cell != "RNN")]
                 close = get_close_matches(str(name), names, n=1)
                 meant = f"did you mean {close[0]}?" if close else f"expected {', '.join(names)}"
                 raise UsageError(f"{whose}: {str(name)[:80]} is no convention and no layer; {meant}")
@@ -88,7 +88,7 @@ class Conventions:
     @property
     def form(self) -> CellDefinition:
         """The cell of the layer that it is compared with."""
-        return KNOWN[self.cell]
+        return CELL_DEFINITIONS[self.cell]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,8 +149,8 @@ class Conventions:
 
     @property
     def maps(self) -> dict[str, bool]:
-        """Those of ``MAPPED`` that are declared, as arguments of ``as_nn_rnn``."""
-        return {name: True for name in self.names if name in MAPPED}
+        """Those of ``MAPPING_CONVENTIONS`` that are declared, as arguments of ``as_nn_rnn``."""
+        return {name: True for name in self.names if name in MAPPING_CONVENTIONS}
 
     def refuse(self, config: RNNConfig) -> None:
         """Raise ``NotImplementedError`` for a config that a layer of these conventions cannot do."""
@@ -171,7 +171,7 @@ def _unpickled(equations: str, place: str, *values: Any) -> Conventions:
 CONVENTION_NAMES = tuple(field.name for field in fields(Conventions) if field.name != "cell")
 
 # The conventions that need a mapping; for the others, it is enough to ask for less.
-MAPPED = ("one_bias", "transposed", "last_output_only")
+MAPPING_CONVENTIONS = ("one_bias", "transposed", "last_output_only")
 
 
 def conventions(**declared: bool) -> Callable[[T], T]:

@@ -243,14 +243,14 @@ class _NotingFunction:
 def _noting_config(config: RNNConfig, names: set[str]) -> RNNConfig:
     """Return an equal config that notes the name of each attribute that is read of it, by whatever way."""
 
-    class Noting(type(config)):  # type: ignore[misc]
+    class ReadRecorder(type(config)):  # type: ignore[misc]
         def __getattribute__(self, name: str) -> Any:
             names.add(name)
             return super().__getattribute__(name)
 
-    Noting.__name__, Noting.__qualname__ = RNNConfig.__name__, RNNConfig.__qualname__
+    ReadRecorder.__name__, ReadRecorder.__qualname__ = RNNConfig.__name__, RNNConfig.__qualname__
     before = frozenset(names)
-    made: RNNConfig = Noting(**config.fields)
+    made: RNNConfig = ReadRecorder(**config.fields)
     names.intersection_update(before)  # without what its own making read
     return made
 

@@ -32,7 +32,7 @@ from harness.subjects.signature import OF_STEPS, STATE_WORDS, STATES_OF_C
 
 # The words in the names of arguments that are x, weights in one argument, and a size.
 X_WORDS: Final = {"x", "xs", "input", "inputs", "seq", "sequence", "data", "inp", "xt", "batch"}
-HELD: Final = {"params", "parameters", "weights", "param", "w", "p", "theta"}
+WEIGHT_CONTAINER_WORDS: Final = {"params", "parameters", "weights", "param", "w", "p", "theta"}
 CONFIG: Final = "config"  # a function that takes it takes our arguments: no array has this name
 SIZE: Final = {"size", "dim", "units", "n"}
 
@@ -292,7 +292,7 @@ def _signature(function: Callable[..., Any], of_steps: str) -> _Signature | None
         held, by_key = _held(function, x, others, rest[0])
         if held:
             return _Signature(x, tuple(states), held, rest[0], by_key, sizes, of_steps=of_steps)
-        if words[rest[0]] & HELD:
+        if words[rest[0]] & WEIGHT_CONTAINER_WORDS:
             return None
     return _Signature(x, tuple(states), (*rest, *optional), sizes=sizes, of_steps=of_steps)
 

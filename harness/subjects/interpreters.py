@@ -1,6 +1,6 @@
 """A subject under another interpreter, with other packages: ``python:INTERPRETER SUBJECT``.
 
-There ``worker`` runs it, which speaks the protocol of ``wire`` and needs no package but NumPy.
+There ``stand_alone_program`` runs it, which speaks the protocol of ``wire`` and needs no package but NumPy.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from harness.subjects.wire import UNSENT
 # The variable of a file that names the interpreter for what is in it, by the path from the file.
 INTERPRETER_VARIABLE: Final = "RNN_HARNESS_PYTHON"
 
-WORKER: Final = Path(__file__).with_name("worker.py")
+STAND_ALONE_PROGRAM: Final = Path(__file__).with_name("stand_alone_program.py")
 
-_NEEDS: Final = "# worker.py is a file of rnn-harness that runs alone, under any Python with NumPy."
+_NEEDS: Final = "# stand_alone_program.py is a file of rnn-harness that runs alone, under any Python with NumPy."
 
 
 class InterpreterSpec(NamedTuple):
@@ -90,7 +90,7 @@ def under(python: str, spec: str, name: str) -> FunctionSubject:
     # A path is made absolute, not resolved: the link in a virtual environment is what chooses its packages.
     facts: dict[str, Any] = {"unsent": {name: PLAIN[name] for name in UNSENT}, "options": OPTIONS}
     facts |= {"cell_of": CELL_OF, "layers_names": LAYERS_NAMES}
-    command = [str(Path(executable).absolute()), str(WORKER), spec, json.dumps(facts)]
+    command = [str(Path(executable).absolute()), str(STAND_ALONE_PROGRAM), spec, json.dumps(facts)]
     return subject_of(command, name, _NEEDS, conventions)
 
 

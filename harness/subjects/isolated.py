@@ -43,10 +43,10 @@ from harness.subjects.torch_variants import apply, switch_of
 from harness.subjects.wire import GREETING
 
 TIMEOUT: Final = 60.0  # seconds for one case by default; a loop in Python takes about one for the largest usual case
-STARTING: Final = 60.0  # the least number of seconds for a subject to be imported
+START_SECONDS: Final = 60.0  # the least number of seconds for a subject to be imported
 # seconds for a call in a worker's own process; a longer one is made in a process of its own
 SHARED_CALL_SECONDS: Final = 5.0
-REMEMBERED: Final = 64
+REPLAYED_CALLS: Final = 64
 """The last calls of a process that are made again where it may have been ended from outside: those of some 18 cases, at
 the 5,700 calls that a search of 1,650 cases makes.
 """
@@ -65,7 +65,7 @@ doing. A server takes up to a second to start on a busy machine: kills one secon
 in a row once in 600.
 """
 
-AFRESH: Final = 4
+FRESH_PROCESSES: Final = 4
 """The fresh processes in which the harness may fail at a call before that is its own error. A layer that spoils its
 process in one call of five does so in all four once in 600.
 """
@@ -114,7 +114,8 @@ class IsolatedSubject:
         own = switch_of(spec)
         self._switches = switches or (() if own is None else (own,))
         self._child: Child | None = None
-        self._calls: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=REMEMBERED)  # those of the process that is there
+        # The last calls of the process that is there.
+        self._calls: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=REPLAYED_CALLS)
         self.unrepeated = 0  # deaths of its process that were not seen again
         self._made = self._orphaned = 0  # calls, and those of them in which its process lost its fork server
         self._ends_its_server = False  # true once it has done so ``MOST_STARTS`` times, in a row or in most calls
@@ -191,7 +192,7 @@ class IsolatedSubject:
             child = Child(self._spec)
             with suppress(LostError, SubjectUnavailable):
                 child.call(self._timeout, _print_to, str(printed))
-                child.call(max(self._timeout, STARTING), _find, self._spec, self._switches)
+                child.call(max(self._timeout, START_SECONDS), _find, self._spec, self._switches)
                 child.call(self._timeout, _be_verbose)
                 child.call(self._timeout, _call, method, *arguments)
             child.kill()
@@ -208,7 +209,7 @@ class IsolatedSubject:
         self._calls.clear()
         self._child = Child(self._spec)
         try:
-            about: _About = self._child.call(max(self._timeout, STARTING), _find, self._spec, self._switches)
+            about: _About = self._child.call(max(self._timeout, START_SECONDS), _find, self._spec, self._switches)
         except LostError as lost:
             if times > 1 and lost.code in OUTSIDE and not lost.hung:
                 return self._start(times=times - 1)
@@ -278,10 +279,10 @@ class IsolatedSubject:
     def _call_afresh(self, fault: HarnessFaultError | MemoryError, method: str, *arguments: Any) -> Any:
         """Make a call in a fresh process, where the harness failed in one that the subject had changed.
 
-        If it fails in ``AFRESH`` of them, it raises that error, which is the harness's own then, unless the subject is
-        known to spoil its process.
+        If it fails in ``FRESH_PROCESSES`` of them, it raises that error, which is the harness's own then, unless the
+        subject is known to spoil its process.
         """
-        for remaining in reversed(range(AFRESH)):
+        for remaining in reversed(range(FRESH_PROCESSES)):
             self.restart()
             try:
                 answer = self._call_child(method, *arguments)

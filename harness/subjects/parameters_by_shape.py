@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 from itertools import combinations, permutations
 from typing import Final, NamedTuple
 
-from harness.space.cells import CELL_OF, CELLS, KNOWN
+from harness.space.cells import CELL_DEFINITIONS, CELL_OF, CELLS
 from harness.space.config import RNNConfig, role_of
 from harness.subjects.class_form import BOTH, LAYERS, Block, ClassForm, ModuleSizes
 from harness.subjects.conventions import Conventions
@@ -82,7 +82,7 @@ def roles_of(shapes: Shapes, sizes: ModuleSizes, name: str, cell: str = "") -> R
     Raise ``SubjectUnavailable`` if they are not one layer's.
     """
     matrices = _Matrices.of(shapes, sizes)
-    fits = [choice for choice in ([cell] if cell else CELLS) if matrices.are(len(KNOWN[choice].gates))]
+    fits = [choice for choice in ([cell] if cell else CELLS) if matrices.are(len(CELL_DEFINITIONS[choice].gates))]
     if not fits:
         raise unread(shapes, sizes, name, matrices.reason)
     return _Reading(fits[0], matrices).roles(shapes, sizes, name)
@@ -248,7 +248,7 @@ class _Reading:
     """The reading of the matrices of one layer as those of a cell."""
 
     def __init__(self, cell: str, matrices: _Matrices) -> None:
-        self._cell, self._all, self._matrices = cell, KNOWN[cell].gates, matrices
+        self._cell, self._all, self._matrices = cell, CELL_DEFINITIONS[cell].gates, matrices
         self._taken = False
 
     def roles(self, shapes: Shapes, sizes: ModuleSizes, name: str) -> Roles:
@@ -263,7 +263,7 @@ class _Reading:
         except _AmbiguousNamesError as error:
             raise unread(shapes, sizes, name, str(error)) from None
         # Two in n alone, beside one in r and in z, cannot hold all of torch's, as one in each gate cannot.
-        n_has_two = KNOWN[self._cell].reset and [*matrices.biases.values()] == [1] * (len(self._all) + 1)
+        n_has_two = CELL_DEFINITIONS[self._cell].reset and [*matrices.biases.values()] == [1] * (len(self._all) + 1)
         if biases is None and not n_has_two:
             own = ", ".join(matrices.biases)
             raise unread(shapes, sizes, name, f"{own} are not one or two biases for each gate")
@@ -330,7 +330,7 @@ class _Reading:
         """
         alone = {*"".join(first.values())} ^ {*"".join(second.values())}
         if {*"".join((*first.values(), *second.values()))} != {*self._all} or any(
-            gate in alone for gate in KNOWN[self._cell].reset
+            gate in alone for gate in CELL_DEFINITIONS[self._cell].reset
         ):
             return {}
         if not first or not second:

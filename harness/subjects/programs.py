@@ -25,7 +25,7 @@ from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import USUAL_ARGUMENTS, FunctionSubject
 from harness.subjects.protocol import SubjectUnavailable
-from harness.subjects.run_user_code import Failed, MalformedResultError
+from harness.subjects.run_user_code import FailedRunError, MalformedResultError
 
 EXEC: Final = "exec:"  # The start of the name of a program as a subject; its command follows
 
@@ -34,7 +34,7 @@ BYTES_AT_ONCE: Final = 4096
 that answers before it has read everything would otherwise wait for us, and we for it."""
 
 CHUNK: Final = 2**16  # The bytes that are read at once; a pipe holds no more by default
-HEARD: Final = 4000  # The most bytes of standard error that are kept for a report; those at the end tell most
+STDERR_BYTES: Final = 4000  # The most bytes of standard error that are kept for a report; those at the end tell most
 
 
 def program_subject(spec: str) -> FunctionSubject:
@@ -129,7 +129,7 @@ class Program:
 
     def __init__(self, command: Sequence[str], name: str) -> None:
         self._command, self._name = list(command), name
-        self._running: _Running | None = None
+        self._running: _ProgramProcess | None = None
         self.greeting = self._started().greeting
         self.offers = {"strides": ("contiguous",), **self.greeting.offers}
         self.profile = self.greeting.profile
@@ -138,40 +138,40 @@ class Program:
         self.__signature__ = Signature([Parameter(name, Parameter.KEYWORD_ONLY) for name in self.takes])
 
     def __call__(self, **arguments: Any) -> Any:
-        """Ask for a case. Raise ``NotImplementedError``, ``Failed`` or ``MalformedResultError`` if it fails."""
+        """Ask for a case. Raise ``NotImplementedError``, ``FailedRunError`` or ``MalformedResultError`` if it fails."""
         config = arguments["config"]
         try:
             running = self._started()
         except SubjectUnavailable as error:  # it was started before
             message = f"its process cannot be started again: {error}"
-            raise Failed(Outcome(failure=Failure.CRASHED, message=message)) from None
+            raise FailedRunError(Outcome(failure=Failure.CRASHED, message=message)) from None
         try:
             return wire.returned(running.answer(wire.request(arguments), config), config)
         except NotImplementedError:
             raise
-        except Failed as error:
+        except FailedRunError as error:
             if error.outcome.failure is Failure.CRASHED:
                 self._kill(running)
-            raise Failed(replace(error.outcome, traceback=error.outcome.traceback or running.heard())) from None
+            raise FailedRunError(replace(error.outcome, traceback=error.outcome.traceback or running.heard())) from None
         except MalformedResultError as error:
             self._kill(running)  # what it writes next would be taken for the next answer
             text = running.heard()
-            raise Failed(Outcome(failure=Failure.MALFORMED, message=str(error), traceback=text)) from None
+            raise FailedRunError(Outcome(failure=Failure.MALFORMED, message=str(error), traceback=text)) from None
         except BaseException:  # such as Ctrl-C
             self._kill(running)
             raise
 
-    def _kill(self, running: _Running) -> None:
+    def _kill(self, running: _ProgramProcess) -> None:
         running.kill()
         self._running = None
 
-    def _started(self) -> _Running:
+    def _started(self) -> _ProgramProcess:
         if self._running is None:
-            self._running = _Running(self._command, self._name)
+            self._running = _ProgramProcess(self._command, self._name)
         return self._running
 
 
-class _Running:
+class _ProgramProcess:
     def __init__(self, command: Sequence[str], name: str) -> None:
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the user's own command
@@ -179,7 +179,7 @@ class _Running:
             )
         except OSError as error:
             raise SubjectUnavailable(f"{name}: cannot be started: {error.strerror or error}") from None
-        self._ear = _Ear(self._process)
+        self._ear = _StderrTail(self._process)
         self.end = weakref.finalize(self, _end, self._process, self._ear)
         self.awaited = "its greeting"
         """The part of the answer that is still to come from it."""
@@ -190,11 +190,11 @@ class _Running:
         """The thread that writes a large request; a program may answer before it has read all of it."""
         try:
             self.greeting = wire.Greeting.of(self._line())
-        except (Failed, MalformedResultError, UsageError) as error:
+        except (FailedRunError, MalformedResultError, UsageError) as error:
             self.end()
             text = self.heard().strip()
             last = f" (it said: {text.splitlines()[-1]})" if text else ""
-            why = error.outcome.message if isinstance(error, Failed) else str(error)
+            why = error.outcome.message if isinstance(error, FailedRunError) else str(error)
             raise SubjectUnavailable(f"{name}: {why}{last}; see docs/other-languages.md") from None
 
     def kill(self) -> None:
@@ -266,10 +266,10 @@ class _Running:
             self._process.wait(GRACE)
         code = self._process.poll()
         message = "its process closed its standard output" if code is None else f"its process {how_it_ended(code)}"
-        raise Failed(Outcome(failure=Failure.CRASHED, message=message))
+        raise FailedRunError(Outcome(failure=Failure.CRASHED, message=message))
 
 
-_EVERY: Final[weakref.WeakSet[_Running]] = weakref.WeakSet()  # The programs that this process has started
+_EVERY: Final[weakref.WeakSet[_ProgramProcess]] = weakref.WeakSet()  # The programs that this process has started
 
 
 def tell_what_is_awaited(number: int, file: IO[str]) -> None:
@@ -283,7 +283,7 @@ def tell_what_is_awaited(number: int, file: IO[str]) -> None:
     signal.signal(number, tell)
 
 
-class _Ear:
+class _StderrTail:
     """The standard error of a program: passed on, and the end of it kept."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -305,13 +305,13 @@ class _Ear:
     def _listen(self, pipe: IO[bytes]) -> None:
         while chunk := pipe.read(CHUNK):
             self._tail += chunk
-            del self._tail[:-HEARD]
+            del self._tail[:-STDERR_BYTES]
             with suppress(OSError, ValueError):
                 os.write(2, chunk)
         pipe.close()
 
 
-def _end(process: subprocess.Popen[bytes], ear: _Ear) -> None:
+def _end(process: subprocess.Popen[bytes], ear: _StderrTail) -> None:
     """End a program: it sees the end of its input, and is killed if it does not heed it."""
     assert process.stdin is not None
     assert process.stdout is not None

@@ -33,7 +33,7 @@ from harness.subjects.programs import EXEC, program_subject
 from harness.subjects.protocol import Subject, SubjectUnavailable
 from harness.subjects.run_user_code import a_or_an, place_of
 from harness.subjects.subject_names import of_cell
-from harness.subjects.torch_variants import SWITCHED, TRANSFORMED, attribute_of
+from harness.subjects.torch_variants import KERNEL_SUBJECTS, MODE_SUBJECTS, attribute_of
 
 # The entry-point group in which other distributions offer subjects; calling an entry gives a ``Subject``.
 GROUP: Final = "rnn_harness.subjects"
@@ -63,8 +63,8 @@ def registered() -> dict[str, EntryPoint]:
     """Return the subjects that this and other installed distributions offer, by name, without importing them."""
     own = {
         "torch": "harness.subjects.torch_module:TorchSubject",
-        **{spec: f"harness.subjects.torch_switched:{attribute_of(spec)}" for spec in SWITCHED},
-        **{spec: f"harness.subjects.torch_compiled:{attribute_of(spec)}" for spec in TRANSFORMED},
+        **{spec: f"harness.subjects.torch_switched:{attribute_of(spec)}" for spec in KERNEL_SUBJECTS},
+        **{spec: f"harness.subjects.torch_compiled:{attribute_of(spec)}" for spec in MODE_SUBJECTS},
         "torch:gru": "harness.subjects.torch_module:gru",
         "torch:lstm": "harness.subjects.torch_module:lstm",
         "torch:cell": "harness.subjects.torch_cell:CellSubject",

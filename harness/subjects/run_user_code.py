@@ -22,7 +22,7 @@ class MalformedResultError(Exception):
     """Raised when a subject returned something other than the arrays that it had to return."""
 
 
-class Failed(Exception):
+class FailedRunError(Exception):
     """Raised by what knows the outcome of a run that gave no arrays."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -41,7 +41,7 @@ def attempt(call: Callable[[], Mapping[str, Array]]) -> Outcome:
         return Outcome(failure=Failure.UNSUPPORTED, message=str(error) or type(error).__name__)
     except MalformedResultError as error:
         return Outcome(failure=Failure.MALFORMED, message=str(error))
-    except Failed as error:
+    except FailedRunError as error:
         return error.outcome
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
         return raised(error)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 TORCH_AXES: Final = "RNH"  # that of torch's layer: (layers * directions, N, H)
 OTHER_ORDERS: Final = ("NRH", "LDNH", "LNDH", "NLDH", "DLNH", "DNLH", "NDLH")
-JOINED: Final = ("LNB", "NLB")  # both directions of a layer side by side
+DIRECTIONS_SIDE_BY_SIDE: Final = ("LNB", "NLB")  # both directions of a layer side by side
 IN_ROWS: Final = ("NA", "NE")  # all states of a sequence side by side
 
 _APART: Final = "LDNH"
@@ -20,7 +20,12 @@ _WORDS: Final = {"L": "layers", "D": "directions"}
 def all_axes(layers: int, directions: int) -> tuple[str, ...]:
     """Return the orders that are tried, torch's first."""
     in_rows = IN_ROWS[: (layers * directions > 1) + (layers > 1 < directions)]  # of one state, (N, H) is flat
-    return (TORCH_AXES, *OTHER_ORDERS, *JOINED[: len(JOINED) * (directions - 1)], *in_rows)
+    return (
+        TORCH_AXES,
+        *OTHER_ORDERS,
+        *DIRECTIONS_SIDE_BY_SIDE[: len(DIRECTIONS_SIDE_BY_SIDE) * (directions - 1)],
+        *in_rows,
+    )
 
 
 def said_axes(axes: str) -> str:

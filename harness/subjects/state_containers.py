@@ -4,7 +4,7 @@ from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-Same = Callable[[Any, Any], bool]  # tells whether two tensors are the same but for roundings
+SameTensors = Callable[[Any, Any], bool]  # tells whether two tensors are the same but for roundings
 
 
 class StateContainer(NamedTuple):
@@ -49,7 +49,7 @@ class StateContainer(NamedTuple):
         return ", ".join(f"{held}.{name}" if self.fields else f"{held}[{name!r}]" for name in names)
 
 
-def container_of(returned: Any, same: Same) -> StateContainer | None:
+def container_of(returned: Any, same: SameTensors) -> StateContainer | None:
     """Return the container of final states in what a call of a single layer returned, its output first."""
     if not isinstance(returned, Mapping | tuple | list) or len(returned) < 2:
         return None
@@ -105,7 +105,7 @@ def _in_tuples(part: Any) -> Any:
     return tuple(map(_in_tuples, part)) if isinstance(part, tuple | list) else part
 
 
-def _ends(output: Any, state: Any, same: Same) -> bool:
+def _ends(output: Any, state: Any, same: SameTensors) -> bool:
     """Tell whether a state, of the last layer, is the last output."""
     steps = (output[-1], output[:, -1]) if getattr(output, "ndim", 0) == 3 else ()
     own = state[-1] if isinstance(state, list) else state

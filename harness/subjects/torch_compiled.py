@@ -18,7 +18,7 @@ from harness.subjects.subject_names import of_cell
 from harness.subjects.torch_facts import ClassFacts
 from harness.subjects.torch_module import Tensors, TorchSubject, states_of
 from harness.subjects.torch_preparation import in_mode, load
-from harness.subjects.torch_variants import MODES, TRANSFORMED, Mode, attribute_of
+from harness.subjects.torch_variants import MODE_SUBJECTS, MODES, Mode, attribute_of
 
 # What every mode is asked for in place of the layer's values, because it takes a while to make; and one that unrolls
 _OFFERS: Final[dict[str, Any]] = {"lengths": (None,), "autocast": (None,), **FEW_SIZES}
@@ -33,7 +33,7 @@ class CompiledSubject(TorchSubject):
     """
 
     def __init__(self, name: str) -> None:
-        cell, variant = TRANSFORMED[name]
+        cell, variant = MODE_SUBJECTS[name]
         self._mode: Mode = MODES[variant]
         self._own, self._layer = _class_of(self._mode, cell), getattr(torch.nn, cell)
         super().__init__(self._own, name, facts=ClassFacts(own=True, forgets=True, cell=cell))
@@ -154,4 +154,4 @@ def _class_of(mode: Mode, cell: str) -> type[torch.nn.Module]:
     return made
 
 
-globals().update({attribute_of(spec): partial(CompiledSubject, spec) for spec in TRANSFORMED})
+globals().update({attribute_of(spec): partial(CompiledSubject, spec) for spec in MODE_SUBJECTS})

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from harness.space.cells import KNOWN, layer_named
+from harness.space.cells import CELL_DEFINITIONS, layer_named
 from harness.space.config import RNNConfig, role_of
 from harness.space.factor_table import OPTIONS, PACKINGS, PLAIN
 from harness.space.scope import Scope
@@ -92,12 +92,12 @@ _WEIGHT: Final = re.compile("(?i)^[wub]|weight|bias|kernel")  # in the names of 
 
 _X: Final = f"({STEPS}, {SEQUENCES}, {{}})"
 
-Tensors = Sequence[torch.Tensor]
+TensorSequence = Sequence[torch.Tensor]
 Given = tuple[Any, ...]  # The arguments of a call: x, and a state, a tuple of states, or several
 Rows = list[list[float]]
 
 
-class _Returned(NamedTuple):
+class _ResultForm(NamedTuple):
     """The way in which a call on a sequence answers. The defaults are nn.RNN's."""
 
     names: tuple[str, ...] = ("output", "h_n")
@@ -119,11 +119,11 @@ class _Returned(NamedTuple):
         return self.axes == (1,) or (self.axes != (0,) and STEPS in self.batches)
 
 
-class _Called(NamedTuple):
+class _CallReading(NamedTuple):
     """The way in which a class is called."""
 
     heads: tuple[str, ...]  # the output layer that is left out
-    returned: _Returned | None
+    returned: _ResultForm | None
     reason: str  # why what it returns without its output layer tells nothing
     cell: tuple[tuple[str, ...], bool] | None  # what a cell returns, and whether it takes each state by itself
 
@@ -698,7 +698,7 @@ class _FormReader:
         self.cell = roles.conventions.cell
         return roles
 
-    def _read_call(self, shapes: Shapes, roles: Roles) -> _Returned | None:
+    def _read_call(self, shapes: Shapes, roles: Roles) -> _ResultForm | None:
         """Find out how it is called, as a layer or as a cell, with several sequences or else with one."""
         plain = self.form
         heads, returned, reason, cell = self._called(plain, roles)
@@ -730,7 +730,7 @@ class _FormReader:
             self._read_layer(shapes, roles, returned)
         return returned
 
-    def _called(self, plain: ClassForm, roles: Roles) -> _Called:
+    def _called(self, plain: ClassForm, roles: Roles) -> _CallReading:
         """Return how a call answers, with its output layer left out if that is needed."""
         heads: tuple[str, ...] = ()
         returned, reason = None, ""
@@ -742,9 +742,9 @@ class _FormReader:
                 break
         self.form = plain
         cell = self._returned_by_cell(roles.rest) if returned is None or not returned.axes else None
-        return _Called(heads, returned, reason, cell)
+        return _CallReading(heads, returned, reason, cell)
 
-    def _leave_out_unread(self, returned: _Returned) -> None:
+    def _leave_out_unread(self, returned: _ResultForm) -> None:
         """Leave out the options that a constructor takes as it takes anything by name, and that change nothing."""
         named = {*inspect.signature(self.factory).parameters}
         taken = {option for option, own in self.form.takes.items() if own not in named}
@@ -760,7 +760,7 @@ class _FormReader:
         self.form = replace(self.form, takes={name: own for name, own in self.form.takes.items() if name not in unread})
         self.offers |= {name: DEFAULTS[name] for name in unread}
 
-    def _is_same_with(self, returned: _Returned, **options: Any) -> bool:
+    def _is_same_with(self, returned: _ResultForm, **options: Any) -> bool:
         """Tell whether a layer with other options has the same parameters, and gives the same results."""
         try:
             with torch.no_grad(), seeded(0):
@@ -773,7 +773,7 @@ class _FormReader:
         except Exception:  # noqa: BLE001 - whatever the user's code raises
             return False
 
-    def _read_layer(self, shapes: Shapes, roles: Roles, returned: _Returned) -> None:
+    def _read_layer(self, shapes: Shapes, roles: Roles, returned: _ResultForm) -> None:
         """Find out how a layer that takes a sequence is called, and what its parameters are."""
         if self._adapter is None:
             self._leave_out_unread(returned)
@@ -823,7 +823,7 @@ class _FormReader:
         if self.form.heads and "dropout" in self.form.takes and self._drops(returned, dropout=0.5):
             self.offers["dropout"] = (0.0,)
 
-    def _error_without_states(self, returned: _Returned) -> str:
+    def _error_without_states(self, returned: _ResultForm) -> str:
         """Say what a call on x alone raises; nothing if it raises nothing."""
         with seeded(0), torch.no_grad():
             try:
@@ -993,7 +993,7 @@ class _FormReader:
 
     @property
     def _finals(self) -> tuple[str, ...]:
-        return KNOWN[self.cell].final
+        return CELL_DEFINITIONS[self.cell].final
 
     @property
     def _rows(self) -> int:
@@ -1049,12 +1049,12 @@ class _FormReader:
         """Return the order of the axes of a state; nothing for one without an axis for layers."""
         return next((axes for axes, shape in self._shapes_of_states() if shape == tuple(state.shape)), "")
 
-    def _returned(self, rest: Sequence[str] = ()) -> _Returned | None:
+    def _returned(self, rest: Sequence[str] = ()) -> _ResultForm | None:
         """Return how a call on a sequence answers, told by the shapes; ``None`` where they tell nothing.
 
         If there are other parameters than nn.RNN's, it is told of the state alone, on which they must have no effect.
         """
-        answers: list[_Returned] = []
+        answers: list[_ResultForm] = []
         with seeded(0), torch.no_grad():
             for arguments in self._candidate_arguments():
                 with suppress(Exception):
@@ -1080,7 +1080,7 @@ class _FormReader:
             )
         return first._replace(flat=first.flat_h_n)
 
-    def _are_states(self, answer: _Returned) -> bool:
+    def _are_states(self, answer: _ResultForm) -> bool:
         """Tell whether the first and the last unit of each state count, or neither does.
 
         Of what is read as something else, such as a mask of (N, T), some numbers count, and others do not.
@@ -1102,7 +1102,7 @@ class _FormReader:
             return len({_same(before, with_more(unit)) for unit in (0, self.sizes.hidden_size - 1)}) == 1
         return False
 
-    def _keeps_apart(self, answer: _Returned) -> bool:
+    def _keeps_apart(self, answer: _ResultForm) -> bool:
         """Tell whether the state of the last sequence counts for its own output, and for no other one's."""
         x, *states = answer.given
         if "output" not in answer.names or answer.rows or any(isinstance(state, list) for state in states):
@@ -1121,7 +1121,7 @@ class _FormReader:
             return all(same[:-1]) and not same[-1]
         return False
 
-    def _as_flat(self, answer: _Returned, rest: Sequence[str]) -> _Returned:
+    def _as_flat(self, answer: _ResultForm, rest: Sequence[str]) -> _ResultForm:
         """Return an answer to states (N, H), if it is the same: one that reads (1, N, H) would take the first row."""
         x, *states = answer.given
         if answer.flat or self._rows > 1 or any(isinstance(state, list) for state in states):
@@ -1137,7 +1137,7 @@ class _FormReader:
                 return self._answered(flat, rest) or answer
         return answer
 
-    def _answered_by_adapter(self) -> _Returned:
+    def _answered_by_adapter(self) -> _ResultForm:
         """Return how an adapter's own call answers. Raise ``SubjectUnavailable`` if it raises, or returns too much."""
         names, taken = ("output", *self._finals), self._taken()
         batch = [SEQUENCES] * (True in self.factory.offers.get("batched", (True,)))
@@ -1159,9 +1159,9 @@ class _FormReader:
                 f"{self.name}: call returns {len(parts)} things: expected {', '.join(names)}, None for one it has not"
             )
         there = tuple(name for name, part in zip(names, parts, strict=False) if part is not None)
-        return _Returned(there, given=arguments, axes=(0,))
+        return _ResultForm(there, given=arguments, axes=(0,))
 
-    def _answered(self, arguments: Given, rest: Sequence[str]) -> _Returned | None:
+    def _answered(self, arguments: Given, rest: Sequence[str]) -> _ResultForm | None:
         module = self._module()
         returned = module(*arguments)
         parts = _parts(returned)
@@ -1172,7 +1172,7 @@ class _FormReader:
         flat, flat_h_n = self._are_flat(arguments[1:]), "flat" in kinds
         outputs = [place for place, name in enumerate(plain) if name == "output"]
         if not outputs:
-            return self._answered_last(module, _Returned(plain, flat, flat_h_n, given=arguments), rest)
+            return self._answered_last(module, _ResultForm(plain, flat, flat_h_n, given=arguments), rest)
         [place] = outputs
         axes = tuple(axis for axis in (0, 1) if self._flows(module, arguments, place, axis))
         finals = [part for part, name in zip(parts, plain, strict=True) if name in self._finals]
@@ -1187,11 +1187,13 @@ class _FormReader:
             state_axes = final_axes if state_axes in IN_ROWS else state_axes
         layered = any(map(_is_layered, (*arguments[1:], returned)))
         listed = is_steps(returned) or (isinstance(returned, tuple | list) and any(map(is_steps, returned)))
-        return _Returned(
+        return _ResultForm(
             plain, flat, flat_h_n, "rows" in kinds, arguments, layered, listed, state_axes, final_axes, axes, batches
         )
 
-    def _kinds(self, module: torch.nn.Module, arguments: Given, parts: Tensors, rest: Sequence[str]) -> list[str]:
+    def _kinds(
+        self, module: torch.nn.Module, arguments: Given, parts: TensorSequence, rest: Sequence[str]
+    ) -> list[str]:
         """Return what each part of an answer is by its shape, nothing for no result; no list if that is unclear."""
         hidden_size = self.sizes.hidden_size
         of_states = {shape: "h_n" for _, shape in self._shapes_of_states()}
@@ -1225,7 +1227,7 @@ class _FormReader:
         clear = 0 < sum(map(bool, kinds)) <= 1 + len(self._finals) and len(outputs) < 2
         return kinds if clear and not ("flat" in kinds and ("h_n" in kinds or self.layers > 1)) else []
 
-    def _without_other_rows(self, kinds: list[str], parts: Tensors) -> list[str]:
+    def _without_other_rows(self, kinds: list[str], parts: TensorSequence) -> list[str]:
         """Return kinds without states (N, layers * directions * H) that are none by their numbers."""
         output = next((part for kind, part in zip(kinds, parts, strict=True) if kind == "output"), None)
         states: list[torch.Tensor] = []
@@ -1254,7 +1256,7 @@ class _FormReader:
         finals = iter(self._finals)
         return tuple(next(finals, None) if kind == "h_n" else kind for kind in kinds)
 
-    def _answered_last(self, module: torch.nn.Module, answer: _Returned, rest: Sequence[str]) -> _Returned | None:
+    def _answered_last(self, module: torch.nn.Module, answer: _ResultForm, rest: Sequence[str]) -> _ResultForm | None:
         """Complete an answer that has the last state, but not every output; ``None`` if it is not that."""
         names, arguments = answer.names, answer.given
 
@@ -1324,7 +1326,7 @@ class _FormReader:
                     return tuple(named.get(place, "") for place in range(len(parts))), len(arguments) > 2
         return None
 
-    def _hidden(self, returned: _Returned | None) -> str:
+    def _hidden(self, returned: _ResultForm | None) -> str:
         """Say why the states do not come out of a layer without its output layer as they are; nothing if they do."""
         head, size = self.form.heads[0], self.directions * self.sizes.hidden_size
         if returned is None:
@@ -1425,7 +1427,7 @@ class _FormReader:
             matrix.select(0 if form.conventions.transposed else 1, column).fill_(1)
         return not _same(before, _parts(module(*arguments)))
 
-    def _is_relu(self, returned: _Returned | None) -> bool:
+    def _is_relu(self, returned: _ResultForm | None) -> bool:
         """Tell whether no state is negative, some are zero, and some above 1, where no tanh is."""
         with suppress(Exception), torch.no_grad(), seeded(0):
             if self.form.is_cell:
@@ -1442,7 +1444,7 @@ class _FormReader:
             return bool((states >= 0).all() and (states == 0).any() and (states > 1).any())
         return False
 
-    def _drops(self, returned: _Returned, **options: Any) -> bool:
+    def _drops(self, returned: _ResultForm, **options: Any) -> bool:
         """Tell whether what is compared of two calls of a layer in training differs."""
         with suppress(Exception), torch.no_grad(), seeded(0), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
@@ -1583,11 +1585,11 @@ def _map(args: Given, change: Callable[[torch.Tensor], torch.Tensor]) -> Given:
     return tuple(change(arg) if isinstance(arg, torch.Tensor) else type(arg)(_map(tuple(arg), change)) for arg in args)
 
 
-def _same(first: Tensors, second: Tensors) -> bool:
+def _same(first: TensorSequence, second: TensorSequence) -> bool:
     return len(first) == len(second) and all(map(torch.equal, first, second))
 
 
-def _rows(tensors: Tensors, size: int) -> Rows:
+def _rows(tensors: TensorSequence, size: int) -> Rows:
     return sorted(row for tensor in tensors for row in tensor.reshape(-1, size).tolist())
 
 

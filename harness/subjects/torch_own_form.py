@@ -51,7 +51,7 @@ SIMPLER: Final = ((), 3), ((), 1), (("hx", "cx"), 3), (("bias",), 3), (("cx",), 
 OPEN_GATE: Final = 32.0  # the bias of a gate that is 1: a sigmoid is off by 2e-14, a tanh by less; ``_alike`` sees 1e-3
 
 # The preparations that set one parameter after the other on the module itself, where a part of it may have them.
-SINGLY: Final = ("replaced", "parametrize")
+ONE_BY_ONE_PREPARATIONS: Final = ("replaced", "parametrize")
 
 
 class OwnFormSubject(TorchSubject):
@@ -68,7 +68,7 @@ class OwnFormSubject(TorchSubject):
         super().__init__(factory, name, conventions=form.conventions.beside(declared))
         usual = self.capabilities.offers
         # A module of fixed T or N is not used at others before.
-        aside = (*SINGLY, *["used"] * bool(self.built_for))
+        aside = (*ONE_BY_ONE_PREPARATIONS, *["used"] * bool(self.built_for))
         offers = {"preparation": tuple(way for way in usual["preparation"] if way not in aside)}
         more = {**NO_DROP_IN, **form.offers, **getattr(factory, "offers", {})}
         offers |= {factor: values for factor, values in more.items() if factor not in self._conventions.offers}

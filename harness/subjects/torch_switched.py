@@ -13,7 +13,7 @@ from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, SubjectUnavailable
 from harness.subjects.torch_facts import FACTS
 from harness.subjects.torch_module import TorchSubject
-from harness.subjects.torch_variants import KERNEL_SWITCHES, SWITCHED, attribute_of, is_applied
+from harness.subjects.torch_variants import KERNEL_SUBJECTS, KERNEL_SWITCHES, attribute_of, is_applied
 
 
 class SwitchedSubject(TorchSubject):
@@ -21,7 +21,7 @@ class SwitchedSubject(TorchSubject):
 
     def __init__(self, name: str) -> None:
         # Exactness was measured without a switch; and a worker, which runs other subjects, must not have one.
-        layer = getattr(torch.nn, SWITCHED[name][0])
+        layer = getattr(torch.nn, KERNEL_SUBJECTS[name][0])
         super().__init__(layer, name, facts=replace(FACTS[layer], exact=False, shares_process=False))
         self.capabilities = replace(self.capabilities, absent={})  # no other device is asked for
         self._devices = devices_of(name)
@@ -33,7 +33,7 @@ class SwitchedSubject(TorchSubject):
 
 def devices_of(spec: str) -> tuple[str, ...]:
     """Return the devices that a subject's switch affects. Raise ``SubjectUnavailable`` if there are none."""
-    kind = KERNEL_SWITCHES[SWITCHED[spec][1]].on
+    kind = KERNEL_SWITCHES[KERNEL_SUBJECTS[spec][1]].on
     devices = tuple(device for device in torch_facts.devices() if device.partition(":")[0] == kind)
     if not devices:
         raise SubjectUnavailable(f"{spec}: needs {kind.upper()}; {torch_facts.absent().get(kind, 'torch finds none')}")
@@ -43,7 +43,7 @@ def devices_of(spec: str) -> tuple[str, ...]:
 def _switched(spec: str) -> Subject:
     """Return torch's own subject if the switch is set in this process, else one in a process in which it is set."""
     devices_of(spec)
-    return SwitchedSubject(spec) if is_applied(SWITCHED[spec][1]) else IsolatedSubject(spec)
+    return SwitchedSubject(spec) if is_applied(KERNEL_SUBJECTS[spec][1]) else IsolatedSubject(spec)
 
 
-globals().update({attribute_of(spec): partial(_switched, spec) for spec in SWITCHED})
+globals().update({attribute_of(spec): partial(_switched, spec) for spec in KERNEL_SUBJECTS})

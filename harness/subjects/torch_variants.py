@@ -65,7 +65,7 @@ def attribute_of(spec: str) -> str:
 
 def switch_of(spec: str) -> str | None:
     """Return the name of the switch that a subject's name asks for, or ``None``."""
-    return SWITCHED.get(spec, (None, None))[1]
+    return KERNEL_SUBJECTS.get(spec, (None, None))[1]
 
 
 def apply(name: str) -> None:
@@ -202,14 +202,14 @@ def _transformed(cell: str, name: str) -> Recipe:
     return Recipe(expression=cell, lines=mode.lines(cell), own=True, title=f"torch.nn.{cell} by {mode.words}")
 
 
-SWITCHED: Final = variants(KERNEL_SWITCHES)
-TRANSFORMED: Final = variants(MODES)
+KERNEL_SUBJECTS: Final = variants(KERNEL_SWITCHES)
+MODE_SUBJECTS: Final = variants(MODES)
 
 
 # They are known by name, because a finding is told of where no such subject can be made.
 RECIPES: Final = {
     **{spec: _layer(cell) for cell, spec in TORCH_LAYERS.items()},
     "torch:cell": Recipe(expression="RNNCellLoop", lines=(_CELL,), is_cell=True, own=True, title="torch.nn.RNNCell"),
-    **{spec: _switched(*pair) for spec, pair in SWITCHED.items()},
-    **{spec: _transformed(*pair) for spec, pair in TRANSFORMED.items()},
+    **{spec: _switched(*pair) for spec, pair in KERNEL_SUBJECTS.items()},
+    **{spec: _transformed(*pair) for spec, pair in MODE_SUBJECTS.items()},
 }

@@ -26,7 +26,7 @@ from harness.space.outcome import Failure, Outcome, legible
 from harness.space.scope import Scope
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FUNCTION_ARGUMENTS, OPENS, USUAL_ARGUMENTS
-from harness.subjects.run_user_code import Failed, MalformedResultError
+from harness.subjects.run_user_code import FailedRunError, MalformedResultError
 
 PROTOCOL_VERSION: Final = 1  # The version of the protocol, which a greeting names
 
@@ -115,7 +115,7 @@ class Header:
     def of(cls, line: bytes, config: RNNConfig) -> Header:
         """Parse the header of an answer.
 
-        Raises ``NotImplementedError`` for a refusal, ``Failed`` for an error that is reported, and
+        Raises ``NotImplementedError`` for a refusal, ``FailedRunError`` for an error that is reported, and
         ``MalformedResultError`` for what is no answer, or one that is too large for the config.
         """
         answer = _object(line)
@@ -126,9 +126,9 @@ class Header:
         if "error" in answer:
             kind, traceback = str(answer.get("kind", "RuntimeError")), str(answer.get("traceback", ""))
             message = f"{kind}: {answer['error']}"
-            raise Failed(Outcome(failure=Failure.RAISED, message=message, traceback=traceback, classes=(kind,)))
+            raise FailedRunError(Outcome(failure=Failure.RAISED, message=message, traceback=traceback, classes=(kind,)))
         if "malformed" in answer:
-            raise Failed(Outcome(failure=Failure.MALFORMED, message=str(answer["malformed"])))
+            raise FailedRunError(Outcome(failure=Failure.MALFORMED, message=str(answer["malformed"])))
         shapes, dtype = answer.get("arrays"), answer.get("dtype", config.dtype)
         if not isinstance(shapes, dict):
             _refuse(_quoted(line), _ANSWER)

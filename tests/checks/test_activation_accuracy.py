@@ -9,7 +9,7 @@ import pytest
 from harness import Outcome, RNNConfig, Verdict, as_subject, conventions, draw, scope_of
 from harness.checks.activation_accuracy import OPEN, Accuracy, TanhOverflow, measure, one_step
 from harness.checks.agreement import assess, check_agreement, observe
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.oracle.arithmetic_assumptions import (
     FORMATS,
     STRICT,
@@ -83,7 +83,7 @@ def measured(activation: Activation, within: AcceptedErrors = STRICT) -> list[Ac
 
 def searched(function: Any, cases: int = 120) -> SearchRecord:
     subject = as_subject(function)
-    return explained(Investigation(subject), of_float32(function), cases=cases)
+    return explained(FindingExplainer(subject), of_float32(function), cases=cases)
 
 
 @pytest.mark.parametrize("units", [2.6, 6])
@@ -131,7 +131,7 @@ def test_a_tanh_off_by_20_ulp_is_one_finding_and_another_mistake_is_found_beside
 def test_an_inaccurate_tanh_is_one_finding_of_accuracy_in_all_dtypes_and_allowed_for() -> None:
     function = port(off_by(40))
     subject = as_subject(function)
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
 
     done = explained(investigation, scope_of(subject).only(dtype=["float32", "float64"]), cases=40)
 
@@ -248,7 +248,7 @@ def test_an_activation_that_is_identified_is_no_matter_of_accuracy() -> None:
 
     function = port(pade)
     subject = as_subject(function)
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
 
     done = explained(investigation, of_float32(function), cases=60)
 

@@ -13,7 +13,7 @@ from harness import RNNConfig, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import assess, observe
 from harness.checks.known_failures import KnownFailure, SizeCondition, parse
 from harness.report import wording
-from harness.search.workers import Workers
+from harness.search.workers import WorkerPool
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from tests import implementations
@@ -42,7 +42,7 @@ def two_mistakes(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 def test_a_search_counts_what_is_known_and_finds_the_rest(workers: int) -> None:
     subject = as_subject(two_mistakes)
 
-    record = hunt(subject, SMALL, cases=150, own=[WIDE], workers=Workers(workers) if workers else None)
+    record = hunt(subject, SMALL, cases=150, own=[WIDE], workers=WorkerPool(workers) if workers else None)
 
     assert record.finding is not None
     assert record.finding.result.kind == "h_n: shape"

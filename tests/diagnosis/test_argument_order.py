@@ -10,7 +10,7 @@ from harness import Scope, as_subject, draw, scope_of
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.argument_order import BY_NAME_OTHERWISE, PASSES, other_order
 from harness.diagnosis.experiments import Question
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.report.explanation_lines import fails_line
 from harness.search.capability_discovery import narrow
@@ -118,13 +118,13 @@ class CopiesWrongly(torch.nn.RNN):
 def shorter() -> Iterator[None]:
     """End searches 60 cases after the last finding instead of 400: the mistakes here show in fewer."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.search.budget.AFTER", 60)
+        patch.setattr("harness.search.budget.CASES_AFTER_FINDING", 60)
         yield
 
 
-def searched(module: type[torch.nn.Module], **pins: Any) -> tuple[Any, Investigation]:
+def searched(module: type[torch.nn.Module], **pins: Any) -> tuple[Any, FindingExplainer]:
     subject = as_subject(module)
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
     scope: Scope = scope_of(subject).only(**{**PINS, **pins})
     return explained(investigation, scope, cases=250), investigation
 

@@ -13,7 +13,7 @@ from harness import Case, Reference, RNNConfig, draw
 from harness.diagnosis.explain_given_arrays import GivenCase, explained
 from harness.diagnosis.identify.choices import choices
 from harness.diagnosis.identify.gates import right_of
-from harness.diagnosis.identify.run import run
+from harness.diagnosis.identify.network_run import run
 from harness.space.errors import UsageError
 from harness.subjects.explain_inputs import models
 from tests.long import few

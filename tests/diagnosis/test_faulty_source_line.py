@@ -7,8 +7,8 @@ import pytest
 
 from harness import as_subject
 from harness.diagnosis.faulty_source_line import own_line
-from harness.diagnosis.identify.elman_identify import Identification
-from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm
+from harness.diagnosis.identify.elman_layer_inquiry import Identification
+from harness.diagnosis.identify.model import Coef, GradientClip, LayerModel, Network, StateGradientTerm
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
@@ -33,7 +33,7 @@ PORT = Network(
             "x": (),
             "hx": (("da[0] @ W_hh.T", Coef(3.0)),),
         },
-        limits={"weight_ih": Limit("elements", 5.0)},
+        limits={"weight_ih": GradientClip("elements", 5.0)},
     )
 )
 WITHOUT = Network(LayerModel(step=tuple(term for term in LayerModel().step if term[0] != "b_hh")))

@@ -12,7 +12,7 @@ from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement, observe
 from harness.checks.full_check import check as check_everything
 from harness.checks.result import Result
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.kernels import NONE, KernelCause, kernels_of
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.explanation_lines import kernels_line
@@ -141,7 +141,7 @@ def test_a_subject_of_stages_is_told_the_first_that_fails(stages: tuple[str, ...
 def test_failures_that_go_away_with_one_kernel_are_one_finding() -> None:
     subject = Kernel(off=1.0 + 2.0**-6)
     scope = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", dtype="float32")
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
 
     done = explained(investigation, scope, cases=200)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness import as_subject
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.nan_and_inf import NonFiniteMistake
 from harness.search.search import hunt
 from harness.space.conformance_profile import KERNEL
@@ -36,7 +36,7 @@ def cause_of(activation: Activation, nonlinearity: str = "relu") -> Any:
     subject, scope = layer(activation, nonlinearity)
     record = hunt(subject, scope)
     assert record.finding is not None
-    diagnosis = Investigation(subject).explain(record.finding, scope).diagnosis
+    diagnosis = FindingExplainer(subject).explain(record.finding, scope).diagnosis
     return None if diagnosis is None else diagnosis.cause
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness import Case, Outcome, RNNConfig, Scope, Subject, as_subject, draw, hunt
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.store.save import keep
 from tests import implementations
@@ -38,7 +38,7 @@ def test_an_explanation_and_the_script_run_the_subject_once_on_each_case(functio
     assert record.finding is not None
     subject = Counted(function)
 
-    explanation = Investigation(subject).explain(record.finding, record.scope)
+    explanation = FindingExplainer(subject).explain(record.finding, record.scope)
     keep(record.finding, explanation, subject, tmp_path)
 
     assert subject.runs[record.finding.case.id] == 1

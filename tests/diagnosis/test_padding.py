@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import as_subject
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.subjects.protocol import scope_of
 from tests.searches import explained
 
@@ -43,7 +43,7 @@ def reads(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
     ],
 )
 def test_what_reaches_results_from_the_padding_is_one_finding(function: Any, sentence: str) -> None:
-    investigation = Investigation(as_subject(function))
+    investigation = FindingExplainer(as_subject(function))
     scope = scope_of(investigation.subject).only(dtype="float32")
     [finding] = explained(investigation, scope, cases=120).findings
 

@@ -10,9 +10,9 @@ from harness import Case, RNNConfig, Scope, as_subject, draw
 from harness.checks.agreement import observe
 from harness.checks.full_check import check
 from harness.diagnosis.experiments import Question
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.observation_cache import ObservationCache
-from harness.diagnosis.roundings import Roundings, _cases, roundings_of
+from harness.diagnosis.roundings import RoundingOnlyCause, _cases, roundings_of
 from harness.diagnosis.threshold import drawn
 from harness.search.search_record import Finding
 from tests.oracle.by_hand import subject as by_hand
@@ -50,7 +50,7 @@ def scaled(share: float) -> Callable[..., Any]:
     return wrong
 
 
-def found(function: Callable[..., Any], case: Case = CASE, scope: Scope = SCOPE) -> Roundings | None:
+def found(function: Callable[..., Any], case: Case = CASE, scope: Scope = SCOPE) -> RoundingOnlyCause | None:
     subject = as_subject(function)
     finding = Finding("mine", case, check(subject, case, relations=()))
     return roundings_of(Question(ObservationCache(subject), finding, scope, partial(check, subject)))
@@ -76,10 +76,10 @@ def test_roundings_are_told_where_nothing_else_is_the_cause() -> None:
     subject, case = as_subject(steps_in_place), failing(steps_in_place)
     scope = SCOPE.only(loss=["output", "both"], batched=True, strides="contiguous", preparation="new")
 
-    explanation = Investigation(subject).explain(Finding("mine", case, check(subject, case, relations=())), scope)
+    explanation = FindingExplainer(subject).explain(Finding("mine", case, check(subject, case, relations=())), scope)
 
     assert explanation.diagnosis is not None
-    assert isinstance(explanation.diagnosis.cause, Roundings)
+    assert isinstance(explanation.diagnosis.cause, RoundingOnlyCause)
 
 
 @pytest.mark.parametrize("share", [1e-3, 1e-5])
@@ -92,7 +92,7 @@ def test_nothing_is_told_in_one_short_dtype_alone() -> None:
 
 
 def test_a_mistake_beside_them_is_not_explained_by_them() -> None:
-    subject, known = as_subject(scaled(1e-3)), Roundings({"float32": 20.0, "float64": 20.0}, 9)
+    subject, known = as_subject(scaled(1e-3)), RoundingOnlyCause({"float32": 20.0, "float64": 20.0}, 9)
 
     assert not known.explains(subject, observe(subject, CASE), check(subject, CASE, relations=()))
 

@@ -11,7 +11,7 @@ from torch import nn
 from harness import Case, RNNConfig, Subject, Verdict, as_subject, check_agreement, draw, scope_of
 from harness.checks.result import Result
 from harness.diagnosis.experiments import Question
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.diagnosis.stale_state import StaleState, stale_of
 from harness.report.explanation_lines import fails_line
@@ -331,11 +331,11 @@ def test_what_a_function_keeps_of_earlier_calls_is_found_in_processes_of_its_own
     sentence: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.py").write_text(f"import numpy as np\n{code}")
-    monkeypatch.setattr("harness.search.budget.AFTER", 10)
+    monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 10)
     pins = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False}
 
     with IsolatedSubject(f"{tmp_path / 'mine.py'}:rnn") as subject:
-        investigation = Investigation(subject)
+        investigation = FindingExplainer(subject)
         record = explained(investigation, scope_of(subject).only(**pins), cases=60)
 
     finding = next(one for one in record.findings if one.result.nondeterministic)
@@ -379,11 +379,11 @@ def test_what_is_kept_over_calls_of_other_cases_is_named_with_what_it_does_not_h
     state: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.py").write_text(f"STATE = {state}\n{BACK}")
-    monkeypatch.setattr("harness.search.budget.AFTER", 20)
+    monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 20)
     pins = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False, "dtype": "float64"}
 
     with IsolatedSubject(f"{tmp_path / 'mine.py'}:rnn") as subject:
-        investigation = Investigation(subject)
+        investigation = FindingExplainer(subject)
         record = explained(investigation, scope_of(subject).only(**pins), cases=60)
 
     diagnoses = [investigation.explanations[finding.id].diagnosis for finding in record.findings]
@@ -405,7 +405,7 @@ def test_what_is_kept_over_calls_of_other_cases_is_named_with_what_it_does_not_h
 def test_what_is_kept_is_named_of_a_layer_with_another_mistake() -> None:
     subject = as_subject(KeepsStateOfTwice)
     scope = scope_of(subject).only(dtype="float64", loss=None, preparation=["new", "used"], distributions="normal")
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
 
     record = explained(investigation, scope, cases=100)
 
@@ -423,7 +423,7 @@ def test_an_error_on_the_way_back_through_what_is_kept_has_the_same_cause() -> N
     result = check_agreement(subject, case)
 
     assert "second time" in result.message
-    explanation = Investigation(subject).explain(Finding("mine", case, result), scope_of(subject))
+    explanation = FindingExplainer(subject).explain(Finding("mine", case, result), scope_of(subject))
     assert explanation.diagnosis is not None
     assert isinstance(explanation.diagnosis.cause, StaleState)
     assert explanation.diagnosis.cause.roles == ("weight_hh",)
@@ -433,9 +433,9 @@ def test_an_error_on_the_way_back_through_what_is_kept_has_the_same_cause() -> N
 @pytest.mark.long
 @pytest.mark.parametrize("module", [KeepsAll, KeepsTransposed, DropIn])
 def test_a_search_has_one_finding_that_is_certain(module: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.search.budget.AFTER", 60)
+    monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 60)
     subject = as_subject(module)
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
 
     record = explained(investigation, scope_of(subject).only(dtype="float32", distributions="normal"), cases=250)
 

@@ -12,8 +12,8 @@ from benchmarks.planted import named
 from benchmarks.planted.subject import PlantedSubject
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, check_agreement, observe
+from harness.diagnosis.finding_explainer import Diagnosis, FindingExplainer
 from harness.diagnosis.identify.cause import IdentifiedCause
-from harness.diagnosis.investigate import Diagnosis, Investigation
 from harness.search.search_record import Finding
 from harness.subjects.protocol import Subject, scope_of
 from tests.causes import WITHOUT_B_HH, has_cause_of
@@ -23,7 +23,7 @@ from tests.searches import explained
 
 def diagnosed(subject: Subject, case: Case) -> Diagnosis:
     finding = Finding(subject.name, case, check_agreement(subject, case))
-    found = Investigation(subject).diagnosis(finding, scope_of(subject))
+    found = FindingExplainer(subject).diagnosis(finding, scope_of(subject))
     assert found is not None
     return found
 
@@ -163,7 +163,7 @@ def test_a_mistake_of_some_layers_is_recognised_where_the_layers_below_are_seen_
 @pytest.mark.long
 def test_a_mistake_in_the_gradient_by_x_is_known_again_though_probes_read_that() -> None:
     subject = PlantedSubject(named("ForgetsReverseToInput"))
-    investigation, asked = Investigation(subject), list[Finding]()
+    investigation, asked = FindingExplainer(subject), list[Finding]()
 
     done = explained(investigation, subject.scope(), heard=lambda finding, _: asked.append(finding), cases=150)
 

@@ -8,7 +8,7 @@ import pytest
 from harness import Case, Failure, RNNConfig, Scope, Verdict, as_subject, check_agreement, conventions, draw
 from harness.checks.agreement import observe
 from harness.diagnosis.experiments import KnownByExperiment
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.wrong_conventions import FRESH_WITH_DECLARATION, WrongConventions, instead_of
 from harness.report.explanation_lines import fails_line
 from harness.report.reported_finding import in_order, reported
@@ -127,7 +127,7 @@ def test_a_layout_that_is_not_declared_fails_at_all_sizes_but_one_step_of_one_se
     scope = TANH.only(dtype="float32", batch_first=False, batched=True, loss=None, strides="contiguous")
     case = draw(RNNConfig(1, 1, T=2, N=2), "normal", 1)
 
-    explanation = Investigation(subject).explain(Finding("mine", case, check_agreement(subject, case)), scope)
+    explanation = FindingExplainer(subject).explain(Finding("mine", case, check_agreement(subject, case)), scope)
 
     assert explanation.diagnosis is not None
     assert isinstance(explanation.diagnosis.cause, WrongConventions)
@@ -148,7 +148,7 @@ def test_a_subject_that_takes_both_layouts_and_mixes_one_up_works_as_if_neither_
 
 
 def test_a_search_finds_it_names_it_and_goes_around_it() -> None:
-    investigation = Investigation(declaring(torch_like, "transposed"))
+    investigation = FindingExplainer(declaring(torch_like, "transposed"))
 
     record = explained(investigation, narrow(investigation.subject, TANH).scope, cases=60)
 

@@ -19,15 +19,15 @@ from harness.oracle.compare import (
     suspect,
 )
 from harness.oracle.element_equation import ElementEquation
-from harness.oracle.expected import Expected
+from harness.oracle.expected import ExpectedArray
 from harness.oracle.tolerance import soft_floor, soft_tolerance
 
 CONFIG = RNNConfig(1, 2, T=3, N=4, bidirectional=True)
 ZEROS = {name: np.zeros(spec.shape, np.float32) for name, spec in CONFIG.outputs.items()}
 
 
-def expected(tolerance: float) -> dict[str, Expected]:
-    return {name: Expected(np.zeros(a.shape), np.full(a.shape, tolerance)) for name, a in ZEROS.items()}
+def expected(tolerance: float) -> dict[str, ExpectedArray]:
+    return {name: ExpectedArray(np.zeros(a.shape), np.full(a.shape, tolerance)) for name, a in ZEROS.items()}
 
 
 def with_output(*changes: tuple[tuple[int, ...], float]) -> dict[str, Any]:
@@ -87,12 +87,12 @@ def test_infinities_of_different_signs_differ_in_value() -> None:
 FLOAT32 = Arithmetic("float32")
 
 
-def one_term(off: float) -> tuple[dict[str, Any], dict[str, Expected]]:
+def one_term(off: float) -> tuple[dict[str, Any], dict[str, ExpectedArray]]:
     """Return an output that is 1 everywhere, by one product, and off by ``off`` in one place."""
     values = np.ones(CONFIG.outputs["output"].shape)
     floor = soft_floor(values, values, values, "identity", FLOAT32)
     equation = ElementEquation(np.ones(1), np.ones(1))
-    wanted = Expected(values, np.full(values.shape, 1.0), floor, lambda _: equation)
+    wanted = ExpectedArray(values, np.full(values.shape, 1.0), floor, lambda _: equation)
     actual = values.copy()
     actual[1, 2, 3] += off
     return {"output": actual}, {"output": wanted}

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 
 from harness import Case, RNNConfig, cases, draw
 from harness.oracle.arithmetic_assumptions import Arithmetic
-from harness.oracle.bounded_array import Floats, WithError
+from harness.oracle.bounded_array import BoundedArray, Floats
 from harness.oracle.expectation import end_to_end_states, expect_end_to_end, expect_local, single_step_states
-from harness.oracle.expected import Expected
+from harness.oracle.expected import ExpectedArray
 from harness.oracle.setting import REFERENCE, Setting
 from tests.oracle.by_hand import PRODUCTS, run_by_hand
 
@@ -17,22 +17,22 @@ def setting(case: Case) -> Setting:
     return Setting.of(case, Arithmetic(case.config.dtype))
 
 
-def own_states(case: Case) -> list[WithError]:
+def own_states(case: Case) -> list[BoundedArray]:
     """Return the output of every layer, time first, each as the top of a shorter stack."""
     outputs = [REFERENCE.run(case.prefix(layers))["output"] for layers in range(1, case.config.num_layers + 1)]
-    return [WithError(output.swapaxes(0, 1) if case.config.batch_first else output) for output in outputs]
+    return [BoundedArray(output.swapaxes(0, 1) if case.config.batch_first else output) for output in outputs]
 
 
-def locally(case: Case, states: list[WithError] | None = None) -> dict[str, Expected]:
+def locally(case: Case, states: list[BoundedArray] | None = None) -> dict[str, ExpectedArray]:
     return expect_local(setting(case), own_states(case) if states is None else states)[-1]
 
 
-def end_to_end(case: Case) -> dict[str, Expected]:
+def end_to_end(case: Case) -> dict[str, ExpectedArray]:
     given = setting(case)
     return expect_end_to_end(given, end_to_end_states(given))
 
 
-def within(expected: Expected, array: Floats) -> bool:
+def within(expected: ExpectedArray, array: Floats) -> bool:
     with np.errstate(invalid="ignore"):  # inf - inf
         return bool((~(np.abs(array - expected.values) > expected.tolerance)).all())
 
@@ -71,7 +71,7 @@ def test_only_the_step_that_is_off_departs_locally() -> None:
     bent = own_states(case)[0].values.copy()
     bent[3:] += 1e-3  # a subject that goes wrong at t=3 and carries the error on
 
-    expected = locally(case, [WithError(bent)])["output"]
+    expected = locally(case, [BoundedArray(bent)])["output"]
 
     departs = np.asarray(np.abs(bent - expected.values) > expected.tolerance).reshape(6, -1).max(axis=1)
     assert departs[3]

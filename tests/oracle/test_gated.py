@@ -13,8 +13,8 @@ from harness import Case, RNNConfig, Verdict, draw
 from harness.checks.agreement import check_agreement
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.balls import BallArithmetic
-from harness.oracle.bounded_array import WithError
-from harness.oracle.gated import GATED
+from harness.oracle.bounded_array import BoundedArray
+from harness.oracle.gated import GATED_CELLS
 from harness.subjects.function import FunctionSubject
 from harness.subjects.torch_module import TorchSubject
 
@@ -32,7 +32,7 @@ PROJECTED = [
     CONFIGS[2].replace(proj_size=3, cell="LSTM"),
     CONFIGS[3].replace(proj_size=1, cell="LSTM"),
 ]
-EVERY = [config.replace(cell=cell) for cell in GATED for config in CONFIGS] + PROJECTED
+EVERY = [config.replace(cell=cell) for cell in GATED_CELLS for config in CONFIGS] + PROJECTED
 
 
 def by_autograd(case: Case) -> dict[str, np.ndarray]:
@@ -68,7 +68,7 @@ def test_the_reference_is_torch_s_layer_forward_and_back(config: RNNConfig) -> N
     for seed in range(3):
         case = draw(config.replace(dtype="float64"), "normal", seed).plain()
 
-        ours, torch_s = GATED[config.cell].run(case), by_autograd(case)
+        ours, torch_s = GATED_CELLS[config.cell].run(case), by_autograd(case)
 
         assert ours.keys() == torch_s.keys()
         for name, array in torch_s.items():
@@ -77,7 +77,7 @@ def test_the_reference_is_torch_s_layer_forward_and_back(config: RNNConfig) -> N
 
 @pytest.mark.kernels
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
-@pytest.mark.parametrize("cell", GATED)
+@pytest.mark.parametrize("cell", GATED_CELLS)
 def test_torch_agrees_within_the_derived_bounds(cell: str, dtype: str) -> None:
     subject = TorchSubject(LAYERS[cell])
     for config in [one for one in EVERY if one.cell == cell]:
@@ -171,9 +171,9 @@ def test_c_is_told_from_h_where_h_shows_it_and_never_wrongly() -> None:
     random, k = default_rng(0), BallArithmetic(Arithmetic("float32"))
     o, c = random.uniform(0.1, 1, 500), random.normal(0, 2, 500)
     h = (o.astype(np.float32) * np.tanh(c.astype(np.float32))).astype(np.float64)
-    vague = WithError(c + random.uniform(-0.1, 0.1, 500), np.full(500, 0.11))
+    vague = BoundedArray(c + random.uniform(-0.1, 0.1, 500), np.full(500, 0.11))
 
-    told = k.within(vague, *k.before_tanh(h, WithError(o, np.full(500, 1e-6))))
+    told = k.within(vague, *k.before_tanh(h, BoundedArray(o, np.full(500, 1e-6))))
 
     assert told.error is not None
     assert (np.abs(told.values - c) <= told.error + 1e-6 * np.abs(c)).all()
@@ -187,7 +187,7 @@ def test_operations_stay_within_their_balls(dtype: str) -> None:
     a, b, z = (random.normal(size=2000) for _ in range(3))
     z = sigmoid(z)
     moved = [(one + random.uniform(-1e-4, 1e-4, 2000)).astype(dtype) for one in (a, b, z)]
-    known = [WithError(one, np.full(2000, 1.1e-4)) for one in (a, b, z)]
+    known = [BoundedArray(one, np.full(2000, 1.1e-4)) for one in (a, b, z)]
     x, y, w = moved
     one = x.dtype.type(1)
     ways = [
@@ -214,7 +214,7 @@ def test_a_sigmoid_may_be_anything_where_its_argument_may_have_either_sign() -> 
     k = BallArithmetic(Arithmetic("float32"))
 
     for s, e in ((600.0, 700.0), (1e-3, 700.0), (30.0, 29.0), (0.0, 50.0)):
-        ball = k.sigmoid(WithError(np.array([s, -s]), np.array([e, e])))
+        ball = k.sigmoid(BoundedArray(np.array([s, -s]), np.array([e, e])))
 
         assert ball.error is not None
         assert (ball.values - ball.error <= sigmoid(np.array([s - e, -s - e]))).all()
@@ -246,7 +246,7 @@ def test_the_gradient_by_the_state_may_be_taken_by_1_less_1_less_z() -> None:
     random, k, one = default_rng(0), BallArithmetic(Arithmetic("float32")), np.float32(1)
     g = random.uniform(-1, 1, 10_000).astype(np.float32)
     z = (10 ** random.uniform(-8, 0, 10_000)).astype(np.float32)
-    ball = k.product(WithError(g.astype(np.float64)), k.share(WithError(z.astype(np.float64))))
+    ball = k.product(BoundedArray(g.astype(np.float64)), k.share(BoundedArray(z.astype(np.float64))))
 
     assert ball.error is not None
     for way in (g * z, g - (one - z) * g):  # of z h + (1 - z) n, and of h + (1 - z) (n - h)

@@ -10,10 +10,10 @@ from hypothesis import given, settings, strategies as st
 from harness import Case, RNNConfig, cases, draw
 from harness.oracle.arithmetic_assumptions import TOLERANCES, Arithmetic, accepted
 from harness.oracle.array_layout import time_order, visited
-from harness.oracle.bounded_array import WithError
+from harness.oracle.bounded_array import BoundedArray
 from harness.oracle.expectation import end_to_end_states
-from harness.oracle.expected import Expected
-from harness.oracle.gradient_expectation import Gradients, _Backward, expect_gradients
+from harness.oracle.expected import ExpectedArray
+from harness.oracle.gradient_expectation import ExpectedGradients, _Backward, expect_gradients
 from harness.oracle.setting import Setting
 from harness.oracle.slopes import Slopes, through_slope
 from harness.oracle.sums import Matrix, Sum
@@ -35,28 +35,28 @@ SMALL: dict[str, Any] = {
 }
 
 
-def running(case: Case, run: Run, arithmetic: Arithmetic | None = None) -> Gradients:
+def running(case: Case, run: Run, arithmetic: Arithmetic | None = None) -> ExpectedGradients:
     setting = Setting.of(case, arithmetic or Arithmetic(case.config.dtype))
     return expect_gradients(setting, layers(run))
 
 
-def local(case: Case, run: Run, arithmetic: Arithmetic | None = None) -> Gradients:
+def local(case: Case, run: Run, arithmetic: Arithmetic | None = None) -> ExpectedGradients:
     setting = Setting.of(case, arithmetic or Arithmetic(case.config.dtype))
     return expect_gradients(setting, layers(run), [da.astype(float) for da in run.da])
 
 
-def layers(run: Run) -> list[WithError]:
-    return [WithError(state.astype(float)) for state in run.states]
+def layers(run: Run) -> list[BoundedArray]:
+    return [BoundedArray(state.astype(float)) for state in run.states]
 
 
-def beyond(gradients: Gradients, run: Run) -> list[str]:
+def beyond(gradients: ExpectedGradients, run: Run) -> list[str]:
     """Return the names of all arrays outside their tolerance, including da of every layer."""
     pairs = [(name, one, run.arrays[name]) for name, one in gradients.arrays.items()]
     pairs += [(PREACTIVATION, one, da) for one, da in zip(gradients.preactivations, run.da, strict=True)]
     return [name for name, expected, actual in pairs if not within(expected, actual)]
 
 
-def within(expected: Expected, actual: Any) -> bool:
+def within(expected: ExpectedArray, actual: Any) -> bool:
     wide = actual.astype(float)
     with np.errstate(invalid="ignore"):
         near = np.abs(wide - expected.values) <= expected.tolerance
@@ -145,7 +145,7 @@ def test_running_grows_where_local_does_not() -> None:
     case = draw(RNNConfig(4, 16, T=25, loss="h_n"), "normal", 1)
     run = run_by_hand(case)
 
-    def relative(expected: Sequence[Expected]) -> Any:
+    def relative(expected: Sequence[ExpectedArray]) -> Any:
         (one,) = expected
         return (one.tolerance / np.maximum(np.abs(one.values), 1e-30)).min(axis=(1, 2))
 
@@ -182,7 +182,7 @@ def test_at_a_kink_that_an_uncertain_state_may_be_beyond_all_or_nothing_passes(
     state: float, error: float, allowed: bool
 ) -> None:
     setting = Setting.of(one_relu(state), Arithmetic("float32"))
-    uncertain = WithError(np.full((1, 1, 1), state), np.full((1, 1, 1), error))
+    uncertain = BoundedArray(np.full((1, 1, 1), state), np.full((1, 1, 1), error))
 
     (da,) = expect_gradients(setting, [uncertain]).preactivations
 
@@ -195,7 +195,7 @@ def test_at_a_kink_that_an_uncertain_state_may_be_beyond_all_or_nothing_passes(
 def test_at_a_kink_an_exact_state_leaves_no_choice(state: float) -> None:
     setting = Setting.of(one_relu(state), Arithmetic("float32"))
 
-    (da,) = expect_gradients(setting, [WithError(np.full((1, 1, 1), state))]).preactivations
+    (da,) = expect_gradients(setting, [BoundedArray(np.full((1, 1, 1), state))]).preactivations
 
     assert within(da, np.full((1, 1, 1), 3.0 if state else 0.0))
     assert not within(da, np.full((1, 1, 1), 0.0 if state else 3.0))
@@ -279,10 +279,10 @@ def at_step(whole: Sum, t: int) -> Sum:
 class StepByStep(_Backward):
     """The backward pass as defined: the tolerance of each step from those of the next, all in one go."""
 
-    def _carried_back(self, at: tuple[int, int], given: Sum) -> Expected:
+    def _carried_back(self, at: tuple[int, int], given: Sum) -> ExpectedArray:
         matrix, slopes, there = Matrix.of(step_weights(self._case, at).hh), self._slopes(at), visited(self._config)
         values, tolerance = np.zeros_like(slopes.slope), np.zeros(slopes.slope.shape)
-        carried: WithError | None = None
+        carried: BoundedArray | None = None
         for t in reversed(time_order(self._config, at[1])):
             dh = at_step(given, t)
             if carried is not None:
@@ -291,8 +291,8 @@ class StepByStep(_Backward):
             values[t], tolerance[t] = one.values, one.tolerance
             if there is not None:
                 values[t], tolerance[t] = (np.where(there[t], a, 0.0) for a in (values[t], tolerance[t]))
-            carried = WithError(values[t], tolerance[t])
-        return Expected(values, tolerance)
+            carried = BoundedArray(values[t], tolerance[t])
+        return ExpectedArray(values, tolerance)
 
 
 @settings(max_examples=150)
@@ -329,7 +329,7 @@ def test_what_may_overflow_on_the_way_back_exempts_all_before_it() -> None:
     )
     setting = Setting.of(case, Arithmetic("float32"))
 
-    [da] = expect_gradients(setting, [WithError(np.ones((4, 1, 1)), np.full((4, 1, 1), 1e-3))]).preactivations
+    [da] = expect_gradients(setting, [BoundedArray(np.ones((4, 1, 1)), np.full((4, 1, 1), 1e-3))]).preactivations
 
     assert np.isfinite(da.tolerance[2:]).all()
     assert np.isinf(da.tolerance[:2]).all()  # 1e15 * 3e15**2 is 9e45, and float32 ends at 3e38

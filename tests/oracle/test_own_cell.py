@@ -10,12 +10,12 @@ from numpy.random import default_rng
 from harness import Cell, RNNConfig, Verdict, as_subject, check_agreement, conventions, draw
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.balls import BallArithmetic
-from harness.oracle.bounded_array import WithError
-from harness.oracle.gated import GATED
+from harness.oracle.bounded_array import BoundedArray
+from harness.oracle.gated import GATED_CELLS
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.own_cell import OwnCell
 from harness.oracle.setting import Setting
-from harness.space.cells import KNOWN
+from harness.space.cells import CELL_DEFINITIONS
 
 CONFIGS = [
     RNNConfig(3, 5, T=4, N=3, hx=True, loss="both"),
@@ -38,12 +38,12 @@ def torch_s(config: RNNConfig, case: Any) -> dict[str, np.ndarray]:
     return dict(as_subject({"GRU": "torch:gru", "LSTM": "torch:lstm"}[config.cell]).run(case).arrays)
 
 
-@pytest.mark.parametrize("config", [one.replace(cell=cell) for cell in GATED for one in CONFIGS], ids=str)
+@pytest.mark.parametrize("config", [one.replace(cell=cell) for cell in GATED_CELLS for one in CONFIGS], ids=str)
 def test_the_equations_of_torch_s_cells_give_what_torch_gives(config: RNNConfig) -> None:
-    own: Any = KNOWN[config.cell]
+    own: Any = CELL_DEFINITIONS[config.cell]
     case = draw(config, "normal", 1)
     with np.errstate(all="ignore"):  # padding may overflow
-        values, again = GATED[config.cell].run(case), OwnCell(own).run(case)
+        values, again = GATED_CELLS[config.cell].run(case), OwnCell(own).run(case)
         expected = expect_whole_run(Setting(OwnCell(own), case, Arithmetic("float32")))
 
     for name, array in again.items():
@@ -112,10 +112,10 @@ def test_a_sum_of_products_may_be_factored_in_any_way(least: float) -> None:
     random, k, one = default_rng(0), BallArithmetic(Arithmetic("float32")), np.float32(1)
     h, n, g = (random.uniform(-1, 1, 10_000).astype(np.float32) for _ in range(3))
     f = (random.uniform(0, 1, 10_000) * 10 ** random.uniform(least, 0, 10_000)).astype(np.float32)
-    quantities = {name: WithError(v.astype(np.float64)) for name, v in (("f", f), ("h", h), ("n", n))}
+    quantities = {name: BoundedArray(v.astype(np.float64)) for name, v in (("f", f), ("h", h), ("n", n))}
     value = k.polynomial(quantities, MIX, mixed="f")
     by_n, by_h = (
-        k.polynomial(quantities, of, WithError(g.astype(np.float64)), "f")
+        k.polynomial(quantities, of, BoundedArray(g.astype(np.float64)), "f")
         for of in (((("f",), 1.0),), (((), 1.0), (("f",), -1.0)))
     )
     ways = {
@@ -138,7 +138,7 @@ def test_the_bound_of_a_sum_of_products_holds_what_its_quantities_may_be() -> No
     terms = ((("a", "b"), 2.0), (("a",), -0.5), (("a", "b", "c"), 3.0), ((), 1.0))
     centre = {name: random.uniform(-1, 1, 500) for name in "abc"}
     off = {name: random.uniform(0, 1, 500) for name in "abc"}
-    ball = k.polynomial({name: WithError(v, off[name]) for name, v in centre.items()}, terms)
+    ball = k.polynomial({name: BoundedArray(v, off[name]) for name, v in centre.items()}, terms)
     assert ball.error is not None
 
     reached = np.zeros(500)
@@ -152,9 +152,9 @@ def test_the_bound_of_a_sum_of_products_holds_what_its_quantities_may_be() -> No
 def test_a_product_that_may_overflow_on_its_way_has_no_bound() -> None:
     k = BallArithmetic(Arithmetic("float16"))
     quantities = {
-        "z": WithError(np.array([1e-3])),
-        "h": WithError(np.array([300.0])),
-        "c": WithError(np.array([300.0])),
+        "z": BoundedArray(np.array([1e-3])),
+        "h": BoundedArray(np.array([300.0])),
+        "c": BoundedArray(np.array([300.0])),
     }
     ball = k.polynomial(quantities, ((("c", "h", "z"), 1.0),))
 
@@ -165,7 +165,7 @@ def test_a_product_that_may_overflow_on_its_way_has_no_bound() -> None:
 def test_what_is_known_of_a_gate_s_error_enters_the_sum_once() -> None:
     k = BallArithmetic(Arithmetic("float64"))
     quantities = {
-        name: WithError(np.array([v]), np.array([1e-3])) for name, v in (("f", 0.5), ("h", 0.25), ("n", 0.25))
+        name: BoundedArray(np.array([v]), np.array([1e-3])) for name, v in (("f", 0.5), ("h", 0.25), ("n", 0.25))
     }
     ball = k.polynomial(quantities, ((("h",), 1.0), (("f", "h"), -1.0), (("f", "n"), 1.0)))
     assert ball.error is not None

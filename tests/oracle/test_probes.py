@@ -12,7 +12,7 @@ from harness.oracle import probes
 from harness.oracle.arithmetic_assumptions import AcceptedErrors, Arithmetic
 from harness.oracle.element_equation import ElementEquation
 from harness.oracle.expectation import end_to_end_states, expect_end_to_end
-from harness.oracle.expected import Expected
+from harness.oracle.expected import ExpectedArray
 from harness.oracle.gradient_expectation import expect_gradients
 from harness.oracle.setting import REFERENCE, Setting
 from harness.space.config import PREACTIVATION
@@ -36,7 +36,7 @@ def setting(case: Case, arithmetic: Arithmetic | None = None) -> Setting:
     return Setting.of(case, arithmetic or Arithmetic(case.config.dtype))
 
 
-def expected_of(case: Case) -> dict[str, Expected]:
+def expected_of(case: Case) -> dict[str, ExpectedArray]:
     given = setting(case)
     states = end_to_end_states(given)
     return expect_end_to_end(given, states) | expect_gradients(given, states).arrays
@@ -248,7 +248,7 @@ def test_what_is_cut_stands_where_its_equation_does(case: Case) -> None:
         def equation(index: Any, values: Any = values) -> ElementEquation:
             return ElementEquation(np.array([values[index]]), np.ones(1))
 
-        part = probes.cut(Expected(values, -values, 2 * values, equation), probes.selection(case.config, name))
+        part = probes.cut(ExpectedArray(values, -values, 2 * values, equation), probes.selection(case.config, name))
 
         assert part.values.shape == case.config.returned[name].shape
         assert part.equation is not None

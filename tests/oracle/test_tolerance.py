@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from harness.oracle.arithmetic_assumptions import FORMATS, TOLERANCES, U64, AcceptedErrors, Arithmetic
 from harness.oracle.tolerance import (
-    Products,
+    DotProductFigures,
     StepOperands,
     gamma,
     linear_tolerance,
@@ -546,7 +546,7 @@ def test_a_step_allows_for_the_grids_of_all_that_it_multiplies() -> None:
 def test_the_tolerance_of_a_sum_too_long_for_its_dtype_is_infinite() -> None:
     arithmetic = Arithmetic("bfloat16")
 
-    tolerances = sum_tolerance(Products(np.array([1e-30, 0.0]), 10**6), arithmetic)
+    tolerances = sum_tolerance(DotProductFigures(np.array([1e-30, 0.0]), 10**6), arithmetic)
 
     assert tolerances[0] == np.inf
     assert tolerances[1] < np.inf

@@ -6,7 +6,7 @@ from benchmarks.planted import CATALOGUE, Fault
 from benchmarks.planted.subject import PlantedSubject
 from benchmarks.selftest import Naming, naming
 from harness import hunt
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from tests.long import few
 
 SEED = 1
@@ -28,5 +28,5 @@ def test_a_planted_fault_is_found_small_and_named(fault: Fault) -> None:
     if record.finding.result.inaccurate:  # then the dtype is the one in which tanh is measured to be worst
         config = config.replace(dtype="float32")
     assert config in fault.smallest
-    diagnosis = Investigation(subject).diagnosis(record.finding, record.scope)
+    diagnosis = FindingExplainer(subject).diagnosis(record.finding, record.scope)
     assert naming(fault, diagnosis, config) is (Naming.NONE if fault.name in UNKNOWN else Naming.RIGHT)

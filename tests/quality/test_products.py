@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import RNNConfig, as_subject
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.report.explanation_lines import fails_line
 from harness.search.search import Search
 from tests import implementations
@@ -44,7 +44,7 @@ def test_a_product_of_sizes_is_found_by_the_default_search_and_named(
 ) -> None:
     subject = as_subject(function)
     with Search(subject) as search:
-        investigation, finding = Investigation(subject), next(search.findings())
+        investigation, finding = FindingExplainer(subject), next(search.findings())
         explanation = investigation.explain(finding, search.record.scope)
 
     assert finding.case.config == smallest

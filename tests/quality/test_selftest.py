@@ -14,7 +14,7 @@ from benchmarks.selftest import Naming, correct, naming, trial, trial_of
 from harness import Case, RNNConfig, draw
 from harness.checks.agreement import check_agreement
 from harness.checks.result import Verdict
-from harness.diagnosis.investigate import Diagnosis
+from harness.diagnosis.finding_explainer import Diagnosis
 from harness.subjects.function import FunctionSubject
 from tests.causes import WITHOUT_B_HH
 from tests.long import few

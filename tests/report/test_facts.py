@@ -11,7 +11,7 @@ import pytest
 
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.diagnosis.failure_conditions import FailureConditions
-from harness.diagnosis.investigate import Diagnosis, Explanation
+from harness.diagnosis.finding_explainer import Diagnosis, Explanation
 from harness.diagnosis.kernels import FailingStage, KernelSwitchResults
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.facts import code_of

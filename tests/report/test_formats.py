@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from harness.checks.malformed import AcceptedMalformedCall, MalformedCallAnswers, RefusalDefect
 from harness.checks.result import ComparisonMethod, Result, Verdict
 from harness.diagnosis.faulty_source_line import SourceLine
-from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.finding_explainer import Explanation
 from harness.report.check_report import CheckReport
 from harness.report.finding_entry import FindingEntry, SubjectFindings, entry_of
 from harness.report.finding_files import Fact

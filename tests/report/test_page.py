@@ -15,9 +15,9 @@ from benchmarks.planted import named
 from benchmarks.planted.subject import PlantedSubject
 from harness.cli import main
 from harness.pipeline import run_pipeline
+from harness.report.escaping_console import printed
 from harness.report.finding_entry import SubjectFindings
 from harness.report.page import page_of_findings, page_of_run
-from harness.report.plain_console import printed
 from harness.report.results_table import SubjectRow
 from harness.report.terminal import subject_report
 from harness.search.examination import Examination
@@ -61,7 +61,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def examined(subject: Subject, folder: Path, cases: int) -> SubjectFindings:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.search.budget.AFTER", 30)
+        patch.setattr("harness.search.budget.CASES_AFTER_FINDING", 30)
         let_scripts_fail_unrun(patch)
         return run_pipeline(subject, scope_of(subject), SearchOptions(cases), folder=str(folder), warn=pytest.fail)
 
@@ -226,7 +226,7 @@ def test_the_command_writes_it_and_refuses_what_it_cannot(
 
     monkeypatch.chdir(tmp_path)
     wrong = f"{EXAMPLES / 'notebook.py'}:rnn_without_b_hh"
-    monkeypatch.setattr("harness.search.budget.AFTER", 10)
+    monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 10)
 
     assert run("check", wrong, "-n", "0", "--examples", "30", "--report", "made.html") == 1
     made = Page(Path("made.html").read_text())

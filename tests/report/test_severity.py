@@ -7,7 +7,7 @@ import pytest
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.result import RaisedError
 from harness.diagnosis.failure_conditions import FailureConditions
-from harness.diagnosis.investigate import Diagnosis, Explanation
+from harness.diagnosis.finding_explainer import Diagnosis, Explanation
 from harness.diagnosis.precision import ShownPrecision
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.examination_facts import examination_facts

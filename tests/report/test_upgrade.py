@@ -11,7 +11,7 @@ import pytest
 from harness import as_subject, scope_of
 from harness.cli.check import exit_code
 from harness.cli.codes import AGREES, FINDING
-from harness.pipeline import Upgrading, run_pipeline
+from harness.pipeline import UpgradeRun, run_pipeline
 from harness.report.finding_entry import SubjectFindings
 from harness.report.junit import junit
 from harness.report.upgrade import DefectStanding, Upgrade, compared, upgrade_record, upgrade_report
@@ -42,7 +42,7 @@ def layer(change: Callable[..., Any], base: Callable[..., Any] = implementations
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.search.budget.AFTER", 40)
+    monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 40)
     let_scripts_fail_unrun(monkeypatch)
 
 
@@ -50,7 +50,7 @@ def both(tmp_path: Path, old: Any, new: Any, cases: int = 60, **pins: Any) -> tu
     """Search both with one plan, and compare them."""
     subjects = as_subject(old), as_subject(new)
     scopes = [scope_of(subject).only(**{**PINS, **pins}) for subject in subjects]
-    upgrading = Upgrading((subjects[0], scopes[0]), (subjects[1], scopes[1]), cases, None)
+    upgrading = UpgradeRun((subjects[0], scopes[0]), (subjects[1], scopes[1]), cases, None)
     done = [
         run_pipeline(
             subject,

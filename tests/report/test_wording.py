@@ -15,18 +15,18 @@ from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.activation_accuracy import Accuracy
 from harness.checks.result import ComparisonMethod, RaisedError
 from harness.diagnosis.failure_conditions import FailingSizes, FailureConditions
+from harness.diagnosis.finding_explainer import Diagnosis, Explanation
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst
 from harness.diagnosis.identify.model_differences import Mistake
-from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.precision import ShownPrecision
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.oracle.compare import Mismatch, MismatchKind, Site
 from harness.oracle.element_equation import ElementEquation
 from harness.report import terminal, wording
+from harness.report.escaping_console import PlainConsole
 from harness.report.facts import plain_finding
 from harness.report.finding_entry import SubjectFindings, entry_of
 from harness.report.finding_files import FindingFiles
-from harness.report.plain_console import PlainConsole
 from harness.report.reported_finding import ReportedFinding, reported
 from harness.search.evidence import Certificate, Suspicion
 from harness.search.examination import Examination

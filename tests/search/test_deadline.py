@@ -11,7 +11,7 @@ import torch
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.full_check import check as check_everything
 from harness.checks.repeatability import STEADY
-from harness.diagnosis.script.make import script
+from harness.diagnosis.script.script_text import script
 from harness.search import confirm_and_shrink
 from harness.search.case_replay import ReplayOutcome, replay
 from harness.search.deadline import DeadlineSubject, Hang, noted_interrupts

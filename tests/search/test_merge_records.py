@@ -85,7 +85,7 @@ def test_of_one_cause_the_smallest_finding_stands_and_all_cases_count() -> None:
 
 
 def test_the_record_ends_where_one_run_does_but_not_before_the_last_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.search.budget.AFTER", 10)
+    monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 10)
     start, late = first_of(1), first_of(2, after=50)
 
     alone = together(part(1, {start: ONE}), part(2, {}))

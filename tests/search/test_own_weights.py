@@ -10,7 +10,7 @@ from harness import RNNConfig, Verdict, as_subject, check, draw
 from harness.search.own_weights import NEAR_WEIGHTS, load_weights
 from harness.search.search import Search
 from harness.search.search_options import SearchOptions
-from harness.search.workers import Workers
+from harness.search.workers import WorkerPool
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
 
@@ -44,8 +44,8 @@ def test_a_port_is_right_on_small_weights_and_wrong_on_large_ones(tmp_path: Path
         assert (f", with the weights of {path}" in " ".join(str(done).split())) is (verdict is Verdict.AGREES)
 
 
-@pytest.mark.parametrize("workers", [None, Workers(1)])
-def test_all_cases_have_the_weights_or_some_near_them(tmp_path: Path, workers: Workers | None) -> None:
+@pytest.mark.parametrize("workers", [None, WorkerPool(1)])
+def test_all_cases_have_the_weights_or_some_near_them(tmp_path: Path, workers: WorkerPool | None) -> None:
     weights = load_weights(saved(tmp_path / "model.npz", WIDE, 1.0))
     scope = Scope().only(**weights.pins, dtype="float64", device="cpu")
 

@@ -10,7 +10,7 @@ from harness import RNNConfig, Scope, scope_of
 from harness.search.covering import covering
 from harness.search.plan import (
     CASES_PER_CONFIG,
-    DIFFERENTIATED,
+    DERIVATIVE_CONFIGS,
     UNIT,
     CoveringChunk,
     StratumChunk,
@@ -163,7 +163,7 @@ def test_a_rule_takes_no_pinned_value_away() -> None:
 
 
 def test_the_cases_for_derivatives_beyond_gradients_are_planned_once_and_have_tame_values() -> None:
-    [unit] = [unit for unit in islice(units(WHOLE, 0, 1650), 80) if getattr(unit, "configs", ()) == DIFFERENTIATED]
+    [unit] = [unit for unit in islice(units(WHOLE, 0, 1650), 80) if getattr(unit, "configs", ()) == DERIVATIVE_CONFIGS]
 
     assert {(asked.with_probes, asked.distribution) for asked in unit.planned()} == {(True, "default")}
 

@@ -20,14 +20,14 @@ from benchmarks.layers import first_torch
 from harness import Capabilities, Case, Result, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import Observation, check_agreement
 from harness.checks.result import ComparisonMethod
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.search import checker, confirm_and_shrink
-from harness.search.budget import REFUSED
+from harness.search.budget import REFUSALS_PER_CASE
 from harness.search.capability_discovery import narrow, plainest
 from harness.search.covering import covering
 from harness.search.log import MARGINS
-from harness.search.plan import COVERED
+from harness.search.plan import COVERING_SHARE
 from harness.search.search import RecognisedCause, Search
 from harness.search.search_options import SearchOptions
 from harness.search.search_record import Finding, Stop
@@ -194,7 +194,7 @@ def test_refusals_by_size_are_counted_and_end_a_search_that_compares_little() ->
 
     assert record.stop is Stop.BUDGET
     assert 0 < record.total < 60
-    assert record.unsupported == {"one step only": 60 * REFUSED}
+    assert record.unsupported == {"one step only": 60 * REFUSALS_PER_CASE}
 
 
 class DiesOnce:
@@ -449,7 +449,7 @@ def test_a_covering_array_that_leaves_enough_of_the_budget_comes_first(cases: in
     scope = SMALL.only(dtype="float32", loss=None, device="cpu")
     record = hunt(as_subject(rnn), scope, cases=cases)
     small = covering(record.scope.only(T=2, N=2, input_size=2, hidden_size=2), 2)
-    left = COVERED * cases - len(small)
+    left = COVERING_SHARE * cases - len(small)
     assert left >= 0
     assert [left >= len(covering(record.scope, t)) for t in (3, 2)] == [strength == 3, strength is not None]
 
@@ -505,7 +505,7 @@ def test_the_time_bounds_what_is_done_with_a_failure_too() -> None:
         return implementations.without_b_hh(x, h0, weights, config)
 
     subject = as_subject(slow)
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
     start = time.perf_counter()
 
     record = explained(investigation, seconds=4)
@@ -518,7 +518,7 @@ def test_the_time_bounds_what_is_done_with_a_failure_too() -> None:
 
 
 def test_a_failure_that_comes_last_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.search.budget.SHRINKING", 0.0)
+    monkeypatch.setattr("harness.search.budget.LAST_SHRINKING", 0.0)
 
     record = hunt(as_subject(implementations.without_b_hh), SMALL, seconds=60)
 
@@ -776,7 +776,7 @@ def test_a_failure_without_time_to_make_it_smaller_is_confirmed_once(monkeypatch
         return result
 
     monkeypatch.setattr(confirm_and_shrink, "confirmed", confirming)
-    monkeypatch.setattr("harness.search.budget.SHRINKING", 0)
+    monkeypatch.setattr("harness.search.budget.LAST_SHRINKING", 0)
 
     record = hunt(lambda x, h0, weights, config: (x * 0, h0), Scope().only(num_layers=1), seconds=60)
 

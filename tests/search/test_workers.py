@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, hunt
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.search.search_record import SearchRecord, Stop
 from harness.search.shards import Shard
-from harness.search.workers import AHEAD, MOST_UNITS_LOST, Workers, pickled
+from harness.search.workers import AHEAD, MOST_UNITS_LOST, WorkerPool, pickled
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from tests import implementations
@@ -59,8 +59,8 @@ def told(record: SearchRecord) -> Any:
 @pytest.mark.parametrize("workers", few([1, 2], lambda workers: workers == 2))
 def test_a_right_subject_is_seen_as_one_process_sees_it(workers: int) -> None:
     alone = hunt(RIGHT, SMALL, cases=500)
-    shared = hunt(RIGHT, SMALL, cases=500, workers=Workers(workers))
-    again = hunt(RIGHT, SMALL, cases=500, seed=1, workers=Workers(workers))
+    shared = hunt(RIGHT, SMALL, cases=500, workers=WorkerPool(workers))
+    again = hunt(RIGHT, SMALL, cases=500, seed=1, workers=WorkerPool(workers))
 
     assert told(alone) == told(shared)
     assert shared.total == 500
@@ -69,8 +69,8 @@ def test_a_right_subject_is_seen_as_one_process_sees_it(workers: int) -> None:
 
 def test_a_shard_may_have_fewer_units_than_its_workers_would_take() -> None:
     alone = hunt(RIGHT, SMALL, cases=500, shard=Shard(2, 3))
-    shared = hunt(RIGHT, SMALL, cases=500, shard=Shard(2, 3), workers=Workers(1))
-    none = hunt(RIGHT, SMALL, cases=10, shard=Shard(2, 2), workers=Workers(1))
+    shared = hunt(RIGHT, SMALL, cases=500, shard=Shard(2, 3), workers=WorkerPool(1))
+    none = hunt(RIGHT, SMALL, cases=10, shard=Shard(2, 2), workers=WorkerPool(1))
 
     assert told(alone) == told(shared)
     assert 100 < shared.total < 250
@@ -85,8 +85,8 @@ def test_what_is_found_is_what_one_process_finds(tmp_path: Path) -> None:
     records = []
     for workers in (0, 2):
         with IsolatedSubject(f"{file}:rnn") as subject:
-            helped = Workers(workers) if workers else None
-            records.append(explained(Investigation(subject), cases=250, workers=helped))
+            helped = WorkerPool(workers) if workers else None
+            records.append(explained(FindingExplainer(subject), cases=250, workers=helped))
 
     assert told(records[0]) == told(records[1])
     assert len(records[0].findings) > 1
@@ -139,7 +139,7 @@ def _half(connection: Any, message: bytes) -> None:
 def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, kills: type[KillsItsWorkerOnce]) -> None:
     alone = hunt(kills(tmp_path), SMALL, cases=400)
     assert not (tmp_path / "killed").exists()
-    shared = hunt(kills(tmp_path), SMALL, cases=400, seconds=60, workers=Workers(2))
+    shared = hunt(kills(tmp_path), SMALL, cases=400, seconds=60, workers=WorkerPool(2))
 
     assert (tmp_path / "killed").exists()
     assert told(alone) == told(shared)
@@ -166,7 +166,7 @@ class Dying(Executor):
 def test_where_workers_keep_dying_the_search_goes_through_the_units_itself() -> None:
     dying = Dying(4)
     alone = hunt(RIGHT, SMALL, cases=200)
-    shared = hunt(RIGHT, SMALL, cases=200, workers=Workers(2, lambda _: dying))
+    shared = hunt(RIGHT, SMALL, cases=200, workers=WorkerPool(2, lambda _: dying))
 
     assert told(alone) == told(shared)
     assert shared.helpers is not None
@@ -176,7 +176,7 @@ def test_where_workers_keep_dying_the_search_goes_through_the_units_itself() -> 
 
 
 def test_an_executor_that_takes_nothing_is_one_whose_workers_die() -> None:
-    shared = hunt(RIGHT, SMALL, cases=200, workers=Workers(1, lambda _: closed()))
+    shared = hunt(RIGHT, SMALL, cases=200, workers=WorkerPool(1, lambda _: closed()))
 
     assert told(shared) == told(hunt(RIGHT, SMALL, cases=200))
     assert shared.helpers is not None
@@ -192,7 +192,7 @@ def closed() -> Executor:
 def test_what_was_done_when_a_worker_died_is_not_done_again() -> None:
     workers = Dying(*range(1, 99))
     alone = hunt(RIGHT, SMALL, cases=200)
-    shared = hunt(RIGHT, SMALL, cases=200, workers=Workers(1, lambda _: workers))
+    shared = hunt(RIGHT, SMALL, cases=200, workers=WorkerPool(1, lambda _: workers))
 
     assert told(alone) == told(shared)
     assert shared.helpers is not None
@@ -210,7 +210,7 @@ class Hangs(KillsItsWorkerOnce):
 
 
 def test_a_hang_in_a_worker_is_reported_with_its_case(tmp_path: Path) -> None:
-    record = hunt(Hangs(tmp_path), SMALL.only(N=[1, 1, 1, 2]), workers=Workers(1, ThreadPoolExecutor))
+    record = hunt(Hangs(tmp_path), SMALL.only(N=[1, 1, 1, 2]), workers=WorkerPool(1, ThreadPoolExecutor))
 
     assert (record.verdict, record.stop) == (Verdict.BROKEN, Stop.FINDING)
     assert record.finding is not None
@@ -228,11 +228,11 @@ class Faulty(KillsItsWorkerOnce):
 
 def test_a_fault_of_the_harness_in_a_worker_is_raised(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="our own"):
-        hunt(Faulty(tmp_path), SMALL, workers=Workers(1))
+        hunt(Faulty(tmp_path), SMALL, workers=WorkerPool(1))
 
 
 def test_time_ends_a_shared_search_too() -> None:
-    record = hunt(RIGHT, SMALL, seconds=2.0, workers=Workers(2))
+    record = hunt(RIGHT, SMALL, seconds=2.0, workers=WorkerPool(2))
 
     assert record.stop is Stop.TIME
     assert record.total > 0
@@ -245,7 +245,7 @@ def test_an_interrupt_ends_a_shared_search_and_its_workers() -> None:
     before = set(active_children())
     timer = Timer(1.5, os.kill, [os.getpid(), signal.SIGINT])
     timer.start()
-    record = hunt(RIGHT, SMALL, seconds=60, workers=Workers(2))
+    record = hunt(RIGHT, SMALL, seconds=60, workers=WorkerPool(2))
     timer.join()
 
     assert record.stop is Stop.INTERRUPTED
@@ -261,7 +261,7 @@ def test_a_subject_that_cannot_be_copied_is_misuse() -> None:
         return implementations.vectorised(x, h0, weights, config)
 
     with pytest.raises(UsageError, match=r"local cannot be sent to worker processes"):
-        hunt(as_subject(local), SMALL, workers=Workers(1))
+        hunt(as_subject(local), SMALL, workers=WorkerPool(1))
 
 
 class Nowhere(KillsItsWorkerOnce):
@@ -277,7 +277,7 @@ def gone() -> None:
 
 def test_a_subject_that_a_worker_cannot_make_is_misuse(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot create the subject: no such module here"):
-        hunt(Nowhere(tmp_path), SMALL, workers=Workers(1))
+        hunt(Nowhere(tmp_path), SMALL, workers=WorkerPool(1))
 
 
 def test_a_copy_of_an_isolated_subject_is_another_of_the_same(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from harness import Cell, RNNConfig, Scope
 from harness.diagnosis.identify.gate_inquiry import STATE_LEVELS
-from harness.space.cells import KNOWN, MOST_GATES, Gate, local_cells
+from harness.space.cells import CELL_DEFINITIONS, MOST_GATES, Gate, local_cells
 from harness.space.errors import UsageError
 
 f = "f = sigmoid(W_if @ x + b_if + W_hf @ h + b_hf)\n"
@@ -71,7 +71,7 @@ def test_what_are_no_equations_is_refused_in_one_line(equations: Any, said: str)
         Cell("Refused", equations)
 
     assert said in str(refused.value)
-    assert "Refused" not in KNOWN
+    assert "Refused" not in CELL_DEFINITIONS
 
 
 def test_causes_are_sought_for_as_many_gates_as_a_cell_may_have() -> None:
@@ -99,10 +99,10 @@ def test_another_process_learns_a_cell_from_what_it_is_sent(monkeypatch: pytest.
     reads: list[Any] = [lambda: RNNConfig.from_dict(fields), lambda: Scope.of_record(record)]
     reads += [lambda: pickle.loads(pickled)]  # noqa: S301 - our own
     for read in reads:
-        monkeypatch.delitem(KNOWN, "Sent")
+        monkeypatch.delitem(CELL_DEFINITIONS, "Sent")
         assert read() in (config, scope)
 
-    monkeypatch.delitem(KNOWN, "Sent")
+    monkeypatch.delitem(CELL_DEFINITIONS, "Sent")
     with pytest.raises(UsageError, match="cell='Sent': expected RNN, GRU, LSTM"):
         RNNConfig(2, 3, cell="Sent")
 
@@ -111,7 +111,7 @@ def test_another_process_learns_a_cell_from_what_it_is_sent(monkeypatch: pytest.
 def known() -> Iterator[dict[str, Any]]:
     """Return all cells, among which no other becomes known for longer than a test."""
     with local_cells():
-        yield KNOWN
+        yield CELL_DEFINITIONS
 
 
 def test_the_file_of_a_cell_may_change_it_and_no_other_file_may(known: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from harness.space.factor_table import (
     LAYER,
     MODULE_FACTORS,
     OPTIONS,
-    REQUIRED,
+    REQUIRED_FIELDS,
     WAY,
     CallConfig,
     CellConfig,
@@ -47,7 +47,7 @@ def test_the_layer_s_fields_alone_may_be_given_by_position() -> None:
     parameters = inspect.signature(RNNConfig).parameters.values()
 
     assert tuple(one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD) == LAYER
-    assert (*REQUIRED, *OPTIONS) == LAYER
+    assert (*REQUIRED_FIELDS, *OPTIONS) == LAYER
 
 
 @pytest.mark.parametrize(

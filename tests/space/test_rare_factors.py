@@ -5,11 +5,11 @@ import pytest
 from harness.space.config import RNNConfig
 from harness.space.factor_table import OPTIONS, PREPARATION_PAIRS, PREPARATIONS, ConfigError
 from harness.space.rare_factors import POSITIONAL, TIED_PAIRS, apart
-from harness.space.scope import WHOLE, Scope, configure, factors_of
+from harness.space.scope import TORCH_SCOPE, Scope, configure, factors_of
 
 
 def test_every_pair_of_preparations_has_one_config_and_every_option_another_value_by_position() -> None:
-    configs = apart(WHOLE, 0)
+    configs = apart(TORCH_SCOPE, 0)
 
     by_position, rest = configs[: POSITIONAL + 1], configs[POSITIONAL + 1 :]
     tied, pairs = rest[:TIED_PAIRS], rest[TIED_PAIRS:]
@@ -25,7 +25,7 @@ def test_every_pair_of_preparations_has_one_config_and_every_option_another_valu
 
 
 def test_every_config_is_in_its_scope_and_another_seed_gives_others() -> None:
-    scope = WHOLE.only(
+    scope = TORCH_SCOPE.only(
         num_layers=(1, 2), dtype="float64", loss=(None, "h_n"), T=(1, 7), preparation=("new", "used", "pickle")
     )
 
@@ -43,7 +43,7 @@ def test_every_config_is_in_its_scope_and_another_seed_gives_others() -> None:
 
 
 @pytest.mark.parametrize(
-    "scope", [Scope(), WHOLE.only(device="meta"), WHOLE.only(after=None, positional=False, tied=False)]
+    "scope", [Scope(), TORCH_SCOPE.only(device="meta"), TORCH_SCOPE.only(after=None, positional=False, tied=False)]
 )
 def test_a_scope_without_them_has_none(scope: Scope) -> None:
     assert apart(scope, 0) == []
@@ -63,5 +63,5 @@ def test_what_cannot_come_before_a_preparation_is_refused_and_gives_way_to_a_cha
     )
     assert pair.replace(preparation="pickle").after == "used"
     assert configure({"after": "used", "preparation": "used"}) == RNNConfig(1, 1, preparation="used")
-    assert WHOLE.only(after="used").after == ("used",)
+    assert TORCH_SCOPE.only(after="used").after == ("used",)
     assert len(PREPARATION_PAIRS) == (len(PREPARATIONS) - 1) * (len(PREPARATIONS) - 2) - 3

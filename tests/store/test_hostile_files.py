@@ -18,9 +18,9 @@ from harness import RNNConfig, draw
 from harness.cli import codes
 from harness.cli.main import cli, main
 from harness.report import coverage_words, terminal
+from harness.report.escaping_console import printed
 from harness.report.finding_files import DIRECTORY
 from harness.report.json_record import subject_record
-from harness.report.plain_console import printed
 from harness.space.case_json import to_json
 from harness.space.errors import UsageError
 from harness.store.finding_folders import Store
@@ -49,7 +49,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mine.py").write_text(SOURCE)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("harness.search.budget.AFTER", 5)
+        patch.setattr("harness.search.budget.CASES_AFTER_FINDING", 5)
         let_scripts_fail_unrun(patch)
         options = ["--examples", "20", "-n", "0", "-q", "--json", "report.json", "--shard", "1/1"]
         cli.main(["check", "mine.py:rnn", *options], standalone_mode=False)

@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 
 from harness import Case, Failure, Outcome, Result, RNNConfig, Verdict, check_agreement, draw
-from harness.checks.derivatives import check_derivatives
 from harness.checks.dropout import NOTHING_DROPPED, net
 from harness.checks.full_check import check
+from harness.checks.jvp_and_double_backward import check_derivatives
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import ComparisonMethod
-from harness.diagnosis.script.make import Script, script
 from harness.diagnosis.script.module_call import WRITTEN_PREPARATIONS
+from harness.diagnosis.script.script_text import Script, script
 from harness.oracle.arithmetic_assumptions import accepted
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.search.case_replay import ReplayOutcome
-from harness.search.plan import DIFFERENTIATED
+from harness.search.plan import DERIVATIVE_CONFIGS
 from harness.search.search_record import Finding
 from harness.space.factor_table import STRIDES
 from harness.store.scripts import offer, run_alone, write
@@ -666,7 +666,7 @@ def test_a_derivative_beyond_gradients_is_shown_by_torch_s_own_check(
     right: str, wrong: str, named: str, tmp_path: Path
 ) -> None:
     path = saved(tmp_path, "mine.py", DERIVED.replace(right, wrong))
-    spec, case = f"{path}:MyRNN", draw(DIFFERENTIATED[1])
+    spec, case = f"{path}:MyRNN", draw(DERIVATIVE_CONFIGS[1])
     subject = find_subject(spec)
 
     made = script(Finding(spec, case, check_derivatives(subject, case)), subject)

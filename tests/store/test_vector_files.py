@@ -39,13 +39,13 @@ def run(*typed: str) -> Any:
     return cli.main(list(typed), standalone_mode=False)
 
 
-def written(folder: Path, *options: str) -> list[vector_files.Vector]:
+def written(folder: Path, *options: str) -> list[vector_files.VectorCase]:
     pinned = [word for pin in PINS for word in ("--only", pin)]
     assert run("vectors", str(folder), *pinned, *options) == 0
     return vector_files.read(folder)
 
 
-def answered(folder: Path, every: list[vector_files.Vector], answer: Answer) -> None:
+def answered(folder: Path, every: list[vector_files.VectorCase], answer: Answer) -> None:
     folder.mkdir()
     for vector in every:
         safetensors_file.write(folder / f"{vector.name}.safetensors", answer(vector.case))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from harness import Cell, RNNConfig, Verdict, as_subject, check_agreement, conventions, draw, hunt
-from harness.checks.derivatives import check_derivatives
 from harness.checks.dropout import check_dropout
-from harness.diagnosis.investigate import Investigation
+from harness.checks.jvp_and_double_backward import check_derivatives
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.space.cells import local_cells
 from harness.space.errors import UsageError
 from harness.subjects.conventions import CONVENTION_NAMES, Conventions, declared_by, turned
@@ -305,7 +305,7 @@ def test_a_cell_with_one_gate_is_compared_with_its_equation_and_not_with_nn_rnn(
     assert hunt(right, scope_of(right), cases=200).finding is None
     found = hunt(wrong, scope_of(wrong), cases=60).finding
     assert found is not None
-    diagnosis = Investigation(wrong).explain(found, scope_of(wrong)).diagnosis
+    diagnosis = FindingExplainer(wrong).explain(found, scope_of(wrong)).diagnosis
     assert diagnosis is not None
     assert diagnosis.cause is not None
     assert diagnosis.cause.sentence == "makes h of 0.8 * h + 0.2 * n, not of 0.9 * h + 0.1 * n"

@@ -15,11 +15,11 @@ from harness import Failure, RNNConfig, Verdict, draw
 from harness.checks.agreement import check_agreement
 from harness.cli.check import _under
 from harness.cli.main import cli
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.search.search import hunt
 from harness.space.errors import UsageError
 from harness.store.scripts import offer
-from harness.subjects.interpreters import WORKER, InterpreterSpec, portable
+from harness.subjects.interpreters import STAND_ALONE_PROGRAM, InterpreterSpec, portable
 from harness.subjects.isolated import _content
 from harness.subjects.protocol import SubjectUnavailable, masks_of, scope_of
 from harness.subjects.registry import find_subject
@@ -169,7 +169,7 @@ def test_a_wrong_one_is_explained_and_has_a_script(tmp_path: Path) -> None:
     finding = record.finding
 
     assert finding is not None
-    explanation = Investigation(subject).explain(finding, record.scope)
+    explanation = FindingExplainer(subject).explain(finding, record.scope)
     assert has_cause_of(explanation.diagnosis, "IgnoresBiasHH")
     assert offer(finding, subject, tmp_path).path is not None
 
@@ -204,7 +204,7 @@ def test_the_command_compares_one_subject_under_two_interpreters(
     (tmp_path / "upgraded.py").write_text(UPGRADED)
     for name in ("old", "new"):
         same_interpreter(tmp_path / name)
-    monkeypatch.setattr("harness.search.budget.AFTER", 20)
+    monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 20)
     let_scripts_fail_unrun(monkeypatch)
     pins = [f"--only={name}=1,2" for name in ("T", "N", "input_size", "hidden_size")]
     typed = ["check", "upgraded.py:rnn", "-q", "-n", "0", "--examples", "40", *pins, "--json", "report.json"]
@@ -299,7 +299,7 @@ def test_what_cannot_be_had_there_is_refused_in_one_line(spec: str, words: str, 
 
 
 def test_the_worker_runs_in_old_pythons_and_knows_nothing_of_this_package() -> None:
-    tree = ast.parse(WORKER.read_text(), feature_version=(3, 8))
+    tree = ast.parse(STAND_ALONE_PROGRAM.read_text(), feature_version=(3, 8))
 
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {one.name for node in nodes if isinstance(node, ast.Import) for one in node.names}

@@ -19,7 +19,7 @@ import pytest
 
 from harness import Failure, RNNConfig, draw, processes
 from harness.processes import UNTOLD, LostError
-from harness.search.plan import DIFFERENTIATED
+from harness.search.plan import DERIVATIVE_CONFIGS
 from harness.search.search import hunt
 from harness.space.config import FIELDS
 from harness.space.scope import Scope
@@ -179,7 +179,7 @@ def test_torch_gives_there_what_it_gives_here() -> None:
         assert scope_of(subject) == scope_of(real)
         check_derivatives = subject.capabilities.check_derivatives
         assert check_derivatives is not None
-        assert check_derivatives(draw(DIFFERENTIATED[0])).failure is None
+        assert check_derivatives(draw(DERIVATIVE_CONFIGS[0])).failure is None
     for name, array in real.run(case).arrays.items():
         assert outcome.arrays[name].tobytes() == array.tobytes()
         assert outcome.arrays[name].dtype == array.dtype

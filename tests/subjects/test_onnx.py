@@ -10,7 +10,7 @@ from rich.console import Console
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.activation_accuracy import measure
 from harness.checks.agreement import check_agreement
-from harness.diagnosis.script.make import script
+from harness.diagnosis.script.script_text import script
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.report.terminal import subjects_list
 from harness.search.search import hunt

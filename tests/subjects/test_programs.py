@@ -14,14 +14,14 @@ from typing import Any, Final
 import pytest
 
 from harness import Failure, RNNConfig, draw
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.search.search import hunt
 from harness.space.scope import Scope
 from harness.store.scripts import offer
 from harness.subjects import wire
 from harness.subjects.function import FUNCTION_ARGUMENTS
 from harness.subjects.isolated import IsolatedSubject
-from harness.subjects.programs import BYTES_AT_ONCE, HEARD
+from harness.subjects.programs import BYTES_AT_ONCE, STDERR_BYTES
 from harness.subjects.protocol import SubjectUnavailable, environment_of, scope_of
 from harness.subjects.registry import find_subject
 from tests.causes import has_cause_of
@@ -137,7 +137,7 @@ def test_a_wrong_one_is_explained_and_has_a_script(
 
     assert finding is not None
     assert finding.minimal
-    explanation = Investigation(subject).explain(finding, record.scope)
+    explanation = FindingExplainer(subject).explain(finding, record.scope)
     assert has_cause_of(explanation.diagnosis, fault)
     offered = offer(finding, subject, tmp_path)
     assert offered.path is not None, offered.reason
@@ -211,7 +211,7 @@ def test_the_end_of_standard_error_is_kept(
     outcome = subject.run(BIG)
 
     assert outcome.traceback.endswith("the end\n")
-    assert len(outcome.traceback) <= HEARD
+    assert len(outcome.traceback) <= STDERR_BYTES
     assert "begin" in capfd.readouterr().err  # it is passed on as it comes
 
 
@@ -291,7 +291,7 @@ def test_what_is_no_subject_is_refused_in_one_line(
 
 
 def test_a_program_that_waits_to_be_asked_is_told_to_greet_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.subjects.isolated.STARTING", 0.5)
+    monkeypatch.setattr("harness.subjects.isolated.START_SECONDS", 0.5)
 
     with pytest.raises(SubjectUnavailable) as caught:
         IsolatedSubject("exec:cat", timeout=0.5)

@@ -10,8 +10,8 @@ import pytest
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.activation_accuracy import measure
 from harness.checks.agreement import check_agreement
-from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.script.make import script
+from harness.diagnosis.finding_explainer import FindingExplainer
+from harness.diagnosis.script.script_text import script
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.search.search import hunt
 from harness.space.cells import CELLS
@@ -115,7 +115,7 @@ def test_a_mistake_in_the_mapping_is_named(name: str, module: ModuleType, right:
     found = hunt(subject, scope, cases=100)
 
     assert found.finding is not None
-    assert has_cause_of(Investigation(subject).explain(found.finding, found.scope).diagnosis, cause)
+    assert has_cause_of(FindingExplainer(subject).explain(found.finding, found.scope).diagnosis, cause)
 
 
 ROWS = [
@@ -147,7 +147,7 @@ def test_an_order_of_rows_that_is_taken_wrongly_is_named(
     found = hunt(subject, scope, cases=100)
 
     assert found.finding is not None
-    diagnosis = Investigation(subject).explain(found.finding, found.scope).diagnosis
+    diagnosis = FindingExplainer(subject).explain(found.finding, found.scope).diagnosis
     assert diagnosis is not None
     assert diagnosis.certain
     assert diagnosis.cause is not None

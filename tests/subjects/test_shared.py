@@ -11,7 +11,7 @@ import pytest
 
 from harness import RNNConfig, Scope, draw, hunt
 from harness.search.search_record import SearchRecord, Stop
-from harness.search.workers import Workers
+from harness.search.workers import WorkerPool
 from harness.space.declared_arithmetic import LEAST_ASSUMED
 from harness.subjects.isolated import InProcessSubject, IsolatedSubject
 from harness.subjects.protocol import backend_of
@@ -53,7 +53,7 @@ def written(folder: Path, death: str) -> str:
 
 def search(spec: str, workers: int) -> SearchRecord:
     with IsolatedSubject(spec, timeout=2.0) as subject:
-        return hunt(subject, SMALL, cases=300, workers=Workers(workers) if workers else None)
+        return hunt(subject, SMALL, cases=300, workers=WorkerPool(workers) if workers else None)
 
 
 DEATHS = ("os.kill(os.getpid(), signal.SIGSEGV)", "os._exit(3)", "time.sleep(60)")

@@ -14,19 +14,19 @@ from harness.subjects.environment import environment, heard, line
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.registry import registered
-from harness.subjects.torch_variants import KERNEL_SWITCHES, SWITCHED, switch_of
+from harness.subjects.torch_variants import KERNEL_SUBJECTS, KERNEL_SWITCHES, switch_of
 from tests.long import few
 
 CONFIG = RNNConfig(17, 9, T=3, N=27, dtype="bfloat16")
 
-CPU = [spec for spec, (_, name) in SWITCHED.items() if KERNEL_SWITCHES[name].on == "cpu"]
-CUDA = [spec for spec in SWITCHED if spec not in CPU]
+CPU = [spec for spec, (_, name) in KERNEL_SUBJECTS.items() if KERNEL_SWITCHES[name].on == "cpu"]
+CUDA = [spec for spec in KERNEL_SUBJECTS if spec not in CPU]
 
 
-@pytest.mark.parametrize("name", few(CPU, lambda spec: SWITCHED[spec][0] == "RNN" or "mkldnn" in spec))
+@pytest.mark.parametrize("name", few(CPU, lambda spec: KERNEL_SUBJECTS[spec][0] == "RNN" or "mkldnn" in spec))
 def test_a_layer_of_torch_under_a_switch_agrees_in_a_process_of_its_own(name: str) -> None:
     with IsolatedSubject(name) as subject:
-        case = draw(CONFIG.replace(cell=SWITCHED[name][0]), "normal")
+        case = draw(CONFIG.replace(cell=KERNEL_SUBJECTS[name][0]), "normal")
         assert check_agreement(subject, case).verdict is Verdict.AGREES
         assert (subject.name, subject.devices()) == (name, ("cpu",))
         assert subject.shared is None
@@ -93,7 +93,7 @@ def test_without_mkldnn_none_of_its_kernels_runs(tmp_path: Path) -> None:
 
 def test_a_name_in_this_process_is_a_subject_in_another() -> None:
     assert isinstance(as_subject("torch:avx2"), IsolatedSubject)
-    assert set(SWITCHED) <= registered().keys()
+    assert set(KERNEL_SUBJECTS) <= registered().keys()
     assert switch_of("torch:avx2") == switch_of("torch:lstm:avx2") == "avx2"
     assert switch_of("torch") is switch_of("my.py:avx2") is None
 

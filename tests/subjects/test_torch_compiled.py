@@ -16,7 +16,7 @@ from harness.space.outcome import Failure
 from harness.store.scripts import offer
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_compiled import CompiledSubject
-from harness.subjects.torch_variants import MODES, TRANSFORMED, Mode
+from harness.subjects.torch_variants import MODE_SUBJECTS, MODES, Mode
 from tests.long import few
 
 pytestmark = pytest.mark.kernels
@@ -48,10 +48,10 @@ class Kept(torch.nn.Module):
 BROKEN = 'torch.compile(lambda *_: torch._dynamo.graph_break(), backend="eager", fullgraph=True)'
 
 
-@pytest.mark.parametrize("spec", few(TRANSFORMED, lambda spec: TRANSFORMED[spec][1] in {"script", "trace"}))
+@pytest.mark.parametrize("spec", few(MODE_SUBJECTS, lambda spec: MODE_SUBJECTS[spec][1] in {"script", "trace"}))
 def test_every_mode_computes_what_its_layer_computes(spec: str) -> None:
     subject = as_subject(spec)
-    cell, mode = TRANSFORMED[spec]
+    cell, mode = MODE_SUBJECTS[spec]
 
     for change in CHANGES:
         config = PLAIN.replace(cell=cell, **change)
@@ -66,7 +66,7 @@ def test_every_mode_computes_what_its_layer_computes(spec: str) -> None:
 def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> CompiledSubject:
     """Return a subject in a mode of its own."""
     monkeypatch.setitem(MODES, "mine", request.param)
-    monkeypatch.setitem(TRANSFORMED, "torch:mine", ("RNN", "mine"))
+    monkeypatch.setitem(MODE_SUBJECTS, "torch:mine", ("RNN", "mine"))
     return CompiledSubject("torch:mine")
 
 

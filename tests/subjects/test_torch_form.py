@@ -9,7 +9,7 @@ from torch import nn
 
 from harness import GRUConfig, LSTMConfig, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.search.evidence import Certificate
 from harness.search.search_record import Finding
 from harness.space.outcome import Failure
@@ -804,7 +804,7 @@ def test_its_mistake_is_found_and_named(layer: Any, config: RNNConfig, cause: st
 
     assert finding.result.verdict is Verdict.DISAGREES
     scope = scope_of(subject).only(device="cpu", preparation="new")
-    assert has_cause_of(Investigation(subject).diagnosis(finding, scope), cause, config)
+    assert has_cause_of(FindingExplainer(subject).diagnosis(finding, scope), cause, config)
 
 
 class KeepsState(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.checks.dropout import check_dropout
-from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.search.examination import examine
 from harness.search.search_record import SearchRecord
 from harness.space.config import PARAMETERS
@@ -534,7 +534,7 @@ def test_dtypes_in_which_a_call_raises_are_left_out() -> None:
 
 def test_its_mistake_is_one_finding() -> None:
     subject = as_subject(RawWrong)
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
     scope = scope_of(subject).only(device="cpu", preparation="new", grad_mode=None)
 
     record = explained(investigation, scope, cases=100)

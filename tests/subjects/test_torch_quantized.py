@@ -12,8 +12,8 @@ from hypothesis import given, settings
 
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
 from harness.checks.agreement import arithmetic_of
-from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.script.make import script
+from harness.diagnosis.finding_explainer import FindingExplainer
+from harness.diagnosis.script.script_text import script
 from harness.oracle.compare import compare
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting
@@ -164,7 +164,7 @@ def test_a_mistake_is_named(cause: str) -> None:
     found = hunt(subject, scope_of(subject).only(**SUPPORTED), cases=100)
 
     assert found.finding is not None
-    assert has_cause_of(Investigation(subject).explain(found.finding, found.scope).diagnosis, cause)
+    assert has_cause_of(FindingExplainer(subject).explain(found.finding, found.scope).diagnosis, cause)
 
 
 def test_a_grid_is_that_of_the_whole_batch() -> None:

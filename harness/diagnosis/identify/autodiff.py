@@ -13,7 +13,7 @@ from typing import Any
 from harness.diagnosis.identify.ball import Ball
 from harness.oracle.pinned_numpy import np
 
-Gradients = dict[int, Any]
+VariableGradients = dict[int, Any]
 
 
 class Var:
@@ -125,7 +125,7 @@ def backward(seeds: Mapping[Var, Any], inputs: Mapping[Any, Var]) -> dict[Any, A
             done.add(id(var))
             stack.append((var, True))
             stack += [(operand, False) for operand, _ in var.made_of if id(operand) not in done]
-    gradients: Gradients = {}
+    gradients: VariableGradients = {}
     for var, g in seeds.items():
         gradients[id(var)] = gradients[id(var)] + g if id(var) in gradients else g
     for var in reversed(order):

@@ -21,13 +21,13 @@ from harness.diagnosis.identify.terms import (
     PARTIAL_SUMS,
     RIGHT_SLOPE,
     SLOPES,
-    Flow,
+    LayerTrace,
     slope_term,
 )
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
-Slope = tuple[tuple[str, float], ...]  # its terms and their coefficients
+SlopeTerms = tuple[tuple[str, float], ...]  # its terms and their coefficients
 
 
 class BackwardStepInquiry(StepInquiry):
@@ -48,7 +48,7 @@ class BackwardStepInquiry(StepInquiry):
         for own, reached in self._own(anchor):
             yield from self._linked(anchor, own, reached)
 
-    def _readout(self, role: str, f: Flow, da: Mapping[int, Floats], x_of: Response) -> Floats:
+    def _readout(self, role: str, f: LayerTrace, da: Mapping[int, Floats], x_of: Response) -> Floats:
         """Return what nn.RNN makes of some da: one gradient, as the subject lays it out."""
         f.da = dict(da)
         made = gradient(LayerModel(), role, f)
@@ -70,9 +70,9 @@ class BackwardStepInquiry(StepInquiry):
             right = RIGHT_SLOPE[self.asker.nonlinearity]
             fits = [slope for pairs in shown if (slope := self._slope(anchor, pairs, at))]
             fits = [*dict.fromkeys([*fits, right])]
-            flat: Slope = (("1", 1.0),)  # one slope at all steps
+            flat: SlopeTerms = (("1", 1.0),)  # one slope at all steps
             ends = (TermSteps("last", 1), TermSteps("but last", 1), TermSteps("only", 0), TermSteps("from", 1))
-            candidates: list[tuple[Slope, str, bool, TermSteps]] = (
+            candidates: list[tuple[SlopeTerms, str, bool, TermSteps]] = (
                 [(flat, "t", True, TermSteps())] if flat in fits else []
             )
             fits = [slope for slope in fits if slope != flat]
@@ -97,7 +97,7 @@ class BackwardStepInquiry(StepInquiry):
                     yield model, reached
             return
 
-    def _slope(self, anchor: str, pairs: Sequence[tuple[Response, Flow]], at: int) -> Slope:
+    def _slope(self, anchor: str, pairs: Sequence[tuple[Response, LayerTrace]], at: int) -> SlopeTerms:
         """Return what may be the slope of a step, which alone is given a gradient; nothing if it is no sum."""
         right = RIGHT_SLOPE[self.asker.nonlinearity]
         names = sorted(SLOPES, key=lambda name: name not in dict(right))
@@ -120,7 +120,7 @@ class BackwardStepInquiry(StepInquiry):
         leading = slope[0][1]
         return right if same_slope([(name, c / leading) for name, c in slope], right) else slope
 
-    def _owns(self, anchor: str, model: LayerModel, pairs: Sequence[tuple[Response, Flow]], at: int) -> bool:
+    def _owns(self, anchor: str, model: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]], at: int) -> bool:
         """Tell whether the own term of a model's da makes a gradient, up to a factor."""
         parts = []
         for a, f in pairs:

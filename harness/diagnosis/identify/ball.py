@@ -14,7 +14,7 @@ from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
 
-class Rounding(NamedTuple):
+class SubjectRounding(NamedTuple):
     """The roundings of a subject: unit roundoff, smallest and largest number, and the error of its functions in u."""
 
     u: float
@@ -33,7 +33,7 @@ class Ball:
 
     __array_ufunc__ = None  # so that ``array @ ball`` asks the ball
 
-    def __init__(self, value: Any, error: Any, rounding: Rounding) -> None:
+    def __init__(self, value: Any, error: Any, rounding: SubjectRounding) -> None:
         self.value = value = np.asarray(value, np.float64)
         error = np.asarray(error, np.float64)
         self.error = error if error.shape == value.shape else np.broadcast_to(error, value.shape)

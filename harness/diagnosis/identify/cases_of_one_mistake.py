@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from harness.diagnosis.fresh_cases import changed
 from harness.diagnosis.identify.activations import Numbers
-from harness.diagnosis.identify.ball import Rounding
+from harness.diagnosis.identify.ball import SubjectRounding
 from harness.diagnosis.identify.cause import error_of
-from harness.diagnosis.identify.elman_identify import Identification
+from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
+from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import rounding_of
-from harness.diagnosis.identify.run import run
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
@@ -41,7 +41,7 @@ def shown_alone(
     without = next((m.without(network) for m in every if m == mistake), network)
     without_others = [m.without(network) for m in every if m in others]
 
-    def differs(case: Case, made: Mapping[str, Numbers], mended: Network, rounding: Rounding | None) -> bool:
+    def differs(case: Case, made: Mapping[str, Numbers], mended: Network, rounding: SubjectRounding | None) -> bool:
         return any(
             (np.abs(values_of(made[name]) - values_of(value)) > error_of(made[name]) + error_of(value)).any()
             for name, value in run(mended, case, rounding).items()

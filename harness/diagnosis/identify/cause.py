@@ -12,18 +12,18 @@ from harness.checks.agreement import Observation, observe, plain_outcome
 from harness.checks.relation_check import asked_by, relations_of
 from harness.checks.result import RaisedError, Result
 from harness.diagnosis.identify.activations import Numbers
-from harness.diagnosis.identify.ball import Rounding
-from harness.diagnosis.identify.elman_identify import Identification, identify
+from harness.diagnosis.identify.ball import SubjectRounding
+from harness.diagnosis.identify.elman_layer_inquiry import Identification, identify
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import layer_of, right_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import differing, states_of
 from harness.diagnosis.identify.model import LayerModel, Network, needs_square
 from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
+from harness.diagnosis.identify.network_run import derived_flow, run, run_whole
 from harness.diagnosis.identify.questions import Asker, Response, rounding_of
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
-from harness.diagnosis.identify.run import derived_flow, run, run_whole
-from harness.diagnosis.identify.terms import LINK, STEP_TERMS, Flow
+from harness.diagnosis.identify.terms import LINK, STEP_TERMS, LayerTrace
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.observation_cache import ObservationCache, forward_part
 from harness.oracle.arithmetic_assumptions import FORMATS, U64
@@ -39,7 +39,7 @@ from harness.subjects.protocol import Subject
 MOST_SEEDS: Final = 16  # draws; a single unit of relu is at 0 in half of them, so in all with a chance of 2**-16
 NOT_NEEDED: Final = frozenset({"loss", "N"})  # pins of an identification that the failure need not have
 SMALL_NUMBER: Final = 1e-3  # beside 1: the slope of tanh is 1 there
-FADED: Final = 1e-30  # a gradient that is less may underflow
+LEAST_GRADIENT: Final = 1e-30  # a gradient that is less may underflow
 LEAST_FRESH = 3  # the fresh cases that the whole must reproduce, at least
 
 
@@ -65,7 +65,7 @@ _RUNS: Final = _IdentityCache(64)
 _MENDED: Final = _IdentityCache(200)
 
 
-def _run_on(network: Network, a: Response, rounding: Rounding | None, identified: Network) -> dict[str, Numbers]:
+def _run_on(network: Network, a: Response, rounding: SubjectRounding | None, identified: Network) -> dict[str, Numbers]:
     """Return what a network gives on the case of an answer, at the states that an identified one has there."""
     numbers: dict[str, Numbers] = _RUNS.of(
         lambda *_: run(network, a.case, rounding, states_of(identified, a)), network, a.case, rounding, identified
@@ -84,7 +84,7 @@ def _right_on(a: Response) -> dict[str, Numbers]:
     return numbers
 
 
-def _rounding(identified: Identification, a: Response) -> Rounding:
+def _rounding(identified: Identification, a: Response) -> SubjectRounding:
     """Return the roundings of a case: those of its dtype, or of the dtype in which the subject computes, if larger."""
     own = a.case.config.plain.dtype
     if "dtype" in identified.pins:
@@ -347,7 +347,7 @@ def _without_gradients(case: Case, names: Sequence[str]) -> list[Response]:
     for candidate in chain(drawn, [_unfading(config)]):
         generic = candidate.plain()
         right = run(right_of(generic.config), generic)
-        number = sum(name in right and np.abs(values_of(right[name])).max(initial=0) > FADED for name in names)
+        number = sum(name in right and np.abs(values_of(right[name])).max(initial=0) > LEAST_GRADIENT for name in names)
         if number > best[0]:  # some may always be 0, such as that by W_hh in one step from zeros
             zeros = {name: np.zeros(generic.config.gradients[name].shape) for name in names}
             best = number, [Response(generic, zeros)]
@@ -420,7 +420,7 @@ def _is_nearer_inside(identified: Identification, a: Response, result: Result) -
     ]
     if config.loss is None or config.lengths is not None or config.gated:
         return False
-    flows: dict[Place, Flow] = {}
+    flows: dict[Place, LayerTrace] = {}
     for layer, site in sites:
         place: dict[str, Any] = dict(site.place)
         d, n, t, unit = (place.get(name, 0) for name in ("direction", "n", "t", "unit"))

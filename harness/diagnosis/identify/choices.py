@@ -18,12 +18,12 @@ from harness.diagnosis.identify.model import (
     RIGHT_GRADIENT_SUMS,
     BlankStep,
     Coef,
-    Entry,
+    FinalStateGradientEntry,
+    GradientClip,
     LayerModel,
-    Limit,
     Network,
     StateGradientTerm,
-    Sum,
+    WeightedTerms,
 )
 from harness.diagnosis.identify.model_differences import SUM_PARTS
 from harness.diagnosis.identify.step_patterns import TermSteps
@@ -46,7 +46,7 @@ from harness.diagnosis.identify.terms import (
 from harness.oracle.bounded_array import Floats
 from harness.space.config import RNNConfig
 
-Change = Callable[[LayerModel], LayerModel]
+ModelChange = Callable[[LayerModel], LayerModel]
 
 TERM_SCALES: Final = (2.0, 0.5, -1.0)
 SHARES: Final = (0.5, 0.1, 0.9, 0.2, 0.8, 0.25, 0.75, 0.3, 0.7)  # of the old state in a leaky one
@@ -83,7 +83,7 @@ def choices(config: RNNConfig, arrays: Mapping[str, Floats]) -> list[CandidateDi
     return sorted(result, key=lambda choice: not choice.plain)
 
 
-def _everywhere(change: Change) -> Callable[[Network], Network]:
+def _everywhere(change: ModelChange) -> Callable[[Network], Network]:
     return lambda network: network.map(change)
 
 
@@ -94,7 +94,7 @@ def _places(config: RNNConfig) -> Iterator[str]:
         yield from ("reverse", "forward")
 
 
-def _in_place(change: Change, place: str) -> Callable[[Network], Network]:
+def _in_place(change: ModelChange, place: str) -> Callable[[Network], Network]:
     def made(network: Network) -> Network:
         if place == "above":
             return replace(network, above=change(network.above or network.first))
@@ -132,7 +132,7 @@ def _fits(name: str, table: Mapping[str, Any], config: RNNConfig) -> bool:
     return not source or (config.bidirectional if source == "beside" else config.num_layers > 1)
 
 
-def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
+def _forward(config: RNNConfig) -> Iterator[tuple[bool, ModelChange]]:
     for start in SEQUENCE_STARTS:
         if start != "hx" and (config.hx or start.startswith("h_")) and _started(start, config):
             yield start == "0 * hx", _setting("start", start)
@@ -158,7 +158,7 @@ def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
     yield from _returned(config)
 
 
-def _returned(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
+def _returned(config: RNNConfig) -> Iterator[tuple[bool, ModelChange]]:
     """Yield which steps may be computed, and what may be returned of each."""
     yield from ((True, _setting("final", final)) for final in FINAL_STATES if final != "h[T-1]")
     for written in STATES_RETURNED:
@@ -170,7 +170,7 @@ def _returned(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
         yield False, _setting("visited", when)
 
 
-def _sums(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
+def _sums(config: RNNConfig) -> Iterator[tuple[bool, ModelChange]]:
     """Yield what each part of the step's sum may be."""
     for right, belongs in SUM_PARTS:
         terms = (*GENERAL, *ARRANGED_TERMS)  # in a short case, another step that is read may be any of many
@@ -188,12 +188,12 @@ def _started(start: str, config: RNNConfig) -> bool:
     return ("below" not in start or config.num_layers > 1) and ("beside" not in start or config.bidirectional)
 
 
-def _setting(name: str, value: Any) -> Change:
+def _setting(name: str, value: Any) -> ModelChange:
     changed: dict[str, Any] = {name: value}
     return lambda model: replace(model, **changed)
 
 
-def _parted(belongs: Any, terms: Sum) -> Change:
+def _parted(belongs: Any, terms: WeightedTerms) -> ModelChange:
     """Return what gives one part of the step's sum other terms."""
 
     def part(name: str) -> int:
@@ -206,7 +206,7 @@ def _parted(belongs: Any, terms: Sum) -> Change:
     return made
 
 
-def _outside(names: Sequence[str]) -> Change:
+def _outside(names: Sequence[str]) -> ModelChange:
     """Return what moves terms of the sum behind the activation."""
 
     def made(model: LayerModel) -> LayerModel:
@@ -216,11 +216,11 @@ def _outside(names: Sequence[str]) -> Change:
     return made
 
 
-def _leaking(added: Sum, factor: float) -> Change:
+def _leaking(added: WeightedTerms, factor: float) -> ModelChange:
     return lambda model: replace(model, added=(*model.added, *added), activated=factor)
 
 
-def _back(config: RNNConfig, arrays: Mapping[str, Floats]) -> Iterator[tuple[bool, Change]]:
+def _back(config: RNNConfig, arrays: Mapping[str, Floats]) -> Iterator[tuple[bool, ModelChange]]:
     square = config.input_size == config.hidden_size
     yield from _slopes(config)
     yield True, _setting("links", ())
@@ -238,7 +238,7 @@ def _back(config: RNNConfig, arrays: Mapping[str, Floats]) -> Iterator[tuple[boo
         yield False, _setting("horizon", k)
     if config.loss != "output":
         for how, when in (("g", TermSteps()), ("g", TermSteps("only", 0)), ("instead", TermSteps("last", 1))):
-            yield False, _setting("entry", (Entry(how, Coef(when=when)),))
+            yield False, _setting("entry", (FinalStateGradientEntry(how, Coef(when=when)),))
         yield False, _setting("entry", ())
     roles = [
         role for role in RIGHT_GRADIENT_SUMS if any(name.startswith(role) and name.endswith(".grad") for name in arrays)
@@ -249,7 +249,7 @@ def _back(config: RNNConfig, arrays: Mapping[str, Floats]) -> Iterator[tuple[boo
     yield from _limits(arrays, roles)
 
 
-def _slopes(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
+def _slopes(config: RNNConfig) -> Iterator[tuple[bool, ModelChange]]:
     square, right = config.input_size == config.hidden_size, dict(RIGHT_SLOPE[config.nonlinearity])
     for name in SLOPES:
         sums = [((name, 1.0),), (("1", 1.0), (name, -1.0))]
@@ -260,10 +260,10 @@ def _slopes(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
     yield from ((True, _setting("at", at)) for at in AT if at != "t")
 
 
-def _gradient_sums(roles: Sequence[str], config: RNNConfig) -> Iterator[tuple[bool, Change]]:
+def _gradient_sums(roles: Sequence[str], config: RNNConfig) -> Iterator[tuple[bool, ModelChange]]:
     """Yield the sums that the gradients of some roles may be."""
     [(right, _)] = RIGHT_GRADIENT_SUMS[roles[0]]
-    sums: list[tuple[bool, Sum]] = [(True, ())]
+    sums: list[tuple[bool, WeightedTerms]] = [(True, ())]
     sums += [(plain, ((right, coef),)) for plain, coef in _coefs(config.T, ("N", "T", "N * T", "H", "N * H"))]
     square = config.input_size == config.hidden_size
     if roles[0] in ("x", "hx"):
@@ -285,11 +285,11 @@ def _gradient_sums(roles: Sequence[str], config: RNNConfig) -> Iterator[tuple[bo
         yield plain, _reading(roles, terms)
 
 
-def _reading(roles: Sequence[str], terms: Sum) -> Change:
+def _reading(roles: Sequence[str], terms: WeightedTerms) -> ModelChange:
     return lambda model: replace(model, gradient_sums={**model.gradient_sums, **dict.fromkeys(roles, terms)})
 
 
-def _limits(arrays: Mapping[str, Floats], roles: Sequence[str]) -> Iterator[tuple[bool, Change]]:
+def _limits(arrays: Mapping[str, Floats], roles: Sequence[str]) -> Iterator[tuple[bool, ModelChange]]:
     """Yield the clips that show as one size which several elements of a gradient have, and none more."""
     tops: dict[str, float] = {}
     for name, array in arrays.items():
@@ -297,11 +297,11 @@ def _limits(arrays: Mapping[str, Floats], roles: Sequence[str]) -> Iterator[tupl
         if name.endswith(".grad") and sizes.size > 1 and sizes.max() and (sizes == sizes.max()).sum() > 1:
             tops[name] = float(sizes.max())
     for top in dict.fromkeys(tops.values()):
-        limit, clips = Limit("elements", top), [role for role in roles if any(n.startswith(role) for n in tops)]
+        limit, clips = GradientClip("elements", top), [role for role in roles if any(n.startswith(role) for n in tops)]
         yield True, _limiting(roles, limit)
         yield True, _limiting([role for role in roles if role not in ("x", "hx")], limit)
         yield from ((False, _limiting([role], limit)) for role in clips)
 
 
-def _limiting(roles: Sequence[str], limit: Limit) -> Change:
+def _limiting(roles: Sequence[str], limit: GradientClip) -> ModelChange:
     return lambda model: replace(model, limits={**model.limits, **dict.fromkeys(roles, limit)})

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from harness.diagnosis.identify.fit import accuracy, plainest, solve, unsure
-from harness.diagnosis.identify.model import LOSS_SCALES, PROGRESS, Coef, Sum, scale_of
+from harness.diagnosis.identify.model import LOSS_SCALES, PROGRESS, Coef, WeightedTerms, scale_of
 from harness.diagnosis.identify.step_patterns import TermSteps, patterns
-from harness.diagnosis.identify.terms import Flow
+from harness.diagnosis.identify.terms import LayerTrace
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
-Vector = dict[int, float]  # a coefficient by step
+StepCoefficients = dict[int, float]  # a coefficient by step
 
 
 class LinearSystem(NamedTuple):
@@ -48,7 +48,7 @@ class LinearSystem(NamedTuple):
 
 
 def named(
-    runs: Sequence[tuple[Flow, Vector]], noise: float, some: Sequence[TermSteps] | None = None
+    runs: Sequence[tuple[LayerTrace, StepCoefficients]], noise: float, some: Sequence[TermSteps] | None = None
 ) -> tuple[Coef, ...] | None:
     """Return the coefficient that has these values at the steps of some flows, as few ``Coef`` as will do.
 
@@ -82,7 +82,7 @@ def named(
     return _changing(steps, noise)
 
 
-def _changing(runs: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, ...] | None:
+def _changing(runs: Sequence[tuple[LayerTrace, StepCoefficients]], noise: float) -> tuple[Coef, ...] | None:
     """Return the coefficient that is a power of t, or a straight line over the steps; ``None`` if it is neither."""
     first = next((by[0] for _, by in runs if by.get(0)), 0.0)
     later = [(f, t, c / first) for f, by in runs for t, c in by.items() if t > 0] if first else []
@@ -100,7 +100,9 @@ def _changing(runs: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, 
     return next(((Coef(first, scale, divides=False),) for scale in scales if holds(scale)), None)
 
 
-def gathered(runs: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:
+def gathered(
+    runs: Sequence[tuple[LayerTrace, Mapping[int, Mapping[str, float]]]], noise: float
+) -> WeightedTerms | None:
     """Return the sum whose coefficients were found at each step of some flows; ``None`` if they follow no pattern."""
     names = dict.fromkeys(
         name for _, steps in runs for by in steps.values() for name, c in by.items() if not math.isnan(c)
@@ -114,7 +116,9 @@ def gathered(runs: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noi
     return tuple(terms)
 
 
-def gathered_at_start(runs: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:
+def gathered_at_start(
+    runs: Sequence[tuple[LayerTrace, Mapping[int, Mapping[str, float]]]], noise: float
+) -> WeightedTerms | None:
     """Return the sum of hx's gradient, which has one step only."""
     terms: list[tuple[str, Coef]] = []
     for name in used(runs):
@@ -125,7 +129,7 @@ def gathered_at_start(runs: Sequence[tuple[Flow, Mapping[int, Mapping[str, float
     return tuple(terms)
 
 
-def used(runs: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]]) -> list[str]:
+def used(runs: Sequence[tuple[LayerTrace, Mapping[int, Mapping[str, float]]]]) -> list[str]:
     """Return the names of all terms that have a coefficient at some step."""
     return list(
         dict.fromkeys(name for _, steps in runs for by in steps.values() for name, c in by.items() if not math.isnan(c))

@@ -23,20 +23,20 @@ from harness.diagnosis.identify.gates import (
     Edge,
     GatedModel,
     GateFunction,
-    Part,
+    GateSumTerm,
 )
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, matched, states_of
-from harness.diagnosis.identify.model import Limit, Network
+from harness.diagnosis.identify.model import GradientClip, Network
+from harness.diagnosis.identify.network_run import GRADIENT_SCALE, run
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
-from harness.diagnosis.identify.run import GRADIENT_SCALE, run
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.wiring import TIMES
 from harness.oracle.pinned_numpy import np
 from harness.space.config import role_of
 
 TARGETS: Final = ("parameter", "operand")  # what a term's gradient goes to, beside its factor
-Move = tuple[tuple[Edge, Any], ...]  # choices that are made together
+EdgeChoices = tuple[tuple[Edge, Any], ...]  # choices that are made together
 
 _SLOPES: Final = (
     (("h", 1.0), ("h**2", -1.0)),
@@ -58,7 +58,7 @@ LARGE_GRADIENT: Final = 1e4
 CUT_STEPS: Final = 13  # steps, which show a cut that is made again after up to ten
 
 
-def moves_of(model: GatedModel) -> Iterator[Move]:
+def moves_of(model: GatedModel) -> Iterator[EdgeChoices]:
     """Yield what may be otherwise on the way back."""
     gates = dict(model.gates)
     letters = ("h", "c")[: len(model.starts)]
@@ -79,10 +79,10 @@ def moves_of(model: GatedModel) -> Iterator[Move]:
         yield tuple((("scale", role), how) for role in roles)
 
 
-def _sum_moves(gates: Mapping[str, GateFunction]) -> Iterator[Move]:
+def _sum_moves(gates: Mapping[str, GateFunction]) -> Iterator[EdgeChoices]:
     """Yield what a term's gradient may be otherwise, to all that it goes to, and to each, of a gate and of several."""
 
-    def moves(terms: Sequence[tuple[str, Part]], choices: Sequence[str]) -> Iterator[Move]:
+    def moves(terms: Sequence[tuple[str, GateSumTerm]], choices: Sequence[str]) -> Iterator[EdgeChoices]:
         both = [(letter, part, to) for letter, part in terms for to in TARGETS if to == TARGETS[0] or "@" in part.name]
         for choice in choices:
             each = dict.fromkeys(to for _, _, to in both)
@@ -102,7 +102,7 @@ def _sum_moves(gates: Mapping[str, GateFunction]) -> Iterator[Move]:
         yield tuple((("sum", letter, part.name, "parameter"), state) for letter, part in recurrent)
 
 
-def _product_moves(model: GatedModel) -> Iterator[Move]:
+def _product_moves(model: GatedModel) -> Iterator[EdgeChoices]:
     """Yield what a product's gradient may be multiplied by for that of a factor: less, or another state or gate."""
     exchanged = [("c", "c'"), ("h", "h'"), ("t", "c'"), ("c'", "t"), ("c", "t")]
     exchanged += [(own, name) for names in (LAST, CYCLIC, ZERO_FIRST) for name, own in names.items()]
@@ -233,12 +233,12 @@ def _limited(asker: Asker, network: Network) -> Network:
     loss = "both" if "both" in asker.losses else asker.losses[0]
     if (limited := _limited_at_steps(asker, network, loss)) is not None:
         return limited
-    limits: dict[str, Limit] = {}
+    limits: dict[str, GradientClip] = {}
     for a in _answers(asker, (CaseSizes(3, 2, 3, 2),), loss, LARGE_GRADIENT):
         for name in departing(network, a, asker.rounding):
             most = float(np.abs(a.arrays[name]).max(initial=0))
             if name.endswith(".grad") and most < LARGE_GRADIENT and (np.abs(a.arrays[name]) == most).sum() > 1:
-                limits[role_of(name)] = Limit("elements", plainest(most, asker.noise))
+                limits[role_of(name)] = GradientClip("elements", plainest(most, asker.noise))
     return network.map(lambda model: replace(model, limits=limits)) if limits else network
 
 

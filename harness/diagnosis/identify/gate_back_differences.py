@@ -9,7 +9,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.activations import TANH, in_product
 from harness.diagnosis.identify.gate_back import GATED_ROLES
 from harness.diagnosis.identify.gate_differences import final_names, joined, letters_of, part_text
-from harness.diagnosis.identify.gates import CUT_EDGE, Edge, GatedModel, Part, step_of
+from harness.diagnosis.identify.gates import CUT_EDGE, Edge, GatedModel, GateSumTerm, step_of
 from harness.diagnosis.identify.wiring_differences import listed
 
 BEFORE: Final = {
@@ -25,7 +25,7 @@ BEFORE: Final = {
     "h_or_zero": "(h[t-1] if t else 0)",
     "c_or_zero": "(c[t-1] if t else 0)",
 }  # quantities, with their steps
-REACHED: Final = {
+COUNTED_STEPS: Final = {
     "from": "all steps but the first {k}",
     "but last": "all steps but the last {k}",
     "last": "the last {k} steps only",
@@ -96,7 +96,9 @@ def _back_words(model: GatedModel, several: Sequence[tuple[Edge, Any]]) -> tuple
     return _other_words(model, kind, rest, choice, [edge[1] for edge, _ in several if len(edge) > 1])
 
 
-def _sum_words(model: GatedModel, gate: str, parts: Sequence[Part], choice: str, to: set[str]) -> tuple[str, str, str]:
+def _sum_words(
+    model: GatedModel, gate: str, parts: Sequence[GateSumTerm], choice: str, to: set[str]
+) -> tuple[str, str, str]:
     """Return what is said of the gradient of some terms of a gate's sum, to what it goes ``to``."""
     texts = [part_text(model, p).replace("c_after", "c") for p in parts]
     what, factor = listed(texts), parts[0].factor
@@ -131,7 +133,9 @@ def _other_words(
         words = f"returns zeros as the gradient{'s' * (len(names) > 1)} of {listed(names)}"
         return words, f"d{names[0]} = 0", f"d{names[0]} = d{every[0]}"
     if kind == "steps":
-        some = REACHED[choice.kind].format(k=choice.k).replace("first 1", "first one").replace("last 1", "last one")
+        some = (
+            COUNTED_STEPS[choice.kind].format(k=choice.k).replace("first 1", "first one").replace("last 1", "last one")
+        )
         return f"goes back over {some.replace('one steps', 'step')}", "", "for t in reversed(range(T)):"
     what = f"the gradient{'s' * (len(every) > 1)} of {listed(every)}"
     if choice == "0":

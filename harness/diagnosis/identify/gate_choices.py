@@ -17,7 +17,7 @@ from harness.diagnosis.identify.gates import (
     X_STEPS,
     GatedModel,
     GateFunction,
-    Part,
+    GateSumTerm,
     complements,
     step_of,
 )
@@ -25,7 +25,7 @@ from harness.diagnosis.identify.terms import INDICES
 from harness.space.cells import GATE_ORDERS, Polynomial
 from harness.space.config import RNNConfig
 
-Change = Callable[[GatedModel], GatedModel]
+GatedModelChange = Callable[[GatedModel], GatedModel]
 
 GATE_SCALES: Final = (2.0, 0.5, -1.0)
 HARD: Final = tuple(Activation("hard sigmoid", parameters) for parameters in ((0.2,), (1 / 6,), (0.25,)))
@@ -42,7 +42,7 @@ ROW_GROUPS: Final = (
 )
 
 
-def gate_choices(config: RNNConfig, *, back: bool) -> Iterator[tuple[bool, bool, Change]]:
+def gate_choices(config: RNNConfig, *, back: bool) -> Iterator[tuple[bool, bool, GatedModelChange]]:
     """Yield whether a choice is of the way back, whether it is one of the plainest, and what it changes."""
     right = step_of(config.cell)
     for plain, change in (*_rows(right), *_functions(right), *_sums(right), *_states(right), *_moved(right)):
@@ -56,12 +56,12 @@ def gate_choices(config: RNNConfig, *, back: bool) -> Iterator[tuple[bool, bool,
         yield True, len(move) == 1, _going_back(move)
 
 
-def _going_back(move: Any) -> Change:
+def _going_back(move: Any) -> GatedModelChange:
     edges = {edge for edge, _ in move}
     return lambda model: replace(model, back=(*(pair for pair in model.back if pair[0] not in edges), *move))
 
 
-def _changing(letters: Sequence[str], change: Callable[[GateFunction], GateFunction]) -> Change:
+def _changing(letters: Sequence[str], change: Callable[[GateFunction], GateFunction]) -> GatedModelChange:
     return lambda model: replace(
         model, gates=tuple((letter, change(gate) if letter in letters else gate) for letter, gate in model.gates)
     )
@@ -74,7 +74,7 @@ def _groups(right: GatedModel) -> list[tuple[str, ...]]:
     return [*((letter,) for letter in letters), sigmoids, tuple(letters)]
 
 
-def _rows(right: GatedModel) -> Iterator[tuple[bool, Change]]:
+def _rows(right: GatedModel) -> Iterator[tuple[bool, GatedModelChange]]:
     letters = [letter for letter, _ in right.gates]
     for order in permutations(range(len(letters))):
         if order != tuple(range(len(letters))):
@@ -85,7 +85,7 @@ def _rows(right: GatedModel) -> Iterator[tuple[bool, Change]]:
             yield False, _parted_in((letter,), names, block=block)
 
 
-def _ordered(letters: Sequence[str], order: Sequence[int], names: Sequence[str]) -> Change:
+def _ordered(letters: Sequence[str], order: Sequence[int], names: Sequence[str]) -> GatedModelChange:
     def moved(gate: GateFunction) -> GateFunction:
         parts = (p._replace(block=order[p.block]) if p.name in names else p for p in gate.parts)
         return gate._replace(parts=tuple(parts))
@@ -93,7 +93,7 @@ def _ordered(letters: Sequence[str], order: Sequence[int], names: Sequence[str])
     return _changing(letters, moved)
 
 
-def _functions(right: GatedModel) -> Iterator[tuple[bool, Change]]:
+def _functions(right: GatedModel) -> Iterator[tuple[bool, GatedModelChange]]:
     for kind in (*ACTIVATIONS.values(), *HARD):
         plain = kind.name in PLAIN_FUNCTIONS or kind in HARD
         for letters in _groups(right):
@@ -104,7 +104,7 @@ def _functions(right: GatedModel) -> Iterator[tuple[bool, Change]]:
         yield False, _changing(letters, partial(_gate_with, inside=factor))
 
 
-def _sums(right: GatedModel) -> Iterator[tuple[bool, Change]]:
+def _sums(right: GatedModel) -> Iterator[tuple[bool, GatedModelChange]]:
     for letters, name in product(_groups(right), OWN_TERMS):
         yield True, _parted(letters, name)
         yield from ((False, _parted(letters, name, coef=coef)) for coef in GATE_SCALES)
@@ -115,7 +115,7 @@ def _sums(right: GatedModel) -> Iterator[tuple[bool, Change]]:
             yield False, _parted(letters, h, operand="c")
     for k, (letter, gate) in enumerate(right.gates):
         for coef in (1.0, -1.0):
-            more = (*gate.parts, Part("1", k, coef=coef))
+            more = (*gate.parts, GateSumTerm("1", k, coef=coef))
             yield bool(right.memory), _changing((letter,), partial(_gate_with, parts=more))
         reset = next((p.factor for p in gate.parts if p.factor), "")
         for names in (some for count in range(5) for some in combinations(OWN_TERMS, count)) if reset else ():
@@ -139,15 +139,15 @@ def _with_parts(gate: GateFunction, name: str, /, **changes: Any) -> GateFunctio
     return gate._replace(parts=tuple(parts))
 
 
-def _parted(letters: Sequence[str], name: str, /, **changes: Any) -> Change:
+def _parted(letters: Sequence[str], name: str, /, **changes: Any) -> GatedModelChange:
     return _changing(letters, lambda gate: _with_parts(gate, name, **changes))
 
 
-def _parted_in(letters: Sequence[str], names: Sequence[str], /, **changes: Any) -> Change:
+def _parted_in(letters: Sequence[str], names: Sequence[str], /, **changes: Any) -> GatedModelChange:
     return _changing(letters, lambda gate: reduce(lambda g, name: _with_parts(g, name, **changes), names, gate))
 
 
-def _reset(letters: Sequence[str], names: Sequence[str], factor: str) -> Change:
+def _reset(letters: Sequence[str], names: Sequence[str], factor: str) -> GatedModelChange:
     """Return what lets a gate multiply these terms and no others."""
     return _changing(
         letters,
@@ -157,7 +157,7 @@ def _reset(letters: Sequence[str], names: Sequence[str], factor: str) -> Change:
     )
 
 
-def _states(right: GatedModel) -> Iterator[tuple[bool, Change]]:
+def _states(right: GatedModel) -> Iterator[tuple[bool, GatedModelChange]]:
     """Yield what the states may be made of: a product less, a factor less or another one, and what adds up to 1."""
     letters = tuple(letter for letter, _ in right.gates)
     others = (*letters, "h", *(("c", "c'", "t", "tanh(c)") if right.memory else ()))
@@ -179,12 +179,12 @@ def _states(right: GatedModel) -> Iterator[tuple[bool, Change]]:
         yield from ((True, _made_of(name, made)) for _, _, made in complements(getattr(right, name), sigmoids))
 
 
-def _made_of(name: str, terms: Polynomial) -> Change:
+def _made_of(name: str, terms: Polynomial) -> GatedModelChange:
     changes: dict[str, Any] = {name: terms}
     return partial(_model_with, **changes)
 
 
-def _moved(right: GatedModel) -> Iterator[tuple[bool, Change]]:
+def _moved(right: GatedModel) -> Iterator[tuple[bool, GatedModelChange]]:
     """Yield what steps of x may be read, and what the states may start at, go on as and be returned as."""
     yield from ((index in INDICES, partial(_model_with, input=index)) for index in X_STEPS if index != right.input)
     new = ("h'", "c'", "t", "h", "c", "zero") if right.memory else ("h'", "h", "zero")
@@ -198,7 +198,7 @@ def _moved(right: GatedModel) -> Iterator[tuple[bool, Change]]:
             yield True, partial(_model_with, **swapped)
 
 
-def _at(name: str, k: int, value: str) -> Change:
+def _at(name: str, k: int, value: str) -> GatedModelChange:
     def made(model: GatedModel) -> GatedModel:
         own = getattr(model, name)
         return _model_with(model, **{name: (*own[:k], value, *own[k + 1 :])})

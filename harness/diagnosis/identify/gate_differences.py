@@ -12,7 +12,7 @@ from harness.diagnosis.identify.gates import (
     PARAMETER_ROLES,
     GatedModel,
     GateFunction,
-    Part,
+    GateSumTerm,
     complements,
     step_of,
 )
@@ -171,7 +171,7 @@ def _letter(model: GatedModel, block: int) -> str:
     return step_of(model.cell).gates[block][0]
 
 
-def part_text(model: GatedModel, part: Part) -> str:
+def part_text(model: GatedModel, part: GateSumTerm) -> str:
     """Return a term of a gate's sum, without its factor."""
     letter = _letter(model, part.block)
     operand = f"({part.operand})" if "*" in part.operand else part.operand.replace("c'", "c_after")
@@ -186,7 +186,7 @@ def _times(coef: float, text: str) -> str:
     return f"{number(coef)} * ({text})" if re.search(r" [-+@] ", text) else f"{number(coef)} * {text}"
 
 
-def sum_text(model: GatedModel, parts: Sequence[Part]) -> str:
+def sum_text(model: GatedModel, parts: Sequence[GateSumTerm]) -> str:
     """Return the sum of a gate; what one gate multiplies stands together."""
     texts = []
     for factor in dict.fromkeys(p.factor for p in parts):
@@ -365,7 +365,7 @@ def _rows(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
         yield GateDifference(_first_moved(order, letters), words, partial(_reordered, names=names, right=right))
 
 
-def _of_parameter(part: Part, names: Sequence[str]) -> bool:
+def _of_parameter(part: GateSumTerm, names: Sequence[str]) -> bool:
     """Tell whether a term reads a parameter of some terms of torch's step, in whatever form."""
     return any(re.search(rf"\b{parameter}\b", part.name) for parameter in map(_parameter_in, names))
 
@@ -478,13 +478,13 @@ def _resummed(model: GatedModel, letters: Sequence[str], right: GatedModel) -> G
     )
 
 
-def _sum_sentence(model: GatedModel, letter: str, more: Sequence[Part], less: Sequence[Part]) -> str:
+def _sum_sentence(model: GatedModel, letter: str, more: Sequence[GateSumTerm], less: Sequence[GateSumTerm]) -> str:
     """Return what is wrong in a gate's sum."""
     own = list(step_of(model.cell).gates).index((letter, dict(step_of(model.cell).gates)[letter]))
     if all(p.coef == 1 and p.block == own for p in more) and (words := _reset_sentence(letter, more, less)):
         return words
 
-    def text_of(parts: Sequence[Part]) -> str:
+    def text_of(parts: Sequence[GateSumTerm]) -> str:
         return listed([part_text(model, p) for p in parts]).replace("c_after", "the new c")
 
     if not more:
@@ -495,7 +495,7 @@ def _sum_sentence(model: GatedModel, letter: str, more: Sequence[Part], less: Se
     return f"takes {instead} in the sum of {letter}, not {wanted}"
 
 
-def _reset_sentence(letter: str, more: Sequence[Part], less: Sequence[Part]) -> str:
+def _reset_sentence(letter: str, more: Sequence[GateSumTerm], less: Sequence[GateSumTerm]) -> str:
     """Return what is multiplied by a gate, and what is not, if no more than that is wrong."""
     x, b_ih, h, b_hh = OWN_TERMS
     texts = {x: f"x @ W_i{letter}.T", b_ih: f"b_i{letter}", h: f"h @ W_h{letter}.T", b_hh: f"b_h{letter}"}

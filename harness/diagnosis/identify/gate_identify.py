@@ -7,7 +7,7 @@ from itertools import chain, islice, product
 from typing import Any, Final
 
 from harness.diagnosis.identify.choices import choices
-from harness.diagnosis.identify.elman_identify import Identification, seen_in
+from harness.diagnosis.identify.elman_layer_inquiry import Identification, seen_in
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
 from harness.diagnosis.identify.gate_inquiry import SATURATING_DRIVE, GateInquiry, StepToRead
@@ -21,7 +21,7 @@ from harness.diagnosis.identify.subject_views import one_way, with_exchanged_sta
 from harness.diagnosis.identify.terms import STATES_RETURNED
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, order_view, views_of
 from harness.oracle.pinned_numpy import np
-from harness.space.cells import KNOWN
+from harness.space.cells import CELL_DEFINITIONS
 from harness.space.config import RNNConfig, role_of
 
 STATE_TERMS: Final = ("h'", "c'", "t", "h", "c", "tanh(c)", "zero")  # what may be taken for a state that goes on
@@ -33,7 +33,7 @@ ABOVE: Final = ("l > 0", "l < L - 1", "0 < l == L - 1")  # the layers that may h
 
 
 def identify_gated(asker: Asker, config: RNNConfig, before: Identification | None = None) -> Identification:
-    """Return what a subject computes whose cell has gates, as ``elman_identify.identify`` does."""
+    """Return what a subject computes whose cell has gates, as ``elman_layer_inquiry.identify`` does."""
     with np.errstate(all="ignore"):
         network = None if before is None else before.network
         if network is None or not _all(network, fresh_answers(asker, (None,)), asker):
@@ -72,7 +72,7 @@ def _forward(asker: Asker, cell: str) -> Network:
     wrong = {name for a in generic for name in departing(right, a, asker.rounding)}
     if not asker.allows("bidirectional", False):  # both directions are taken to make the same step
         return right if not wrong else _forward(one_way(asker), cell)
-    if len(KNOWN[cell].final) > 1 and _exchanges(generic):
+    if len(CELL_DEFINITIONS[cell].final) > 1 and _exchanges(generic):
         swapped = _forward(with_exchanged_states(asker), cell)
         own: Any = swapped.first
         exchanged = replace(swapped, first=replace(own, returned=(own.returned[0], *own.returned[:0:-1])))

@@ -23,7 +23,7 @@ from harness.diagnosis.identify.gates import (
     SIGMOID,
     GatedModel,
     GateFunction,
-    Part,
+    GateSumTerm,
     StepEvaluation,
     blocks_of,
     complements,
@@ -55,8 +55,8 @@ FUNCTION_SUMS: Final = np.append(
     [SATURATING_DRIVE, -SATURATING_DRIVE],
 )
 TERM_NAMES: Final = (*OWN_TERMS, "h[t-1] @ W_hh", "h[t-1] * np.diag(W_hh)", "h[t-1]", "1")
-GROWING: Final = 40  # steps after which a c that only grows is beyond any usual limit
-ROUNDED: Final = 2.0**-48  # of a quotient of plain numbers
+GROWTH_STEPS: Final = 40  # steps after which a c that only grows is beyond any usual limit
+QUOTIENT_ERROR: Final = 2.0**-48  # of a quotient of plain numbers
 WEAK: Final = 1e-3  # of a gate's reach over the largest, from which little is seen of it
 
 
@@ -111,7 +111,7 @@ def far_of(kind: Activation) -> float:
     return SATURATING_DRIVE if ends[1] - ends[0] == 0 or abs(ends[1]) > BOUND else VERY_FAR
 
 
-class Weights(NamedTuple):
+class NumberDistribution(NamedTuple):
     """The distribution of the numbers of a case."""
 
     quiet: float | None = None  # else there are no biases, x drives gates alone, and W_hh of each gate is this diagonal
@@ -119,7 +119,7 @@ class Weights(NamedTuple):
     diagonal: int | None = None  # the block of W_hh that is diagonal
 
 
-NO_WEIGHTS: Final = Weights()
+NO_WEIGHTS: Final = NumberDistribution()
 
 
 class ObservedSteps(NamedTuple):
@@ -158,7 +158,7 @@ class GateInquiry:
     # What is asked.
 
     def _steps(
-        self, setting: StepToRead, seed: int, drives: Floats, weights: Weights = NO_WEIGHTS
+        self, setting: StepToRead, seed: int, drives: Floats, weights: NumberDistribution = NO_WEIGHTS
     ) -> ObservedSteps | None:
         """Return the last step of sequences whose gates are driven to some sums (n, G) there."""
         every = [self._run(setting, seed, drives[k : k + self.N], k, weights) for k in range(0, len(drives), self.N)]
@@ -168,7 +168,9 @@ class GateInquiry:
         before, after = (_beside([getattr(steps, name) for steps in observed]) for name in ("before", "after"))
         return ObservedSteps(observed[0].case, np.concatenate([steps.x for steps in observed]), before, after)
 
-    def _run(self, setting: StepToRead, seed: int, drives: Floats, first: int, draw: Weights) -> ObservedSteps | None:
+    def _run(
+        self, setting: StepToRead, seed: int, drives: Floats, first: int, draw: NumberDistribution
+    ) -> ObservedSteps | None:
         N, G, T, H = len(drives), self.G, setting.T, GATE_UNITS + (setting.by_h is not None)
         config = self._config(T, N, setting.hx, H)
         if config is None:
@@ -281,7 +283,7 @@ class GateInquiry:
 
     def grown(self, start: float, sum_: float = SATURATING_DRIVE) -> Response | None:
         """Return what is given where all gates have a sum, and the initial state is large or there are many steps."""
-        T, hx = (1, True) if self.asker.allows("hx", True) else (GROWING, False)
+        T, hx = (1, True) if self.asker.allows("hx", True) else (GROWTH_STEPS, False)
         config = self._config(T, 1, hx)
         if config is None:
             return None
@@ -350,7 +352,7 @@ class GateInquiry:
     def _look(self, k: int, setting: StepToRead, array: str, outer: Activation, *, plain: bool) -> None:
         for others in self._backgrounds(k):
             if (k, setting, others) not in self._looks:
-                weights = Weights(0.0 if setting.by_h is None else 0.5)
+                weights = NumberDistribution(0.0 if setting.by_h is None else 0.5)
                 self._looks[k, setting, others] = self._steps(
                     setting, 1, self._driven(k, others, FUNCTION_SUMS), weights
                 )
@@ -376,7 +378,7 @@ class GateInquiry:
             SATURATING_DRIVE if opened else drives[np.arange(len(drives)) % 3 > 0, k]
         )
         for quiet in (0.5, -0.5):
-            steps = self._steps(setting, 1, drives, Weights(quiet=quiet))
+            steps = self._steps(setting, 1, drives, NumberDistribution(quiet=quiet))
             if steps is None:
                 continue
             function = self._function(self._undone(observation, steps)[0][:, 0])
@@ -492,7 +494,7 @@ class GateInquiry:
             drives[ends, k] = far if observation.open else drives[ends, k]
         for seed in range(GATE_SEEDS):
             diagonal = m if observation.diagonal else None
-            steps = self._steps(observation.setting, seed, drives, Weights(each=each, diagonal=diagonal))
+            steps = self._steps(observation.setting, seed, drives, NumberDistribution(each=each, diagonal=diagonal))
             if steps is None:
                 return None
             if m < 0:
@@ -515,8 +517,10 @@ class GateInquiry:
             return None
         evaluated = [(self._step(steps), steps.before["h"].shape) for steps, _, _ in observed]
 
-        def column(of: Part | tuple[str, ...]) -> Floats:
-            values = [(step.part(of) if isinstance(of, Part) else step.monomial(of), size) for step, size in evaluated]
+        def column(of: GateSumTerm | tuple[str, ...]) -> Floats:
+            values = [
+                (step.part(of) if isinstance(of, GateSumTerm) else step.monomial(of), size) for step, size in evaluated
+            ]
             every = np.concatenate([np.broadcast_to(v, size)[:, :GATE_UNITS].ravel() for v, size in values])
             return np.asarray(every[rows])
 
@@ -538,16 +542,20 @@ class GateInquiry:
             (*names, *state) for n in range(3) for names in combinations(gates, n) for state in states if names or state
         ]
 
-    def _parts(self, k: int, observation: GateObservation) -> Iterator[list[Part]]:
+    def _parts(self, k: int, observation: GateObservation) -> Iterator[list[GateSumTerm]]:
         """Yield what a sum may be made of, ever more."""
         blocks = [k, *(j for j in range(self.G) if j != k)]
         states = ["h", "c"][: len(self.right.starts)]
-        own = [Part(name, j) for name in OWN_TERMS for j in blocks]
-        plain = [Part("1", k)]
+        own = [GateSumTerm(name, j) for name in OWN_TERMS for j in blocks]
+        plain = [GateSumTerm("1", k)]
         yield [*own, *plain]
         read = [*states, "c'"] if len(states) > 1 and observation[1:3] == ("output", IDENTITY) else states
         odd = [
-            Part(name, j, operand) for operand in read for name in TERM_NAMES if name.startswith("h") for j in blocks
+            GateSumTerm(name, j, operand)
+            for operand in read
+            for name in TERM_NAMES
+            if name.startswith("h")
+            for j in blocks
         ]
         odd = [part for part in odd if part not in own and (part.name != "h[t-1]" or part.block == k)]
         wide = [*own, *plain, *odd]
@@ -556,7 +564,7 @@ class GateInquiry:
         yield from (self._gated(wide, m) for m in self.gates)
         yield from (self._gated(self._gated(own, m, plain), j) for m, j in permutations(self.gates, 2))
 
-    def _gated(self, parts: list[Part], m: int, beside: Sequence[Part] = ()) -> list[Part]:
+    def _gated(self, parts: list[GateSumTerm], m: int, beside: Sequence[GateSumTerm] = ()) -> list[GateSumTerm]:
         """Return parts with and without a gate that multiplies them, and products with what it multiplies before."""
         by = str(m)
         inner = [p._replace(operand=f"{by} * h") for p in parts if " @ W_hh" in p.name and p.operand == "h"]
@@ -703,7 +711,7 @@ def forms_of(gate: GateFunction) -> Iterator[tuple[GateFunction, float, float]]:
     if total is None:
         return
     base, factor = (total, -1.0) if inside < 0 else (0.0, 1.0)
-    parts = tuple(p._replace(coef=plainest(p.coef / usual, ROUNDED)) for p in gate.parts)
+    parts = tuple(p._replace(coef=plainest(p.coef / usual, QUOTIENT_ERROR)) for p in gate.parts)
     plain = GateFunction(kind, parts, abs(inside))
     yield plain, base, factor
     if kind.name == "sigmoid":

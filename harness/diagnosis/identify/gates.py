@@ -17,15 +17,23 @@ from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import concatenated, each, stack, together, value_of
 from harness.diagnosis.identify.model import RIGHT_NETWORK, LayerModel, Network
 from harness.diagnosis.identify.step_patterns import NO_STEP, TermSteps
-from harness.diagnosis.identify.terms import INDICES, OTHER_STEPS, SLOPES, STATES_RETURNED, STEP_TERMS, Flow, clipped
+from harness.diagnosis.identify.terms import (
+    INDICES,
+    OTHER_STEPS,
+    SLOPES,
+    STATES_RETURNED,
+    STEP_TERMS,
+    LayerTrace,
+    clipped,
+)
 from harness.oracle.pinned_numpy import np
-from harness.space.cells import KNOWN, Polynomial, layer_named
+from harness.space.cells import CELL_DEFINITIONS, Polynomial, layer_named
 from harness.space.config import RNNConfig
 
 SIGMOID: Final = Activation("sigmoid")
 
 
-class Part(NamedTuple):
+class GateSumTerm(NamedTuple):
     """A term of a gate's sum."""
 
     name: str  # of ``STEP_TERMS``, where ``h[t-1]`` stands for the operand
@@ -39,12 +47,12 @@ class GateFunction(NamedTuple):
     """A function of the sum of some parts; ``inside`` multiplies the sum."""
 
     activation: Activation
-    parts: tuple[Part, ...]
+    parts: tuple[GateSumTerm, ...]
     inside: float = 1.0
 
 
 Edge = tuple[Any, ...]  # what a gradient goes along: a word for its kind, and of what
-Slope = tuple[tuple[str, float], ...]  # the terms of ``SLOPES``, and what multiplies each
+SlopeTerms = tuple[tuple[str, float], ...]  # the terms of ``SLOPES``, and what multiplies each
 HALF: Final = 0.5
 CUT_EDGE: Final = "cut"  # of an edge along which nothing goes
 
@@ -74,7 +82,7 @@ class GatedModel(LayerModel):
 
     The quantities of a step are its gates by their letters, the states before it ``h`` and ``c``, those after it ``h'``
     and ``c'``, those that the sequence starts at ``hx`` and ``cx``, and ``t``, the function ``read`` of ``c'``. What it
-    has of a ``LayerModel`` are ``passes``, ``limits``, and of ``written`` what names a step.
+    has of a ``LayerModel`` are ``passes``, ``gradient_clipping``, and of ``written`` what names a step.
     """
 
     cell: str = ""
@@ -110,7 +118,7 @@ OWN_TERMS: Final = ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh")
 
 def step_of(cell: str) -> GatedModel:
     """Return the step of a cell with gates."""
-    return _step(KNOWN[cell])
+    return _step(CELL_DEFINITIONS[cell])
 
 
 @cache
@@ -118,8 +126,13 @@ def _step(own: Any) -> GatedModel:
     functions = {"sigmoid": SIGMOID, "tanh": TANH}
     x, b_ih, h, b_hh = OWN_TERMS
 
-    def parts(block: int, operand: str, factor: str) -> tuple[Part, ...]:
-        return Part(x, block), Part(b_ih, block), Part(h, block, operand, factor), Part(b_hh, block, factor=factor)
+    def parts(block: int, operand: str, factor: str) -> tuple[GateSumTerm, ...]:
+        return (
+            GateSumTerm(x, block),
+            GateSumTerm(b_ih, block),
+            GateSumTerm(h, block, operand, factor),
+            GateSumTerm(b_hh, block, factor=factor),
+        )
 
     gates = [
         (letter, GateFunction(functions[function], parts(k, *rest)))
@@ -171,7 +184,7 @@ class StepEvaluation:
         self._model, self._blocks, self._x = model, blocks, x
         self._gates, self._back = dict(model.gates), dict(model.back)
         self._known: dict[str, Numbers] = dict(states)
-        self._flows: dict[tuple[int, str], Flow] = {}
+        self._flows: dict[tuple[int, str], LayerTrace] = {}
         self.ends: Mapping[str, Numbers] = {}  # the states after the last step, once that is made
         self.first = False  # whether no step is before this one
 
@@ -215,11 +228,11 @@ class StepEvaluation:
         left, star, right = name.partition(" * ")
         return self.of(left) * self.of(right) if star else self.of("h") * 0.0
 
-    def part(self, part: Part) -> Numbers:
+    def part(self, part: GateSumTerm) -> Numbers:
         """Return a term of a gate's sum, without its coefficient."""
         at = part.block, part.operand
         if at not in self._flows:
-            self._flows[at] = Flow([self._x], self.of(part.operand), *self._blocks[part.block])
+            self._flows[at] = LayerTrace([self._x], self.of(part.operand), *self._blocks[part.block])
         value = STEP_TERMS[part.name].value(self._flows[at], 0)
         return value * self.of(part.factor) if part.factor else value
 
@@ -228,18 +241,21 @@ class StepEvaluation:
         made = self._function(name, gate.activation, s if gate.inside == 1 else s * gate.inside)
         return _cancelling(made) if gate.activation == TANH and gate.inside == HALF else made
 
-    def _term(self, gate: str, part: Part) -> Numbers:
+    def _term(self, gate: str, part: GateSumTerm) -> Numbers:
         value = self.part(part)
         choices = {to: self._back.get(("sum", gate, part.name, to)) for to in ("parameter", "operand", "factor")}
         if any(choice is not None for choice in choices.values()) and isinstance(value, Var):
             value = Var(value.value, tuple(self._along(part, choices)))
         return value if part.coef == 1 else value * part.coef
 
-    def _along(self, part: Part, choices: Mapping[str, Any]) -> Iterator[tuple[Var, Callable[[Any], Any]]]:
+    def _along(self, part: GateSumTerm, choices: Mapping[str, Any]) -> Iterator[tuple[Var, Callable[[Any], Any]]]:
         """Yield what the gradient of a term goes to, and what it is there."""
         blocks, operand = self._blocks[part.block], self.of(part.operand)
         held = [Var(v.value) if isinstance(v, Var) else v for v in (self._x, operand, *blocks)]
-        flows = {"parameter": Flow(held[:1], held[1], *blocks), "operand": Flow([self._x], operand, *held[2:])}
+        flows = {
+            "parameter": LayerTrace(held[:1], held[1], *blocks),
+            "operand": LayerTrace([self._x], operand, *held[2:]),
+        }
         for to, flow in flows.items():
             inner, by = STEP_TERMS[part.name].value(flow, 0), "" if choices[to] == "open" else part.factor
             if choices[to] not in (None, CUT_EDGE, "open"):
@@ -253,7 +269,7 @@ class StepEvaluation:
         return g * self.of(factor).value if factor else g
 
     def _function(self, name: str, kind: Activation, s: Numbers) -> Numbers:
-        slope: Slope | None = self._back.get(("slope", name))
+        slope: SlopeTerms | None = self._back.get(("slope", name))
         if slope is None:
             return kind.of(s)
         y, x = kind.of(s.value), s.value
@@ -307,7 +323,7 @@ def limited(v: Numbers, limit: float) -> Numbers:
 
 def blocks_of(model: GatedModel, *parameters: Any) -> list[tuple[Any, ...]]:
     """Return the rows of each gate, of each parameter."""
-    G = len(KNOWN[model.cell].gates)
+    G = len(CELL_DEFINITIONS[model.cell].gates)
     H = parameters[0].shape[0] // G
     by_unit = [role in model.arranged for role in PARAMETER_ROLES]
     return [
@@ -316,7 +332,7 @@ def blocks_of(model: GatedModel, *parameters: Any) -> list[tuple[Any, ...]]:
     ]
 
 
-def rows_of(model: GatedModel, f: Flow, own: Any = None, *, forward_only: bool = False) -> Var:
+def rows_of(model: GatedModel, f: LayerTrace, own: Any = None, *, forward_only: bool = False) -> Var:
     """Return what a flow gives: of each step (N, S*H) what is returned beside c', and at last the final states.
 
     With ``own`` states h, each step reads those, as far as they are what it returns.
@@ -398,7 +414,7 @@ def _factors(*names: str) -> set[str]:
 
 
 def _steps_at_once(
-    model: GatedModel, f: Flow, blocks: list[tuple[Any, ...]], states: Mapping[str, Var], own: Any
+    model: GatedModel, f: LayerTrace, blocks: list[tuple[Any, ...]], states: Mapping[str, Var], own: Any
 ) -> Var:
     """Return what ``rows_of`` does, off the tape; only c is computed step by step."""
     start, T, N = {name: v.value for name, v in states.items()}, f.T, f.N

@@ -13,11 +13,11 @@ from harness.diagnosis.identify.coefficient_patterns import gathered_at_start
 from harness.diagnosis.identify.fit import TermColumns, solve
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, fresh_answers
-from harness.diagnosis.identify.model import DERIVATIVE, ONE, RIGHT_GRADIENT_SUMS, ROLES, Network, Sum
+from harness.diagnosis.identify.model import DERIVATIVE, ONE, RIGHT_GRADIENT_SUMS, ROLES, Network, WeightedTerms
+from harness.diagnosis.identify.network_run import flows_of, place_of, run
 from harness.diagnosis.identify.questions import Asker, Response
 from harness.diagnosis.identify.returned_gradients import terms_of_da
-from harness.diagnosis.identify.run import flows_of, place_of, run
-from harness.diagnosis.identify.terms import Flow
+from harness.diagnosis.identify.terms import LayerTrace
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.space.config import role_of
@@ -39,7 +39,7 @@ def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Netwo
         return None
     several = {a.case.config.T: a for a in every[::-1] if a.case.config.hidden_size > 1}  # which tell matrices apart
 
-    def solved(start: Network, where: str, role: str, names: Sequence[str]) -> Sum | None:
+    def solved(start: Network, where: str, role: str, names: Sequence[str]) -> WeightedTerms | None:
         cases = [_solved(asker, a, start, (where, role), names) for a in several.values()]
         return None if None in cases else gathered_at_start([case for case in cases if case is not None], asker.noise)
 
@@ -60,7 +60,7 @@ def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Netwo
     return None if result is network else result
 
 
-def _with_sum(network: Network, where: str, role: str, terms: Sum) -> Network:
+def _with_sum(network: Network, where: str, role: str, terms: WeightedTerms) -> Network:
     """Return a network with another sum of a gradient in some layers, or in one direction."""
     own = {"d == 0": network.first, "d == 1": network.reverse}.get(where, network.above) or network.first
     model = replace(own, gradient_sums={**own.gradient_sums, role: terms})
@@ -73,12 +73,12 @@ def _with_sum(network: Network, where: str, role: str, terms: Sum) -> Network:
 
 def _solved(
     asker: Asker, a: Response, network: Network, target: tuple[str, str], names: Sequence[str]
-) -> tuple[Flow, dict[int, dict[str, float]]] | None:
+) -> tuple[LayerTrace, dict[int, dict[str, float]]] | None:
     """Return the coefficients of the terms of a gradient that give some arrays of an answer, if there are some."""
     where, role = target
     names = [name for name in names if name in a.arrays]
 
-    def made(terms: Sum) -> Floats:
+    def made(terms: WeightedTerms) -> Floats:
         arrays = run(_with_sum(network, where, role, terms), a.case)
         return np.concatenate([np.ravel(values_of(arrays[name])) for name in names])
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from harness.diagnosis.identify.activations import Activation, Numbers
-from harness.diagnosis.identify.ball import Ball, Rounding
+from harness.diagnosis.identify.ball import Ball, SubjectRounding
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.layer import backward, by_states, cut_off, forward, slopes
 from harness.diagnosis.identify.model import RIGHT_GRADIENT_SUMS, RIGHT_NETWORK, LayerModel, Network
+from harness.diagnosis.identify.network_run import derived_flow, lone_flow, run
 from harness.diagnosis.identify.questions import LONG_TIMES, Asker, CaseSizes, Response
-from harness.diagnosis.identify.run import derived_flow, lone_flow, run
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.identify.terms import STATES_RETURNED, Flow
+from harness.diagnosis.identify.terms import STATES_RETURNED, LayerTrace
 from harness.diagnosis.identify.wiring import OWN_WIRING, Place
 from harness.oracle.arithmetic_assumptions import FORMATS
 from harness.oracle.array_layout import time_major
@@ -129,7 +129,7 @@ class Inquiry:
                 states = (self.model.activation or Activation(self.asker.nonlinearity)).inverse(states)[0]
         return states
 
-    def _flows(self, answers: Sequence[Response]) -> list[Flow]:
+    def _flows(self, answers: Sequence[Response]) -> list[LayerTrace]:
         """Return a flow for each answer, with the subject's own states."""
         flows = []
         for a in answers:
@@ -153,7 +153,7 @@ class Inquiry:
         answers = self.answers(SHORT_TIME, 1)
         return self.found.forward or bool(answers and answers[0].steps is not None)
 
-    def _back(self, T: int, number: int, at: int | None = None, **factors: Any) -> list[tuple[Response, Flow]]:
+    def _back(self, T: int, number: int, at: int | None = None, **factors: Any) -> list[tuple[Response, LayerTrace]]:
         """Return answers with gradients, small ones, which are not 0 by the state of one step if ``at`` names it."""
         loss = self.loss
         factors = self.alone | factors
@@ -181,7 +181,7 @@ class Inquiry:
         """The question's factors with which h_n's gradient is 0, if every loss is of the output and of h_n together."""
         return {"zero": ("h_n.grad",)} if self.loss == "both" else {}
 
-    def _pairs(self, answers: Sequence[Response]) -> list[tuple[Response, Flow]]:
+    def _pairs(self, answers: Sequence[Response]) -> list[tuple[Response, LayerTrace]]:
         pairs = []
         for a, f in zip(answers, self._flows(answers), strict=True):
             forward(self.model, f, self.asker.nonlinearity, np.stack(list(f.out.values())) if f.out else None)
@@ -189,7 +189,7 @@ class Inquiry:
             pairs.append((a, f))
         return pairs
 
-    def _upstream(self, a: Response, f: Flow) -> dict[int, Floats]:
+    def _upstream(self, a: Response, f: LayerTrace) -> dict[int, Floats]:
         """Return the gradient by each state, as the loss gives it, in the order of the steps."""
         config, arrays, d = a.case.config, a.case.arrays, self.place[1]
         T, H = config.T, config.hidden_size
@@ -224,7 +224,7 @@ class Inquiry:
         array = a.arrays[self._name(role)]
         return (array[self._row] if role == "hx" else array).ravel()
 
-    def _chained(self, model: LayerModel, pairs: Sequence[tuple[Response, Flow]]) -> None:
+    def _chained(self, model: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]]) -> None:
         for a, f in pairs:
             slopes(model, f, self.asker.nonlinearity)
             if self.derived:
@@ -246,7 +246,7 @@ class Inquiry:
             return replace(self.network, above=model)
         return replace(self.network, reverse=model) if d else replace(self.network, first=model)
 
-    def _differing(self, model: LayerModel, pairs: Sequence[tuple[Response, Flow]]) -> list[str]:
+    def _differing(self, model: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]]) -> list[str]:
         """Return the roles whose gradients are not the model's."""
         wrong: list[str] = []
         for a, _ in pairs:
@@ -263,12 +263,12 @@ class Inquiry:
         return wrong
 
 
-def explains(network: Network, a: Response, rounding: Rounding, roles: Collection[str] = ()) -> bool:
+def explains(network: Network, a: Response, rounding: SubjectRounding, roles: Collection[str] = ()) -> bool:
     """Tell whether a network gives every number of an answer, but for gradients of some roles."""
     return all(role_of(name) in roles for name in departing(network, a, rounding))
 
 
-def departing(network: Network, a: Response, rounding: Rounding) -> set[str]:
+def departing(network: Network, a: Response, rounding: SubjectRounding) -> set[str]:
     """Return the arrays of an answer that a network does not give."""
     with np.errstate(all="ignore"):
         made = run(network, a.case, rounding, states_of(network, a))
@@ -280,7 +280,7 @@ def nearly(network: Network, answers: Iterable[Response]) -> bool:
     return not any(_distant(a, run(network, a.case)) for a in answers)
 
 
-def distant(network: Network, a: Response, rounding: Rounding) -> set[str]:
+def distant(network: Network, a: Response, rounding: SubjectRounding) -> set[str]:
     """Return arrays that a network misses by far more than bounds allow, without these: in a third of the time.
 
     With roundings of 16 bits, bounds may be as large, and none is returned.
@@ -299,7 +299,7 @@ def _distant(a: Response, made: Mapping[str, Numbers]) -> set[str]:
     }
 
 
-def differing(a: Response, made: Mapping[str, Numbers], rounding: Rounding) -> set[str]:
+def differing(a: Response, made: Mapping[str, Numbers], rounding: SubjectRounding) -> set[str]:
     """Return the arrays of an answer that are not those which a network gives."""
     largest = FORMATS[a.case.config.plain.dtype].largest
     wrong: set[str] = set()

@@ -9,9 +9,17 @@ from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import together
-from harness.diagnosis.identify.model import RIGHT_GRADIENT_SUMS, BlankStep, Coef, LayerModel, Limit, Sum, needs_square
+from harness.diagnosis.identify.model import (
+    RIGHT_GRADIENT_SUMS,
+    BlankStep,
+    Coef,
+    GradientClip,
+    LayerModel,
+    WeightedTerms,
+    needs_square,
+)
 from harness.diagnosis.identify.terms import (
-    ADDED,
+    ACTIVATION_TERMS,
     AT,
     ELEMENTWISE,
     GRADIENT_MASKS,
@@ -26,7 +34,7 @@ from harness.diagnosis.identify.terms import (
     START,
     STATES_RETURNED,
     STEP_TERMS,
-    Flow,
+    LayerTrace,
     clipped,
     mapped,
     slope_term,
@@ -36,7 +44,7 @@ from harness.oracle.pinned_numpy import np
 OF_ONE_STEP: Final = ("W_ih", "W_hh", "b_ih", "b_hh", "by source ", "sums ", "sequence ")  # parts of one step each
 
 
-def product(name: str, f: Flow, *steps: int) -> Numbers:
+def product(name: str, f: LayerTrace, *steps: int) -> Numbers:
     """Return some steps' part of a parameter's gradient: ``left . right`` is left.T @ right, summed over the batch.
 
     ``. 1`` is the sum over the batch alone. ``(..).T`` is transposed, ``sum(..)`` summed over the units, too.
@@ -57,7 +65,7 @@ def product(name: str, f: Flow, *steps: int) -> Numbers:
     return row.T @ together([OPERANDS[right].value(f, t) for t in steps])
 
 
-def _of_step(name: str, f: Flow, t: int) -> Numbers:
+def _of_step(name: str, f: LayerTrace, t: int) -> Numbers:
     """Return one step's part, where the batch counts."""
     if name in ("W_ih", "W_hh", "b_ih", "b_hh"):
         return getattr(f, name) * 1.0
@@ -85,7 +93,7 @@ def added(parts: Any) -> Any:
     return result
 
 
-def total(terms: Sum, table: Mapping[str, Any], f: Flow, t: int) -> Numbers | None:
+def total(terms: WeightedTerms, table: Mapping[str, Any], f: LayerTrace, t: int) -> Numbers | None:
     """Return a sum at a step; ``None`` if it has no term there."""
     result: Numbers | None = None
     for name, coef in terms:
@@ -97,7 +105,7 @@ def total(terms: Sum, table: Mapping[str, Any], f: Flow, t: int) -> Numbers | No
     return result
 
 
-def cut_off(model: LayerModel, f: Flow) -> None:
+def cut_off(model: LayerModel, f: LayerTrace) -> None:
     """Leave out of a flow's weights, and of the states that it makes, what does not count."""
     for extent in model.extents:
         if extent.axis == "inputs":
@@ -109,7 +117,7 @@ def cut_off(model: LayerModel, f: Flow) -> None:
             f.update_mask = mask + np.zeros((f.N, f.H)) if f.update_mask is None else f.update_mask * mask
 
 
-def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -> None:
+def forward(model: LayerModel, f: LayerTrace, nonlinearity: str, states: Any = None) -> None:
     """Compute a flow's preactivations and states; with ``states``, each step reads those, and so does the way back.
 
     On a tape, their gradient goes to what the step makes, by the slope at the state that was returned.
@@ -122,7 +130,7 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
     returned = [] if states is None else [activation.of(o) for o in states] if model.written == "s[t]" else states
     f.h = dict(enumerate(returned))
     step = model.step if all(STEP_TERMS[name].fits(f) for name, _ in model.step) else LayerModel().step
-    added_here = model.added if all(ADDED[name].fits(f) for name, _ in model.added) else ()
+    added_here = model.added if all(ACTIVATION_TERMS[name].fits(f) for name, _ in model.added) else ()
     in_place = any(name.startswith("h[t] @") for name, _ in step)  # a unit reads the new states of those before it
     plain = (
         model.inside == model.activated == 1 and model.written == "h[t]" and not added_here and f.update_mask is None
@@ -146,7 +154,7 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
             if states is not None and isinstance(h, Var) and plain and function.name in SLOPE_AT:
                 h = _with_slope_at(states[t], h, function.name)
             h = h if model.activated == 1 else h * model.activated
-            added = total(added_here, ADDED, f, t)
+            added = total(added_here, ACTIVATION_TERMS, f, t)
             h = h if added is None else h + added
             h = h if f.update_mask is None else h * f.update_mask
             f.step_output[t] = h if model.at_zero is None else at_blank(model.at_zero, f, t, h)
@@ -156,14 +164,14 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
                 f.h[t] = _in_place_of(f.step_output[t], f.h[t])
 
 
-def _sums_at_once(model: LayerModel, step: Sum, f: Flow) -> Numbers | None:
+def _sums_at_once(model: LayerModel, step: WeightedTerms, f: LayerTrace) -> Numbers | None:
     """Return the sums of all steps (T*N, H), off the tape, where each is of one x and one given state alone."""
     own = LayerModel()
     alone = all(term in own.step for term in step) and model.visited == own.visited
     if not alone or f.T == 1 or any(isinstance(v, Var) for v in (f.x[0], f.hx, f.W_ih)):
         return None
     before = together([f.state(t - 1) for t in range(f.T)])
-    return total(step, STEP_TERMS, Flow([together(f.x)], before, f.W_ih, f.W_hh, f.b_ih, f.b_hh), 0)
+    return total(step, STEP_TERMS, LayerTrace([together(f.x)], before, f.W_ih, f.W_hh, f.b_ih, f.b_hh), 0)
 
 
 # The slopes of functions by what they return.
@@ -183,7 +191,7 @@ def _in_place_of(made: Var, state: Numbers) -> Var:
     return Var(state, ((made, lambda g: g),))
 
 
-def at_blank(blank: BlankStep, f: Flow, t: int, h: Numbers) -> Numbers:
+def at_blank(blank: BlankStep, f: LayerTrace, t: int, h: Numbers) -> Numbers:
     """Return the state of a step, given what its sum makes, where x may be all zeros."""
     x = f.x[t].value if isinstance(f.x[t], Var) else f.x[t]
     zero = (x.value if isinstance(x, Ball) else x) == 0
@@ -194,7 +202,7 @@ def at_blank(blank: BlankStep, f: Flow, t: int, h: Numbers) -> Numbers:
     return h * (1 - there) + f.state(t - 1) * there if blank.state == "h[t-1]" else h * (1 - there)
 
 
-def slopes(model: LayerModel, f: Flow, nonlinearity: str) -> None:
+def slopes(model: LayerModel, f: LayerTrace, nonlinearity: str) -> None:
     """Compute a flow's slopes, each as it is taken at its step."""
     terms = model.slope or RIGHT_SLOPE[nonlinearity]
     read = f.x if f.square else f.below and [f.below.state(t) for t in range(f.T)]  # its half of two directions
@@ -215,7 +223,7 @@ def slopes(model: LayerModel, f: Flow, nonlinearity: str) -> None:
     f.slope = {t: slope(t, np.zeros((f.N, f.H))) for t in range(f.T)}
 
 
-def limited(v: Numbers, limit: Limit) -> Numbers:
+def limited(v: Numbers, limit: GradientClip) -> Numbers:
     """Return an array that is clipped."""
     if limit.kind == "elements":
         return clipped(v, limit.most)
@@ -227,7 +235,7 @@ def squares_of(*several: Numbers) -> float:
     return sum(float(np.sum(np.square(v.value if isinstance(v, Ball) else v))) for v in several)
 
 
-def shrunk(v: Numbers, squares: float, limit: Limit) -> Numbers:
+def shrunk(v: Numbers, squares: float, limit: GradientClip) -> Numbers:
     """Return an array that is scaled down as far as a norm, whose square is given, is beyond a limit."""
     norm = math.sqrt(squares) + limit.beside
     if not norm > limit.most:
@@ -238,7 +246,7 @@ def shrunk(v: Numbers, squares: float, limit: Limit) -> Numbers:
     return scaled
 
 
-def backward(model: LayerModel, f: Flow) -> None:
+def backward(model: LayerModel, f: LayerTrace) -> None:
     """Compute a flow's gradients by its states and preactivations, given ``f.g`` and the slopes."""
     f.first = next((t for t in range(f.T) if model.reached.at(t, f.T)), 0)
     f.passes_to_hx = model.passes.at(-1, f.T)
@@ -253,7 +261,7 @@ def backward(model: LayerModel, f: Flow) -> None:
     go_back(model, f, range(f.T))
 
 
-def by_source(model: LayerModel, f: Flow) -> dict[int, dict[int, Numbers]]:
+def by_source(model: LayerModel, f: LayerTrace) -> dict[int, dict[int, Numbers]]:
     """Return da by the step whose output's gradient it is part of, and by step."""
     parts: dict[int, dict[int, Numbers]] = {}
     for source in range(f.T):
@@ -266,11 +274,11 @@ def by_source(model: LayerModel, f: Flow) -> dict[int, dict[int, Numbers]]:
     return parts
 
 
-def go_back(model: LayerModel, f: Flow, steps: range) -> None:
+def go_back(model: LayerModel, f: LayerTrace, steps: range) -> None:
     """Go back over some steps."""
     zeros = np.zeros((f.N, f.H))
     links = model.links if all(LINK[link.term].fits(f) for link in model.links) else LayerModel().links
-    where, limit = model.step_limit or ("", Limit("elements", math.inf))
+    where, limit = model.step_limit or ("", GradientClip("elements", math.inf))
     for t in reversed(steps):
         f.da[t], f.dh[t] = zeros, zeros
         if not model.reached.at(t, f.T) or not model.visited.at(t, f.T):
@@ -298,7 +306,7 @@ def go_back(model: LayerModel, f: Flow, steps: range) -> None:
         f.dh[t], f.da[t] = dh, (limited(da, limit) if where == "da" else da)
 
 
-def enter(model: LayerModel, f: Flow, g: Numbers) -> None:
+def enter(model: LayerModel, f: LayerTrace, g: Numbers) -> None:
     """Add h_n's gradient where it enters; what is passed goes on to the first step that the way back reaches, or hx."""
     for t in range(f.T):
         for how, coef in model.entry:
@@ -311,7 +319,7 @@ def enter(model: LayerModel, f: Flow, g: Numbers) -> None:
             f.h_n_gradient[to] = f.h_n_gradient.get(to, np.zeros(g.shape)) + g * c
 
 
-def written_of(model: LayerModel, f: Flow, nonlinearity: str) -> list[Numbers]:
+def written_of(model: LayerModel, f: LayerTrace, nonlinearity: str) -> list[Numbers]:
     """Return what is returned of each step, in the order of the steps."""
     outputs: list[Numbers] = []
     for t in range(f.T):
@@ -329,7 +337,7 @@ def _writes(model: LayerModel, t: int, T: int) -> bool:
     return model.shown.at(t, T) and model.visited.at(t, T)
 
 
-def by_states(model: LayerModel, f: Flow, g: Mapping[int, Numbers]) -> dict[int, Numbers]:
+def by_states(model: LayerModel, f: LayerTrace, g: Mapping[int, Numbers]) -> dict[int, Numbers]:
     """Return the gradient by each state, given that by what is returned of each step."""
     gradients = {t: v * 0.0 for t, v in g.items()}
     for t, v in g.items():
@@ -341,7 +349,7 @@ def by_states(model: LayerModel, f: Flow, g: Mapping[int, Numbers]) -> dict[int,
     return gradients
 
 
-def gradient(model: LayerModel, role: str, f: Flow) -> Any:
+def gradient(model: LayerModel, role: str, f: LayerTrace) -> Any:
     """Return one gradient of a flow: an array; by x a list of steps."""
     terms = model.readout(role)
     if not f.square and any(needs_square(role, name) for name, _ in terms):
@@ -368,25 +376,25 @@ def gradient(model: LayerModel, role: str, f: Flow) -> Any:
     return result
 
 
-def _by_coefficient(coef: Coef, f: Flow, steps: Sequence[int]) -> Iterator[tuple[float, list[int]]]:
+def _by_coefficient(coef: Coef, f: LayerTrace, steps: Sequence[int]) -> Iterator[tuple[float, list[int]]]:
     groups: dict[float, list[int]] = {}
     for t in steps:
         groups.setdefault(coef.of(f, t), []).append(t)
     yield from ((c, group) for c, group in groups.items() if c)
 
 
-def _mapped_last(function: Any, slope: Any) -> Callable[[Flow], Numbers]:
+def _mapped_last(function: Any, slope: Any) -> Callable[[LayerTrace], Numbers]:
     return lambda f: mapped(f.step_output[f.T - 1], function, 1.0, slope)
 
 
-def _summed(f: Flow) -> Numbers:
+def _summed(f: LayerTrace) -> Numbers:
     total = f.step_output[0]
     for t in range(1, f.T):
         total = total + f.step_output[t]
     return total
 
 
-FINAL_STATES: Final[dict[str, Callable[[Flow], Numbers]]] = {
+FINAL_STATES: Final[dict[str, Callable[[LayerTrace], Numbers]]] = {
     "h[T-1]": lambda f: f.step_output[f.T - 1],
     "h[0]": lambda f: f.step_output[0],
     "s[T-1]": lambda f: f.s[f.T - 1],

@@ -11,13 +11,13 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.step_patterns import EVERY_STEP, TermSteps
-from harness.diagnosis.identify.terms import INPUT, START, Flow
+from harness.diagnosis.identify.terms import INPUT, START, LayerTrace
 from harness.diagnosis.identify.transform import Transform
-from harness.diagnosis.identify.wiring import OWN_WIRING, TWO_BY_TWO, WHERE, StackSizes, Wiring
+from harness.diagnosis.identify.wiring import OWN_WIRING, TWO_BY_TWO, WHERE, LayersByDirections, Wiring
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
-LOSS_SCALES: Final[dict[str, Callable[[Flow, int], float]]] = {
+LOSS_SCALES: Final[dict[str, Callable[[LayerTrace, int], float]]] = {
     "": lambda f, t: 1.0,
     "N": lambda f, t: f.N,
     "T": lambda f, t: f.T,
@@ -43,7 +43,7 @@ _POWER, _LINE = re.compile(r"(\S+)\*\*t"), re.compile(r"\(1 ([+-]) (\S+) \* (t.*
 
 
 @cache
-def scale_of(name: str) -> Callable[[Flow, int], float]:
+def scale_of(name: str) -> Callable[[LayerTrace, int], float]:
     """Return what a scale is at a step: one of ``LOSS_SCALES``, a power of t, or a straight line over the steps."""
     if (power := _POWER.fullmatch(name)) is not None:
         return lambda f, t: float(power[1]) ** t
@@ -60,7 +60,7 @@ class Coef(NamedTuple):
     divides: bool = True
     when: TermSteps = TermSteps()
 
-    def of(self, f: Flow, t: int) -> float:
+    def of(self, f: LayerTrace, t: int) -> float:
         """Return the coefficient at step t."""
         if not self.when.at(t, f.T):
             return 0.0
@@ -68,7 +68,7 @@ class Coef(NamedTuple):
         return self.value / scale if self.divides else self.value * scale
 
 
-Sum = tuple[tuple[str, Coef], ...]  # the terms of a sum, by name, and their coefficients
+WeightedTerms = tuple[tuple[str, Coef], ...]  # the terms of a sum, by name, and their coefficients
 
 
 ONE: Final = Coef()
@@ -83,14 +83,14 @@ class StateGradientTerm(NamedTuple):
     coef: Coef = ONE
 
 
-class Entry(NamedTuple):
+class FinalStateGradientEntry(NamedTuple):
     """How h_n's gradient enters: added to a state's, "g", "instead" of that, or as if a later step had "passed" it."""
 
     how: str
     coef: Coef
 
 
-class Limit(NamedTuple):
+class GradientClip(NamedTuple):
     """A clip: of each element, or of the norm of one array or of all of ``kind`` 'joint norm' together."""
 
     kind: str  # "elements", "norm", "joint norm", "running sum"
@@ -141,9 +141,9 @@ class LayerModel:
     activation: Activation | None = None
     inside: float = 1.0  # what multiplies its argument
     otherwise: tuple[tuple[Activation, TermSteps], ...] = ()  # other activations, and the steps that have them
-    step: Sum = tuple((name, ONE) for name in ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh"))
+    step: WeightedTerms = tuple((name, ONE) for name in ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh"))
     activated: float = 1.0  # what multiplies the activation
-    added: Sum = ()
+    added: WeightedTerms = ()
     extents: tuple[Extent, ...] = ()  # of the axes that do not count whole
     start: str = "hx"  # what a sequence starts at, of ``SEQUENCE_STARTS``
     final: str = "h[T-1]"
@@ -158,17 +158,18 @@ class LayerModel:
     counted: TermSteps = EVERY_STEP  # the steps whose output's gradient counts
     own: tuple[tuple[bool, Coef], ...] = ((True, ONE),)  # the terms of da by g[t]: with the slope, or without
     links: tuple[StateGradientTerm, ...] = (StateGradientTerm("da[t+1] @ W_hh", True),)
-    entry: tuple[Entry, ...] = (Entry("g", Coef(when=TermSteps("last", 1))),)  # of h_n's gradient
+    # How h_n's gradient enters.
+    entry: tuple[FinalStateGradientEntry, ...] = (FinalStateGradientEntry("g", Coef(when=TermSteps("last", 1))),)
     reached: TermSteps = EVERY_STEP  # the steps that the way back reaches
     passes: TermSteps = EVERY_STEP  # the steps that are passed something by the step after them
     horizon: int = 0  # the steps that the gradient of a step's output goes back, if that is limited
-    step_limit: tuple[str, Limit] | None = None  # a clip at each step, of "da", "dh" or "dh_next"
-    gradient_sums: Mapping[str, Sum] = field(
+    step_limit: tuple[str, GradientClip] | None = None  # a clip at each step, of "da", "dh" or "dh_next"
+    gradient_sums: Mapping[str, WeightedTerms] = field(
         default_factory=dict
     )  # of returned gradients, by role; others are nn.RNN's
-    limits: Mapping[str, Limit] = field(default_factory=dict)  # by role
+    limits: Mapping[str, GradientClip] = field(default_factory=dict)  # by role
 
-    def readout(self, role: str) -> Sum:
+    def readout(self, role: str) -> WeightedTerms:
         """Return the terms of a gradient that is returned."""
         if role == "hx" and role not in self.gradient_sums:
             terms = tuple(
@@ -191,14 +192,14 @@ class Network:
     reverse: LayerModel | None = None
     derived: bool = False
     """True if its gradients are the derivative of its way forward, as autograd takes it. Then of the way back only
-    ``passes`` counts, the steps from whose states the gradient goes on, and ``limits``."""
+    ``passes`` counts, the steps from whose states the gradient goes on, and ``gradient_clipping``."""
     wiring: Wiring = OWN_WIRING
     back: Wiring | None = None
     """The wiring of the way back, if that is not the adjoint of the way forward."""
     transforms: Mapping[str, Transform] = field(default_factory=dict)  # of arrays, before they are returned
     ignores_padding: bool = False  # true if a step in the padding reads zeros, whatever x holds there
 
-    def of(self, layer: int, direction: int, sizes: StackSizes = TWO_BY_TWO) -> LayerModel:
+    def of(self, layer: int, direction: int, sizes: LayersByDirections = TWO_BY_TWO) -> LayerModel:
         """Return the model of a layer and direction."""
         at = layer, direction
         above = self.above if WHERE[self.wiring.above](at, sizes) else None
@@ -217,7 +218,7 @@ class Network:
 RIGHT_NETWORK: Final = Network()
 
 
-RIGHT_GRADIENT_SUMS: Final[dict[str, Sum]] = {
+RIGHT_GRADIENT_SUMS: Final[dict[str, WeightedTerms]] = {
     "weight_ih": (("da[t] . x[t]", ONE),),
     "weight_hh": (("da[t] . h[t-1]", ONE),),
     "bias_ih": (("da[t] . 1", ONE),),

@@ -23,16 +23,16 @@ from harness.diagnosis.identify.model import (
     ONE,
     RIGHT_GRADIENT_SUMS,
     Coef,
-    Entry,
     Extent,
+    FinalStateGradientEntry,
+    GradientClip,
     LayerModel,
-    Limit,
     Network,
-    Sum,
+    WeightedTerms,
     in_order,
 )
+from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.recurrence import lines, slope_of, term
-from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP_TERMS, WHERE_N_IS_H
 from harness.diagnosis.identify.transform import Transform
@@ -147,7 +147,7 @@ def _of_model(model: LayerModel, nonlinearity: str, *, derived: bool) -> Iterato
 @np.errstate(all="ignore")
 def _derivatives(model: LayerModel, nonlinearity: str) -> frozenset[str]:
     """Return the roles whose gradients are the derivative of what a wrong way forward gives, and so are no mistake."""
-    if any(STEP_TERMS[name].other for name, _ in model.step) or {model.start, model.final} & STARTED.keys():
+    if any(STEP_TERMS[name].other for name, _ in model.step) or {model.start, model.final} & START_STATES.keys():
         return frozenset()  # it cannot be run alone
     config = RNNConfig(3, 3, nonlinearity=nonlinearity, T=5, N=3, hx=True, loss="both", dtype="float64")
     case = draw(config, "normal", 1)
@@ -162,7 +162,7 @@ def _mended_with_derivative(
     model: LayerModel, mend: Callable[[LayerModel], LayerModel], roles: frozenset[str]
 ) -> LayerModel:
     mended, right = mend(model), LayerModel()
-    if roles & SUMMED:
+    if roles & STEP_SUMS:
         mended = replace(mended, **{name: getattr(right, name) for name in WAY_BACK})
     return _mended_gradient_sums(mended, tuple(roles))
 
@@ -184,7 +184,7 @@ def _set(name: str) -> Callable[[LayerModel], LayerModel]:
 
 # The way forward.
 
-STARTED: Final = {
+START_STATES: Final = {
     "hx_below": "the initial state of the layer below",
     "h_below[T-1]": "the last state of the layer below",
     "hx_beside": "the forward direction's initial state",
@@ -205,7 +205,7 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[ModelDifference]:
         words = (
             "ignores hx: it starts at zeros"
             if model.start == "0 * hx"
-            else f"starts at {STARTED.get(model.start, model.start.removesuffix(' + 0 * hx'))}, not at hx"
+            else f"starts at {START_STATES.get(model.start, model.start.removesuffix(' + 0 * hx'))}, not at hx"
         )
         yield ModelDifference("start", words, _set("start"))
     yield from _sum(model)
@@ -364,7 +364,7 @@ def _mended_step(model: LayerModel, right: str, belongs: re.Pattern[str]) -> Lay
 OF_ANOTHER: Final = {"_beside": "the other direction", "_below": "the layer below"}
 
 
-def _step_sentence(terms: Sum, right: str) -> str:
+def _step_sentence(terms: WeightedTerms, right: str) -> str:
     if not terms:
         role = {"b_ih": "bias_ih", "b_hh": "bias_hh"}.get(right)
         return f"leaves {right} out of its step" if role is None else f"ignores {role}: {right} is never added"
@@ -418,7 +418,7 @@ def _passes(model: LayerModel) -> Iterator[ModelDifference]:
         yield ModelDifference("next", re.sub(r"last 1 steps", "last step", words), _set("passes"))
 
 
-SUMMED: Final = frozenset({"weight_ih", "weight_hh", "bias_ih", "bias_hh", "x"})  # the gradients made of each da
+STEP_SUMS: Final = frozenset({"weight_ih", "weight_hh", "bias_ih", "bias_hh", "x"})  # the gradients made of each da
 WAY_IN: Final = ("counted", "entry", "own")  # of the gradients that are given
 WAY_BACK: Final = ("reached", "slope", "sloped", "at_kink", "at", "links")
 
@@ -426,7 +426,7 @@ WAY_BACK: Final = ("reached", "slope", "sloped", "at_kink", "at", "links")
 def _back(model: LayerModel, nonlinearity: str, derived: frozenset[str]) -> Iterator[ModelDifference]:
     """Yield the differences of the way back, but for roles whose gradients are the derivative of the way forward."""
     yield from _way_in(model)
-    if not derived & SUMMED:
+    if not derived & STEP_SUMS:
         yield from _way_back(model, nonlinearity)
     if model.step_limit is not None:
         where, limit = model.step_limit
@@ -444,7 +444,8 @@ def _way_in(model: LayerModel) -> Iterator[ModelDifference]:
         words = "ignores the gradient of the output" if model.counted.kind == "never" else words
         yield ModelDifference("counted", words, _set("counted"))
     last = Coef(when=TermSteps("last", 1))
-    if model.entry not in {(Entry(how, last),) for how in ("g", "passed")}:  # two ways to write one thing
+    # "g" and "passed" are two ways to write one thing.
+    if model.entry not in {(FinalStateGradientEntry(how, last),) for how in ("g", "passed")}:
         yield ModelDifference("entry", _entry_sentence(model), _set("entry"))
     if model.own != right.own:
         yield ModelDifference("dh" if model.own[0][0] else "da", _own_sentence(model), _set("own"))
@@ -553,7 +554,7 @@ def _factor_sentence(whose: str, coef: Coef) -> str:
     return f"{'divides' if coef.scale and coef.divides else 'multiplies'} the gradient by {whose} by {by}"
 
 
-def _sum_sentence(roles: Sequence[str], terms: Sum) -> str:
+def _sum_sentence(roles: Sequence[str], terms: WeightedTerms) -> str:
     whose, right = of_roles(roles), RIGHT_GRADIENT_SUMS[roles[0]]
     if not terms:
         return f"returns 0 as the gradient by {whose}"
@@ -580,7 +581,7 @@ def _sum_sentence(roles: Sequence[str], terms: Sum) -> str:
 
 
 def _limits(model: LayerModel) -> Iterator[ModelDifference]:
-    groups: dict[Limit, list[str]] = {}
+    groups: dict[GradientClip, list[str]] = {}
     for role, limit in model.limits.items():
         groups.setdefault(limit, []).append(role)
     for limit, roles in groups.items():
@@ -602,7 +603,7 @@ def _mended_limits(model: LayerModel, roles: Sequence[str]) -> LayerModel:
 # Words.
 
 
-def written(terms: Sum) -> str:
+def written(terms: WeightedTerms) -> str:
     """Return a sum, with the steps of each term in words where it does not stand at all of them."""
     parts = []
     for name, coef in terms:

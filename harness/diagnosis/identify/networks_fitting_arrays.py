@@ -21,8 +21,8 @@ from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
+from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Response, rounding_of
-from harness.diagnosis.identify.run import run
 from harness.oracle.arithmetic_assumptions import FORMATS
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -33,7 +33,7 @@ from harness.space.values import draw
 
 MOST_CHOICES: Final = 5  # choices of one network
 NETWORK_BEAM: Final = 8  # networks that explain a part of the arrays, from which the search goes on
-EXPLAINED: Final = 30  # networks that are held against each other, at most
+MOST_RIVAL_NETWORKS: Final = 30  # networks that are held against each other, at most
 MOST_COST: Final = 2**29  # of all runs of a search, in units of ``RNNConfig.cost``
 GATED_RUNS: Final = 2**13  # of one layer with gates, at most, whose pairs of choices are many
 MOST_RUNS: Final = 2000  # of a case; a longer one is shortened
@@ -80,7 +80,7 @@ def explanations(
         every = _NetworkSearch(short, dtypes).explanations(most)
     fewest = min((len(candidate.mistakes) for candidate in every), default=0)
     different: list[ArrayExplanation] = []
-    for explanation in [candidate for candidate in every if len(candidate.mistakes) == fewest][:EXPLAINED]:
+    for explanation in [candidate for candidate in every if len(candidate.mistakes) == fewest][:MOST_RIVAL_NETWORKS]:
         runs = [partial(run, earlier.network) for earlier in different]
         if all(case_apart(partial(run, explanation.network), layer, short[0].case) for layer in runs):
             different.append(explanation)

@@ -10,8 +10,8 @@ from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers
 from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Asker, Response
-from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import EVERY_STEP, fitting_pattern
 from harness.diagnosis.identify.transform import AXIS_MATRICES, TRANSFORM_AXES, Transform
 from harness.oracle.bounded_array import Floats

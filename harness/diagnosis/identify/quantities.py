@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.model import ROLES
-from harness.diagnosis.identify.terms import Flow
+from harness.diagnosis.identify.terms import LayerTrace
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
@@ -27,7 +27,7 @@ class Quantity(NamedTuple):
     result: bool
 
 
-class Steps:
+class StepwiseArray:
     """An array by step: of a flow, or as the line of a step has made it."""
 
     def __init__(self, T: int, value: Any) -> None:
@@ -50,7 +50,7 @@ class Steps:
         return self.sum(axis) / self._T
 
 
-def quantities_of(text: Mapping[str, str], f: Flow) -> dict[Quantity, list[Floats]]:
+def quantities_of(text: Mapping[str, str], f: LayerTrace) -> dict[Quantity, list[Floats]]:
     """Return what the lines of a layer make of a flow's numbers, whoever made those.
 
     Each step's lines read what the flow has of other steps. Raises what a line raises that does not stand for itself.
@@ -100,9 +100,13 @@ def one_like(array: Floats) -> Any:
     return lambda second: equal(numbers, np.sort(np.ravel(second)))
 
 
-def _names(f: Flow, t: int) -> dict[str, Any]:
+def _names(f: LayerTrace, t: int) -> dict[str, Any]:
     scope: dict[str, Any] = {"np": np, "t": t, "T": f.T, "N": f.N, "H": f.H, "I": f.F, "hx": f.hx, "first": f.first}
-    scope |= {"x": Steps(f.T, f.input), "h": Steps(f.T, f.state), "sigmoid": lambda v: 1 / (1 + np.exp(-v))}
+    scope |= {
+        "x": StepwiseArray(f.T, f.input),
+        "h": StepwiseArray(f.T, f.state),
+        "sigmoid": lambda v: 1 / (1 + np.exp(-v)),
+    }
     by_step = {
         "s": f.s,
         "g": f.g,
@@ -112,11 +116,11 @@ def _names(f: Flow, t: int) -> dict[str, Any]:
         "slope": f.slope,
         "passed": f.h_n_gradient,
     }
-    scope |= {name: Steps(f.T, lambda t, values=steps: f.back(values, t)) for name, steps in by_step.items()}
+    scope |= {name: StepwiseArray(f.T, lambda t, values=steps: f.back(values, t)) for name, steps in by_step.items()}
     for end, flow in (("", f), ("_below", f.below), ("_beside", f.beside)):
         scope |= {f"{name}{end}": getattr(flow, name, None) for name in ("W_ih", "W_hh", "b_ih", "b_hh")}
         if end and flow is not None:
-            scope |= {f"h{end}": Steps(f.T, flow.state), f"hx{end}": flow.given_hx}
+            scope |= {f"h{end}": StepwiseArray(f.T, flow.state), f"hx{end}": flow.given_hx}
     return scope
 
 
@@ -132,11 +136,11 @@ def _value(node: ast.expr, names: dict[str, Any]) -> Any:
 def _taken(node: ast.expr, names: dict[str, Any]) -> ast.expr:
     """Return an expression with the branches that a step takes."""
 
-    class Taken(ast.NodeTransformer):
+    class BranchSelector(ast.NodeTransformer):
         def visit_IfExp(self, branch: ast.IfExp) -> Any:
             return self.visit(branch.body if _value(branch.test, names) else branch.orelse)
 
-    tree: ast.expr = Taken().visit(ast.parse(ast.unparse(node), mode="eval").body)
+    tree: ast.expr = BranchSelector().visit(ast.parse(ast.unparse(node), mode="eval").body)
     return tree
 
 

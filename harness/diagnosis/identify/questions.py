@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from harness.diagnosis.fresh_cases import fitting
-from harness.diagnosis.identify.ball import Rounding
+from harness.diagnosis.identify.ball import SubjectRounding
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.oracle.arithmetic_assumptions import FORMATS
 from harness.oracle.bounded_array import Floats
@@ -88,10 +88,10 @@ FUNCTION: Final = 8.0  # the error of a function in units of u: 4 ulp, which a t
 
 
 @cache
-def rounding_of(dtype: str) -> Rounding:
+def rounding_of(dtype: str) -> SubjectRounding:
     """Return the roundings of a dtype."""
     form = FORMATS[dtype]
-    return Rounding(form.u, form.underflow, form.largest, FUNCTION)
+    return SubjectRounding(form.u, form.underflow, form.largest, FUNCTION)
 
 
 # The T of cases that show what depends on the step: more than ten steps, and twice some.
@@ -154,7 +154,7 @@ class Asker:
         return self._observations.subject
 
     @property
-    def rounding(self) -> Rounding:
+    def rounding(self) -> SubjectRounding:
         """The roundings of the dtype that is asked for."""
         return rounding_of(self.dtype)
 

@@ -7,7 +7,7 @@ from typing import Final
 from harness.diagnosis.identify.activations import Activation, in_product, number, times
 from harness.diagnosis.identify.gate_differences import lines as gate_lines, right_lines
 from harness.diagnosis.identify.gates import GatedModel
-from harness.diagnosis.identify.model import DERIVATIVE, Coef, LayerModel, Limit, Network, Sum
+from harness.diagnosis.identify.model import DERIVATIVE, Coef, GradientClip, LayerModel, Network, WeightedTerms
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE
 from harness.diagnosis.identify.transform import Transform
@@ -33,7 +33,7 @@ def term(name: str, coef: Coef) -> str:
     return text
 
 
-def sum_of(terms: Sum) -> str:
+def sum_of(terms: WeightedTerms) -> str:
     """Return a sum; a term that does not stand at every step has its condition."""
     parts = [
         term(name, coef) if coef.when == TermSteps() else f"({term(name, coef)} if {coef.when.line} else 0)"
@@ -98,7 +98,7 @@ def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
     sloped, behind = model.own[0][0], bool(model.links) and not model.links[0].sloped
     own = sum_of(tuple(("g[t]", coef) for _, coef in model.own))
     own = f"({own})" if len(model.own) > 1 else own
-    where, limit = model.step_limit or ("", Limit("elements", 0))
+    where, limit = model.step_limit or ("", GradientClip("elements", 0))
     texts["dh"] = f"    dh[t] = {own} + dh_next"
     da = {
         (True, False): "dh[t] * slope[t]",
@@ -120,7 +120,7 @@ def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
     texts["gradients"] = loop_line(model.reached)
     for role, name in LINE_NAMES.items():
         text = readout_line(model, role)
-        limit = model.limits.get(role, Limit("elements", 0))
+        limit = model.limits.get(role, GradientClip("elements", 0))
         if limit.kind == "running sum":
             text += f"; {name} = {clipped(name, limit)}"
         texts[role] = text if role == "hx" else f"    {text}"
@@ -222,14 +222,14 @@ def product_line(name: str) -> str:
     return f"{left}.sum(0)" if right == "1" else f"{left}.T @ {right}"
 
 
-def clipped(name: str, limit: Limit) -> str:
+def clipped(name: str, limit: GradientClip) -> str:
     """Return a clipped array."""
     if limit.kind in ("elements", "running sum"):
         return f"np.clip({name}, -{number(limit.most)}, {number(limit.most)})"
     return f"{name} * min(1, {number(limit.most)} / np.linalg.norm({name}))"
 
 
-def limit_line(role: str, limit: Limit) -> str:
+def limit_line(role: str, limit: GradientClip) -> str:
     """Return the line that clips a gradient."""
     name = LINE_NAMES[role].removesuffix("[t]")
     if limit.kind != "joint norm":

@@ -17,9 +17,9 @@ from harness.diagnosis.identify.model import (
     ONE,
     RIGHT_GRADIENT_SUMS,
     Coef,
-    Entry,
+    FinalStateGradientEntry,
     LayerModel,
-    Sum,
+    WeightedTerms,
     is_of_x,
     needs_square,
 )
@@ -34,19 +34,19 @@ from harness.diagnosis.identify.terms import (
     QUANTITIES,
     RIGHT_TERMS,
     START,
-    Flow,
+    LayerTrace,
 )
 from harness.oracle.array_layout import time_major
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.space.config import role_of
 
-StepCoefs = tuple[Flow, dict[int, dict[str, float]]]  # a flow, and the coefficients of terms by step
+StepCoefs = tuple[LayerTrace, dict[int, dict[str, float]]]  # a flow, and the coefficients of terms by step
 ENTRY: Final = "h_n.grad's way in"
 
 
 # Which step of x, or of the states, a gradient may be paired with: hx, which is another in long cases, first.
-PAIRED: Final[dict[str, dict[str, Callable[[int, int], int]]]] = {
+STEP_PAIRS: Final[dict[str, dict[str, Callable[[int, int], int]]]] = {
     "weight_ih": {f"x[{name}]": index for name, index in INDICES.items()},
     "weight_hh": {"hx": lambda *_: -1, "h[T-t]": lambda t, T: T - t}
     | {f"h[{name}]": index for name, index in INDICES.items()},
@@ -61,7 +61,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         """Return the term that a gradient is made of if nothing is wrong with it."""
         return DERIVATIVE if self.derived else RIGHT_GRADIENT_SUMS[role][0][0]
 
-    def _columns(self, role: str, f: Flow, names: Sequence[str] | None = None) -> dict[str, Any]:
+    def _columns(self, role: str, f: LayerTrace, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the terms of a role's gradient that a flow can have."""
         if names is not None:
             return dict.fromkeys(names)
@@ -69,7 +69,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         return dict.fromkeys([DERIVATIVE, *terms] if self.derived else terms)
 
     def _solved(
-        self, role: str, pairs: Sequence[tuple[Response, Flow]], names: Sequence[str] | None = None
+        self, role: str, pairs: Sequence[tuple[Response, LayerTrace]], names: Sequence[str] | None = None
     ) -> dict[int, dict[str, float]] | None:
         """Return the coefficients of a gradient's terms by step, if some explain it: of as few terms as will do."""
         columns = list(self._columns(role, pairs[0][1], names))
@@ -101,13 +101,13 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         middle = {name for t, by in solution.items() if T // 2 <= t < T - 1 for name in by}
         if middle and (by := fits(middle)) is not None:
             return by
-        several = [numbered] if role in PAIRED and (numbered := self._numbered(role, pairs)) else []
+        several = [numbered] if role in STEP_PAIRS and (numbered := self._numbered(role, pairs)) else []
         several += [{first, second} for first in (own, *middle) for second in columns if first != second]
         return next((by for pair in several if (by := fits(pair)) is not None), solution)
 
-    def _numbered(self, role: str, answers: Sequence[tuple[Response, Flow]]) -> set[str]:
+    def _numbered(self, role: str, answers: Sequence[tuple[Response, LayerTrace]]) -> set[str]:
         """Return the one or two terms by which da of each step is paired with x, or h, of the step that it is."""
-        of_x, indices, T = role == "weight_ih", PAIRED[role], answers[0][1].T
+        of_x, indices, T = role == "weight_ih", STEP_PAIRS[role], answers[0][1].T
         value = QUANTITIES["x" if of_x else "h"]
         pairs = [(t, k) for t in range(T) for k in range(0 if of_x else -1, T)]
 
@@ -121,7 +121,9 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         steps = [set().union(*some) for n in (1, 2) for some in combinations(fits, n)]
         return next((some for some, at in zip(named, steps, strict=True) if fit and at == {*range(T)}), set())
 
-    def _system_back(self, role: str, pairs: Sequence[tuple[Response, Flow]], names: Sequence[str]) -> LinearSystem:
+    def _system_back(
+        self, role: str, pairs: Sequence[tuple[Response, LayerTrace]], names: Sequence[str]
+    ) -> LinearSystem:
         """Return the equations of a gradient: one system for all steps, or one for each step where it has steps."""
         steps = range(1 if role == "hx" else pairs[0][1].T)
 
@@ -163,7 +165,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         N = self._base["N"]
         roles, unknown = roles or self.roles(), list[str]()
         by_role: dict[str, list[StepCoefs]] = {role: [] for role in roles}
-        earlier: list[Sequence[tuple[Response, Flow]]] = []
+        earlier: list[Sequence[tuple[Response, LayerTrace]]] = []
         cases = [
             (SHORT_TIME, {}),
             *((T, {}) for T in LONG_TIMES),
@@ -199,7 +201,9 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         # A gradient that is not known may count the steps that the others leave out.
         return self._gathered(model if unknown else self._reached(model, by_role), by_role, unknown)
 
-    def _of_any_size(self, role: str, batches: Sequence[Sequence[tuple[Response, Flow]]]) -> list[StepCoefs] | None:
+    def _of_any_size(
+        self, role: str, batches: Sequence[Sequence[tuple[Response, LayerTrace]]]
+    ) -> list[StepCoefs] | None:
         """Return the coefficients of the terms that explain the last cases, whose sizes differ, if they explain all.
 
         Where input_size is hidden_size, another term may be equal.
@@ -212,7 +216,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
     def _all_solved(
         self,
         model: LayerModel,
-        pairs: Sequence[tuple[Response, Flow]],
+        pairs: Sequence[tuple[Response, LayerTrace]],
         by_role: Mapping[str, Sequence[StepCoefs]],
         names: Mapping[str, Sequence[str] | None],
         *,
@@ -236,7 +240,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         self, model: LayerModel, by_role: Mapping[str, Sequence[StepCoefs]], unknown: list[str]
     ) -> tuple[LayerModel, list[str]]:
         """Return a model with the gradients of coefficients that follow a pattern, and the roles of the others."""
-        gradient_sums: dict[str, Sum] = {}
+        gradient_sums: dict[str, WeightedTerms] = {}
         for role, steps in by_role.items():
             of_steps = [(f, {t: by for t, by in at.items() if model.reached.at(t, f.T)}) for f, at in steps]
             terms = gathered_at_start(steps, self.noise) if role == "hx" else gathered(of_steps, self.noise)
@@ -262,12 +266,12 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
     def _cut(
         self,
         model: LayerModel,
-        batches: Sequence[Sequence[tuple[Response, Flow]]],
+        batches: Sequence[Sequence[tuple[Response, LayerTrace]]],
         names: Mapping[str, Sequence[str] | None],
     ) -> LayerModel:
         """Return the model with the steps between which a long way back is cut, if it is."""
 
-        def explained(candidate: LayerModel, pairs: Sequence[tuple[Response, Flow]]) -> bool:
+        def explained(candidate: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]]) -> bool:
             self._chained(candidate, pairs)
             return any(self._solved(role, pairs, terms) is not None for role, terms in names.items())
 
@@ -337,7 +341,9 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         batches = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT_TIME, self.asker.long[0], 1, 2)]
         batches += [self._pairs(self.answers(SHORT_TIME, 2, loss="both"))] if "both" in self.asker.losses else []
         batches = [pairs for pairs in batches if pairs]
-        simple = [(Entry(how, Coef(when=TermSteps("last", 1))),) for how in ("g", "passed", "instead")]
+        simple = [
+            (FinalStateGradientEntry(how, Coef(when=TermSteps("last", 1))),) for how in ("g", "passed", "instead")
+        ]
         for entry in (*simple, self._entry(model, batches[:2])):
             candidate = model if entry is None else replace(model, entry=entry)
             if entry is not None and not any(self._differing(candidate, pairs) for pairs in batches):
@@ -385,21 +391,23 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
                 yield replace(model, gradient_sums={**model.gradient_sums, role: terms})
         yield from (replace(model, horizon=k) for k in self.asker.periods)
 
-    def _entry(self, model: LayerModel, batches: Sequence[Sequence[tuple[Response, Flow]]]) -> tuple[Entry, ...] | None:
+    def _entry(
+        self, model: LayerModel, batches: Sequence[Sequence[tuple[Response, LayerTrace]]]
+    ) -> tuple[FinalStateGradientEntry, ...] | None:
         """Return the entries by which h_n's gradient makes up all others, if there are some."""
         solved = []
         for pairs in batches:
             T = pairs[0][1].T
             columns: dict[int, dict[str, Floats]] = {t: {} for t in range(T)}
             for how, t in product_of(("g", "passed"), range(T)):
-                candidate = replace(model, entry=(Entry(how, Coef(when=TermSteps("only", t))),))
+                candidate = replace(model, entry=(FinalStateGradientEntry(how, Coef(when=TermSteps("only", t))),))
                 columns[t][how] = self._all([self._expected(candidate, a) for a, _ in pairs])
             system = LinearSystem(columns, self._all([a.arrays for a, _ in pairs]))
             if (by := system.solved(("g", "passed"), self.noise)) is None:
                 return None
             solved.append((pairs[0][1], by))
         terms = gathered(solved, self.noise)
-        return None if terms is None else tuple(Entry(how, coef) for how, coef in terms)
+        return None if terms is None else tuple(FinalStateGradientEntry(how, coef) for how, coef in terms)
 
     def _all(self, several: Sequence[Mapping[str, Floats]]) -> Floats:
         """Return all known gradients of some answers, one after the other."""
@@ -419,7 +427,7 @@ def without_last(model: LayerModel) -> LayerModel:
     return replace(model, reached=model.counted, counted=TermSteps(), entry=LayerModel().entry)
 
 
-def terms_of_da(role: str, f: Flow) -> list[str]:
+def terms_of_da(role: str, f: LayerTrace) -> list[str]:
     """Return the terms of a role's gradient that a flow can have, each made of the gradients by its sums."""
     if role in ("x", "hx"):
         table = INPUT if role == "x" else START

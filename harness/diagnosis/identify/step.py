@@ -31,25 +31,25 @@ from harness.diagnosis.identify.model import (
     Extent,
     LayerModel,
     Network,
-    Sum,
+    WeightedTerms,
     in_order,
 )
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import LONG_TIMES
 from harness.diagnosis.identify.step_patterns import TermSteps, fitting_pattern
 from harness.diagnosis.identify.terms import (
-    ADDED,
+    ACTIVATION_TERMS,
     ADDED_TERMS,
     ARRANGED_TERMS,
     GENERAL,
-    NUMBERED,
+    OTHER_STEP_TERMS,
     OTHER_STEPS,
     OVER_TIME,
     SEQUENCE_STARTS,
     STATES_RETURNED,
     STEP_TERMS,
     WHERE_N_IS_H,
-    Flow,
+    LayerTrace,
     read_of,
     step_read,
 )
@@ -77,7 +77,8 @@ MIDDLE: Final = 7  # another T: with the others, two at least have a rest of blo
 MOST_COMMON_TERMS: Final = 3  # the terms that one factor has in common if it is the sum's
 
 
-Steps = list[tuple[Flow, dict[int, dict[str, float]]]]  # flows, and the coefficients of each step's terms
+# Flows, and the coefficients of each step's terms.
+FlowCoefficients = list[tuple[LayerTrace, dict[int, dict[str, float]]]]
 
 
 class StepForm(NamedTuple):
@@ -85,7 +86,7 @@ class StepForm(NamedTuple):
 
     kind: Activation
     factor: float = 1.0
-    added: Sum = ()
+    added: WeightedTerms = ()
     visited: TermSteps = TermSteps()
     written: str = "h[t]"
     shown: TermSteps = TermSteps()
@@ -106,9 +107,9 @@ class StepInquiry(Inquiry):
         self.weights = 1.0 if np.ptp(kinds[0][0].value(USUAL_SUMS)) else self._shown_by()
         terms = [term for term in GENERAL.values() if self.place != (0, 0) or not term.other]
         several = math.ceil(len(terms) * EQUATIONS_AN_UNKNOWN / SHARE / (self._base["N"] * SQUARE)) + 2
-        cases: dict[tuple[bool, str], list[list[Flow]]] = {}
+        cases: dict[tuple[bool, str], list[list[LayerTrace]]] = {}
 
-        def observed(*, positive: bool = False) -> list[list[Flow]]:
+        def observed(*, positive: bool = False) -> list[list[LayerTrace]]:
             if (positive, self.asker.shorter) not in cases:
                 every = [self._observed(T, several, positive=positive) for T in (SHORT_TIME, MIDDLE, *self.asker.long)]
                 wide = self._observed(SHORT_TIME, several, **self._wide, positive=positive)
@@ -164,7 +165,9 @@ class StepInquiry(Inquiry):
 
         return next((weights for weights in (2.0, 3.0, 4.0, 5.0, 6.0, 8.0) if share(weights) >= SHARE), LARGE_WEIGHTS)
 
-    def _forms(self, kinds: Sequence[tuple[Activation, float]], cases: Sequence[Sequence[Flow]]) -> Iterator[StepForm]:
+    def _forms(
+        self, kinds: Sequence[tuple[Activation, float]], cases: Sequence[Sequence[LayerTrace]]
+    ) -> Iterator[StepForm]:
         """Yield the forms that a step may have, the plainest first."""
         readings = list[StepForm]()
         for reading in self._readings(kinds, cases):
@@ -189,7 +192,7 @@ class StepInquiry(Inquiry):
                         yield reading._replace(kind=kind, factor=factor, added=added)
 
     def _readings(
-        self, kinds: Sequence[tuple[Activation, float]], cases: Sequence[Sequence[Flow]]
+        self, kinds: Sequence[tuple[Activation, float]], cases: Sequence[Sequence[LayerTrace]]
     ) -> Iterator[StepForm]:
         """Yield the forms of nn.RNN's terms: what may be the activation, and what is returned of each step."""
         if all((np.asarray(f.raw[0]) == f.given_hx).all() for flows in cases for f in flows):
@@ -308,7 +311,7 @@ class StepInquiry(Inquiry):
         table = self.asker.unit(np.linspace(0.6, 1.9, size), through)
         return counting(None if table is None else table[1], size)
 
-    def _visited(self, cases: Sequence[Sequence[Flow]]) -> TermSteps | None:
+    def _visited(self, cases: Sequence[Sequence[LayerTrace]]) -> TermSteps | None:
         """Return the steps whose output is not 0, if others are, and they follow a pattern."""
         hits = [(f.T, t, bool(f.raw[t].any())) for flows in cases for f in flows[:1] for t in range(f.T)]
         return None if all(hit for *_, hit in hits) else fitting_pattern(hits)
@@ -384,9 +387,9 @@ class StepInquiry(Inquiry):
         finite = np.isfinite(h)
         return s[finite], h[finite]
 
-    def _formed(self, form: StepForm, cases: Sequence[Sequence[Flow]]) -> LayerModel | None:
+    def _formed(self, form: StepForm, cases: Sequence[Sequence[LayerTrace]]) -> LayerModel | None:
         """Return the model whose step has a form, if there is one."""
-        every: Steps = []
+        every: FlowCoefficients = []
         all_terms: dict[str, Any] = {name: STEP_TERMS[name] for name in form.terms} or dict(GENERAL)
         terms = all_terms
         for flows in cases:
@@ -416,7 +419,7 @@ class StepInquiry(Inquiry):
             return self._model(form, step, otherwise, every[0][0].start, inside)
         return self._model(form, step, otherwise, every[0][0].start)
 
-    def _read(self, flows: Sequence[Flow], form: StepForm) -> None:
+    def _read(self, flows: Sequence[LayerTrace], form: StepForm) -> None:
         """Give flows the states that a form says were returned."""
         for f in flows:
             f.hx = f.given_hx
@@ -431,7 +434,7 @@ class StepInquiry(Inquiry):
     def _model(
         self,
         form: StepForm,
-        step: Sum,
+        step: WeightedTerms,
         otherwise: tuple[tuple[Activation, TermSteps], ...],
         start: str,
         inside: float = 1.0,
@@ -450,7 +453,7 @@ class StepInquiry(Inquiry):
             shown=form.shown,
         )
 
-    def _otherwise(self, every: Sequence[tuple[Flow, Any]]) -> tuple[tuple[Activation, TermSteps], ...] | None:
+    def _otherwise(self, every: Sequence[tuple[LayerTrace, Any]]) -> tuple[tuple[Activation, TermSteps], ...] | None:
         """Return the other activations of some steps, as ``_steps`` noted them; ``None`` if they follow no pattern."""
         kinds = dict.fromkeys(kind for f, _ in every for kind in f.kinds.values())
         pairs = []
@@ -462,10 +465,10 @@ class StepInquiry(Inquiry):
             pairs.append((kind, when))
         return tuple(pairs)
 
-    def _observed(self, T: int, number: int, **factors: Any) -> list[Flow]:
+    def _observed(self, T: int, number: int, **factors: Any) -> list[LayerTrace]:
         return self._flows(self.answers(T, number, **factors))
 
-    def _outsides(self) -> Iterator[tuple[float, Sum]]:
+    def _outsides(self) -> Iterator[tuple[float, WeightedTerms]]:
         """Yield what may stand outside of the activation: its factor, and what is added to it."""
         yield 1.0, ()
         own = tuple(self._name(role).removesuffix(".grad") for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
@@ -489,7 +492,7 @@ class StepInquiry(Inquiry):
                         yield factor, (*base, *((name, ONE) for name in some))
 
     def _steps(
-        self, flows: Sequence[Flow], form: StepForm, terms: Mapping[str, Any], *, numbered: bool = False
+        self, flows: Sequence[LayerTrace], form: StepForm, terms: Mapping[str, Any], *, numbered: bool = False
     ) -> dict[int, dict[str, float]] | None:
         """Return the coefficients of the terms of each step's sum; ``None`` if there are none.
 
@@ -540,7 +543,7 @@ class StepInquiry(Inquiry):
 
     def _started(
         self,
-        flows: Sequence[Flow],
+        flows: Sequence[LayerTrace],
         made: Callable[[], Any],
         later: Mapping[str, float],
         likely: Sequence[Collection[str]],
@@ -562,7 +565,7 @@ class StepInquiry(Inquiry):
             f.hx = hx
         return None
 
-    def _of_other_step(self, flows: Sequence[Flow], form: StepForm, t: int) -> dict[str, float] | None:
+    def _of_other_step(self, flows: Sequence[LayerTrace], form: StepForm, t: int) -> dict[str, float] | None:
         """Return the coefficients of a step that reads x, or the state before, of other steps by their numbers."""
         x, b_ih, h, b_hh = (name for name, _ in LayerModel().step)
         xs = [x, *(read_of("x", str(k)) for k in range(flows[0].T) if k != t)]
@@ -606,13 +609,13 @@ class StepInquiry(Inquiry):
         return all(plainest(step.get(n, 0.0), self.noise) == plainest(later.get(n, 0.0), self.noise) for n in names)
 
     def _system(
-        self, flows: Sequence[Flow], form: StepForm, terms: Collection[str], t: int
+        self, flows: Sequence[LayerTrace], form: StepForm, terms: Collection[str], t: int
     ) -> tuple[TermColumns[str], Floats] | None:
         """Return the columns and the right side of a step's sum, as far as the activation can be undone."""
         activation = form.kind
         out = np.concatenate([f.out[t].ravel() for f in flows])
         if form.added:
-            beside = [np.asarray(total(form.added, ADDED, f, t)) + np.zeros((f.N, f.H)) for f in flows]
+            beside = [np.asarray(total(form.added, ACTIVATION_TERMS, f, t)) + np.zeros((f.N, f.H)) for f in flows]
             out = out - np.concatenate([v.ravel() for v in beside])
         weight = np.ones_like(out)
         s, known = out, np.isfinite(out)
@@ -631,7 +634,7 @@ class StepInquiry(Inquiry):
             return None
         return TermColumns(terms, lambda name: (self._column(flows, name, t) * weight)[rows]), y[rows]
 
-    def _column(self, flows: Sequence[Flow], name: str, t: int) -> Floats:
+    def _column(self, flows: Sequence[LayerTrace], name: str, t: int) -> Floats:
         """Return the values of a term at a step of some flows, which many forms have in common."""
         key = (id(flows[0]), id(flows[0].hx), id(flows[0].h.get(0)), name, t)
         if key not in self._values:
@@ -679,14 +682,14 @@ class StepInquiry(Inquiry):
         return next(iter(fits), None)
 
 
-def _indexed(every: Steps) -> Steps:
+def _indexed(every: FlowCoefficients) -> FlowCoefficients:
     """Return the steps with an index in the place of the number of each other step that they read."""
     for operand in ("x", "h"):
         numbers = {read_of(operand, str(k)): k for f, _ in every for k in range(f.T)}
         read: list[tuple[int, int, str, int]] = []  # T, t, the term, and the number of the step
         for f, by in every:
             for t, terms in by.items():
-                number_of = {n: step(t, f.T) % f.T for n, step in NUMBERED[operand].items()} | numbers
+                number_of = {n: step(t, f.T) % f.T for n, step in OTHER_STEP_TERMS[operand].items()} | numbers
                 read += [(f.T, t, name, number_of[name]) for name in terms if name in number_of]
         others = {name for *_, name, _ in read}
         if others <= STEP_TERMS.keys():
@@ -727,13 +730,13 @@ def _reads_state(name: str) -> bool:
     return "h[" in name or "h_" in name
 
 
-def _filled(v: Any, f: Flow) -> Floats:
+def _filled(v: Any, f: LayerTrace) -> Floats:
     """Return a number for each sequence and unit, in one row."""
     full: Floats = v if np.shape(v) == (f.N, f.H) else np.broadcast_to(v, (f.N, f.H))
     return full.ravel()
 
 
-def _ended_before(f: Flow) -> Flow:
+def _ended_before(f: LayerTrace) -> LayerTrace:
     """Return the flow of the states before each step: that of a sequence that ends a step earlier, without hx."""
     earlier = copy(f)
     earlier.T, earlier.x, earlier.raw = f.T - 1, f.x[:-1], f.raw[1:]

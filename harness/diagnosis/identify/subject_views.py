@@ -12,7 +12,7 @@ from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome
 from harness.subjects.protocol import Subject
 
-TIMED: Final = ("x", "output")
+STEPWISE_ARRAYS: Final = ("x", "output")
 
 
 class OneDirection:
@@ -42,7 +42,9 @@ class OneDirection:
 
     def _turned(self, config: RNNConfig, name: str, array: Any) -> Any:
         """Return x or an output with its steps in the order of the direction."""
-        return np.flip(array, int(config.batch_first and config.batched)) if self._d and name in TIMED else array
+        return (
+            np.flip(array, int(config.batch_first and config.batched)) if self._d and name in STEPWISE_ARRAYS else array
+        )
 
 
 def _half(array: Any, d: int, axis: int) -> Any:

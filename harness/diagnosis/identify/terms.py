@@ -104,7 +104,7 @@ SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
 }
 
 
-def slope_term(name: str, f: Flow, t: int, x: Numbers, dh: Numbers) -> Numbers:
+def slope_term(name: str, f: LayerTrace, t: int, x: Numbers, dh: Numbers) -> Numbers:
     """Return a term of the slope of step t, of whose sum it may read a part; ``x`` is its input, or half of it."""
     part = next((part for part in PARTIAL_SUMS if part in name), None)
     s = f.back(f.s, t) if part is None else PARTIAL_SUMS[part](f, max(t, 0))
@@ -116,7 +116,7 @@ OF_GRADIENT: Final = ("dh**2", "(dh > 0)", "dh")
 RIGHT_SLOPE: Final = {"tanh": (("1", 1.0), ("h**2", -1.0)), "relu": (("(h > 0)", 1.0),)}
 
 
-class Flow:
+class LayerTrace:
     """One layer and direction of one call, in the order in which its steps are made: what terms are made of.
 
     x (T, N, F), hx (N, H), the states ``h`` and preactivations ``s`` by step, and on the way back the gradients by the
@@ -125,8 +125,8 @@ class Flow:
 
     def __init__(self, x: Any, hx: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh: Any) -> None:  # noqa: PLR0917
         self.x, self.hx = x, hx
-        self.below: Flow | None = None  # the layer below, in the same direction
-        self.beside: Flow | None = None  # of a reverse direction, the forward one
+        self.below: LayerTrace | None = None  # the layer below, in the same direction
+        self.beside: LayerTrace | None = None  # of a reverse direction, the forward one
         self.network_input: Any = x  # what the network is given
         self.W_ih, self.W_hh, self.b_ih, self.b_hh = W_ih, W_hh, b_ih, b_hh
         self.W_hr: Any = None  # of an LSTM whose h is projected
@@ -195,11 +195,11 @@ WHERE_N_IS_H: Final = "N = H"  # of a term that can be where these are equal alo
 class Term(NamedTuple):
     """A term of a sum: how it is made, whether it needs input_size = hidden_size, and of which other flow it is."""
 
-    value: Callable[[Flow, int], Numbers]
+    value: Callable[[LayerTrace, int], Numbers]
     square: bool = False
     other: str = ""
 
-    def fits(self, f: Flow) -> bool:
+    def fits(self, f: LayerTrace) -> bool:
         """Tell whether a flow can have it."""
         if self.square and not f.square:
             return False
@@ -210,7 +210,7 @@ class Term(NamedTuple):
         if self.other == "fed":
             return f.below is not None and bool(f.network_input[0].shape[-1] == f.F)
         which, _, read = self.other.partition(" ")
-        flow: Flow | None = getattr(f, which)
+        flow: LayerTrace | None = getattr(f, which)
         width = None if flow is None else {"x": flow.F, "h": flow.H}.get(read, f.F)
         return width == f.F
 
@@ -232,8 +232,8 @@ ELEMENTWISE: Final = (
 )
 
 
-def _mapped_sum(function: Any, slope: Any, name: str) -> Callable[[Flow, int], Numbers]:
-    def value(f: Flow, t: int) -> Numbers:
+def _mapped_sum(function: Any, slope: Any, name: str) -> Callable[[LayerTrace, int], Numbers]:
+    def value(f: LayerTrace, t: int) -> Numbers:
         v = f.x[t] @ f.W_ih.T if name.startswith("x") else f.state(t - 1) @ f.W_hh.T
         v = v + f.b_ih if name.endswith("b_ih") else v + f.b_hh if name.endswith("b_hh") else v
         return mapped(v, function, 1.0, slope)
@@ -241,28 +241,28 @@ def _mapped_sum(function: Any, slope: Any, name: str) -> Callable[[Flow, int], N
     return value
 
 
-def _mapped_operand(function: Any, slope: Any, name: str, W: str) -> Callable[[Flow, int], Numbers]:
-    def value(f: Flow, t: int) -> Numbers:
+def _mapped_operand(function: Any, slope: Any, name: str, W: str) -> Callable[[LayerTrace, int], Numbers]:
+    def value(f: LayerTrace, t: int) -> Numbers:
         operand = f.state(t - 1) if name == "h[t-1]" else f.x[t]
         return mapped(operand, function, 1.0, slope) @ getattr(f, W).T
 
     return value
 
 
-def _state_of(which: str, index: Callable[[int, int], int], f: Flow, t: int) -> Numbers:
-    flow: Flow = getattr(f, which)
+def _state_of(which: str, index: Callable[[int, int], int], f: LayerTrace, t: int) -> Numbers:
+    flow: LayerTrace = getattr(f, which)
     return flow.state(index(t, f.T))
 
 
-def _input_at(index: Callable[[int, int], int], f: Flow, t: int) -> Numbers:
+def _input_at(index: Callable[[int, int], int], f: LayerTrace, t: int) -> Numbers:
     return f.input(index(t, f.T))
 
 
 def _of_other(which: str) -> dict[str, Term]:
     """Return the terms of a step with the parameters, or the states, of another layer or direction."""
 
-    def source(f: Flow) -> Flow:
-        flow: Flow = getattr(f, which)
+    def source(f: LayerTrace) -> LayerTrace:
+        flow: LayerTrace = getattr(f, which)
         return flow
 
     return {
@@ -283,7 +283,7 @@ def _by_columns(W: Numbers) -> Numbers:
     return W[place // columns, place % columns].T
 
 
-def _side_by_side(parts: Sequence[tuple[Numbers, Numbers]], f: Flow) -> Numbers:
+def _side_by_side(parts: Sequence[tuple[Numbers, Numbers]], f: LayerTrace) -> Numbers:
     """Return the product of operands side by side with the transpose of matrices side by side, of any widths."""
     operands, matrices = zip(*parts, strict=True)
     result: Numbers = np.zeros((f.N, f.H))
@@ -311,12 +311,12 @@ MATRIX_READINGS: Final[dict[str, Callable[[Any], Any]]] = {
 }
 
 
-def _arranged(read: Callable[[Any], Any], operand: str, W: str) -> Callable[[Flow, int], Numbers]:
+def _arranged(read: Callable[[Any], Any], operand: str, W: str) -> Callable[[LayerTrace, int], Numbers]:
     return lambda f, t: (f.x[t] if operand == "x[t]" else f.state(t - 1)) @ read(getattr(f, W)).T
 
 
-def _mixed(matrix: Callable[[int], Floats], axis: int, operand: str, W: str) -> Callable[[Flow, int], Numbers]:
-    def value(f: Flow, t: int) -> Numbers:
+def _mixed(matrix: Callable[[int], Floats], axis: int, operand: str, W: str) -> Callable[[LayerTrace, int], Numbers]:
+    def value(f: LayerTrace, t: int) -> Numbers:
         v = f.x[t] if operand == "x[t]" else f.state(t - 1)
         M = matrix(v.shape[axis]).T
         return ((v.T @ M).T if axis == 0 else v @ M) @ getattr(f, W).T
@@ -324,7 +324,7 @@ def _mixed(matrix: Callable[[int], Floats], axis: int, operand: str, W: str) -> 
     return value
 
 
-def _along_batch(name: str) -> Callable[[Flow, int], Numbers]:
+def _along_batch(name: str) -> Callable[[LayerTrace, int], Numbers]:
     return lambda f, t: _expanded(getattr(f, name)) + np.zeros((1, f.H))
 
 
@@ -465,7 +465,7 @@ def read_of(operand: str, index: str) -> str:
 
 
 # The terms that read one other step, with its number; for a state, that of the step which should read it.
-NUMBERED: Final[dict[str, dict[str, Callable[[int, int], int]]]] = {
+OTHER_STEP_TERMS: Final[dict[str, dict[str, Callable[[int, int], int]]]] = {
     "x": {read_of("x", name): index for name, index in INDICES.items() if name not in ("t", "t-2")},
     "h": {
         "hx @ W_hh.T": lambda t, T: 0,
@@ -506,10 +506,12 @@ ADDED_TERMS: Final = {
     "x_fed[t]": Term(lambda f, t: f.network_input[t], True, other="fed"),
     "1": STEP_TERMS["1"],
 }
-ADDED: Final = ADDED_TERMS | {name: STEP_TERMS[name] for name in ("b_ih", "b_hh", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T")}
+ACTIVATION_TERMS: Final = ADDED_TERMS | {
+    name: STEP_TERMS[name] for name in ("b_ih", "b_hh", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T")
+}
 
 # Steps of the way back, by how the gradient there is written.
-DA: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
+DA: Final[dict[str, Callable[[LayerTrace, int], Numbers]]] = {
     "da[t]": lambda f, t: f.back(f.da, t),
     "da[t+1]": lambda f, t: f.back(f.da, t + 1),
     "da[0]": lambda f, t: f.back(f.da, f.first),
@@ -554,7 +556,7 @@ LINK: Final = {
 }
 
 
-def _others(f: Flow, t: int) -> Numbers:
+def _others(f: LayerTrace, t: int) -> Numbers:
     total: Numbers = np.zeros((f.N, f.H))
     for k, da in f.da.items():
         total = total + da if k != t else total
@@ -575,7 +577,7 @@ LEFT: Final = {
 }
 
 # Their right operands: each quantity at each step that may be taken for the right one, x[t] and h[t-1].
-QUANTITIES: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
+QUANTITIES: Final[dict[str, Callable[[LayerTrace, int], Numbers]]] = {
     "x": lambda f, t: f.input(t),
     "h": lambda f, t: f.state(t),
     "s": lambda f, t: f.back(f.s, min(t, f.T - 1)),
@@ -598,7 +600,7 @@ ROWS_OVER_TIME: Final = {
 }
 
 
-def _of_rows(quantity: str, f: Flow, t: int, *, turned: bool) -> Numbers:
+def _of_rows(quantity: str, f: LayerTrace, t: int, *, turned: bool) -> Numbers:
     read = [f.x[k] if quantity == "x" else f.state(k - 1) for k in range(f.T)]
     place = t * f.N + np.arange(f.N) if turned else np.arange(f.N) * f.T + t
     times, sequences = (place % f.T, place // f.T) if turned else (place // f.N, place % f.N)
@@ -636,7 +638,7 @@ GRADIENT_MASKS: Final[dict[str, Callable[[int], Floats]]] = {
 }
 
 # What the slopes of tanh and relu are made of, as if x or hx were what these return.
-GIVEN_SLOPES: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
+GIVEN_SLOPES: Final[dict[str, Callable[[LayerTrace, int], Numbers]]] = {
     "x[t]**2": lambda f, t: f.x[t] * f.x[t],
     "(x[t] > 0)": lambda f, t: jumped(f.x[t], lambda v: (v > 0) * 1.0),
     "hx**2": lambda f, t: f.hx * f.hx,
@@ -644,7 +646,7 @@ GIVEN_SLOPES: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
 }
 
 
-def _times_slope(da: str, W: str, slope: str, f: Flow, t: int) -> Numbers:
+def _times_slope(da: str, W: str, slope: str, f: LayerTrace, t: int) -> Numbers:
     return (DA[da](f, t) @ getattr(f, W)) * GIVEN_SLOPES[slope](f, t)
 
 
@@ -712,7 +714,7 @@ def _placed(v: Numbers, index: Any) -> Numbers:
 
 
 # What a sequence may start at; ``f.hx`` is what it should.
-SEQUENCE_STARTS: Final[dict[str, Callable[[Flow], Numbers]]] = {
+SEQUENCE_STARTS: Final[dict[str, Callable[[LayerTrace], Numbers]]] = {
     "hx": lambda f: f.hx,
     "0 * hx": lambda f: f.hx * 0.0,
     "np.tanh(hx)": lambda f: mapped(f.hx, np.tanh, 1.0, ELEMENTWISE[0][2]),

@@ -22,14 +22,14 @@ Ints = NDArray[np.intp]
 Place = tuple[int, int]  # a layer and a direction
 
 
-class StackSizes(NamedTuple):
+class LayersByDirections(NamedTuple):
     """The sizes of a stack."""
 
     L: int
     D: int
 
 
-TWO_BY_TWO: Final = StackSizes(2, 2)
+TWO_BY_TWO: Final = LayersByDirections(2, 2)
 
 
 _LAYERS: Final[dict[str, Callable[[int, int], int]]] = {
@@ -52,13 +52,13 @@ _DIRECTIONS: Final[dict[str, Callable[[int, int], int]]] = {
 }
 
 
-def _place(of_layer: str, of_direction: str) -> Callable[[Place, StackSizes], Place]:
+def _place(of_layer: str, of_direction: str) -> Callable[[Place, LayersByDirections], Place]:
     return lambda at, sizes: (_LAYERS[of_layer](at[0], sizes.L), _DIRECTIONS[of_direction](at[1], sizes.D))
 
 
 # A layer and direction, as an expression of another one.
 OWN_PLACE: Final = "l, d"
-MOVED_PLACES: Final[dict[str, Callable[[Place, StackSizes], Place]]] = {
+MOVED_PLACES: Final[dict[str, Callable[[Place, LayersByDirections], Place]]] = {
     f"{of_layer}, {of_direction}": _place(of_layer, of_direction)
     for of_layer, of_direction in product(_LAYERS, _DIRECTIONS)
 }
@@ -68,20 +68,26 @@ def _sum(left: str | bool, right: str) -> str:
     return f"{left} + {right}" if left and right != "0" else str(left or right)
 
 
-def _rows() -> Iterator[tuple[str, Callable[[Place, StackSizes], int]]]:
+def _rows() -> Iterator[tuple[str, Callable[[Place, LayersByDirections], int]]]:
     for layer_text, d in product(_LAYERS, _DIRECTIONS):
         at = _place(layer_text, d)
         left, right = (f"({text})" if " " in text and not text.startswith("m") else text for text in (layer_text, d))
 
-        def by_layer(place: Place, sizes: StackSizes, at: Callable[[Place, StackSizes], Place] = at) -> int:
+        def by_layer(
+            place: Place, sizes: LayersByDirections, at: Callable[[Place, LayersByDirections], Place] = at
+        ) -> int:
             layer, direction = at(place, sizes)
             return layer * sizes.D + direction
 
-        def by_direction(place: Place, sizes: StackSizes, at: Callable[[Place, StackSizes], Place] = at) -> int:
+        def by_direction(
+            place: Place, sizes: LayersByDirections, at: Callable[[Place, LayersByDirections], Place] = at
+        ) -> int:
             layer, direction = at(place, sizes)
             return direction * sizes.L + layer
 
-        def summed(place: Place, sizes: StackSizes, at: Callable[[Place, StackSizes], Place] = at) -> int:
+        def summed(
+            place: Place, sizes: LayersByDirections, at: Callable[[Place, LayersByDirections], Place] = at
+        ) -> int:
             return min(sum(at(place, sizes)), sizes.L * sizes.D - 1)
 
         yield _sum(layer_text != "0" and f"{left} * D", d), by_layer
@@ -90,9 +96,9 @@ def _rows() -> Iterator[tuple[str, Callable[[Place, StackSizes], int]]]:
 
 
 # A row of hx or h_n.
-STATE_ROWS: Final[dict[str, Callable[[Place, StackSizes], int]]] = dict(_rows())
+STATE_ROWS: Final[dict[str, Callable[[Place, LayersByDirections], int]]] = dict(_rows())
 # Layers and directions.
-WHERE: Final[dict[str, Callable[[Place, StackSizes], bool]]] = {
+WHERE: Final[dict[str, Callable[[Place, LayersByDirections], bool]]] = {
     "True": lambda at, sizes: True,
     "l == L - 1": lambda at, sizes: at[0] == sizes.L - 1,
     "0 < l == L - 1": lambda at, sizes: 0 < at[0] == sizes.L - 1,

@@ -15,8 +15,8 @@ from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.gates import PARAMETER_ROLES
 from harness.diagnosis.identify.inquiry import explains, matched
 from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
-from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.wiring import (
     DROPOUT_MASKS,
     DROPOUT_SCALES,
@@ -39,14 +39,14 @@ from harness.diagnosis.identify.wiring import (
     STEP_ORDERS,
     TIMES,
     WHERE,
-    StackSizes,
+    LayersByDirections,
     Wiring,
 )
 from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig
 
 Slot = tuple[str, ...]
-Move = tuple[tuple[Slot, Any], ...]  # choices that are made together
+SlotChoices = tuple[tuple[Slot, Any], ...]  # choices that are made together
 
 # The parameters that may be those of another place together.
 ROLES_SHARED: Final = tuple(some for count in (4, 3, 2, 1) for some in combinations(PARAMETER_ROLES, count))
@@ -83,15 +83,15 @@ class WiringCases:
     name: str
     probes: tuple[CaseSpec, ...]  # that a wiring must explain
     wider: tuple[CaseSpec, ...]  # that tell apart wirings that do
-    moves: tuple[Move, ...]
+    moves: tuple[SlotChoices, ...]
 
 
-def moves_of(slot: str, choices: Iterable[Any]) -> Iterator[Move]:
+def moves_of(slot: str, choices: Iterable[Any]) -> Iterator[SlotChoices]:
     """Yield the choices of a slot."""
     return ((((slot,), choice),) for choice in choices)
 
 
-def both(slot: str, choices: Iterable[str]) -> Iterator[Move]:
+def both(slot: str, choices: Iterable[str]) -> Iterator[SlotChoices]:
     """Yield the choices of a slot of both directions, and of each."""
     for choice in choices:
         move = (("forward", slot), choice), (("reverse", slot), choice)
@@ -103,7 +103,7 @@ def _sequences(*, packed: bool) -> list[str]:
     return [name for name in SEQUENCE_ORDERS if name != "n" and packed == ("order" in name or "lengths" in name)]
 
 
-def _batch_moves() -> Iterator[Move]:
+def _batch_moves() -> Iterator[SlotChoices]:
     for slot, name in product(("hx_of", "x_of", "output_of", "h_n_of"), _sequences(packed=False)):
         yield from both(slot, [name])
     yield from both("steps", [name for name in STEP_ORDERS if " if " in name])
@@ -113,29 +113,29 @@ def _batch_moves() -> Iterator[Move]:
         yield from moves_of(slot, ("always batch first",))
 
 
-def _time_moves() -> Iterator[Move]:
+def _time_moves() -> Iterator[SlotChoices]:
     for way, time in product(("reverse", "forward"), TIMES):
         reads, writes = ((way, "reads"), time), ((way, "writes"), time)
         yield from ((reads,), (writes,), (reads, writes))
 
 
-def _final_moves() -> Iterator[Move]:
+def _final_moves() -> Iterator[SlotChoices]:
     yield from ((((way, "final"), time),) for way, time in product(("reverse", "forward"), FINALS))
 
 
-def _own_moves() -> Iterator[Move]:
+def _own_moves() -> Iterator[SlotChoices]:
     """Yield the choices that show in a single layer and sequence."""
     yield from moves_of("matrices", MATRICES)
     yield from moves_of("skip", ("x", "every layer"))
     yield from _order_moves()
 
 
-def _order_moves() -> Iterator[Move]:
+def _order_moves() -> Iterator[SlotChoices]:
     yield from _time_moves()
     yield from both("final", FINALS)
 
 
-def _row_moves() -> Iterator[Move]:
+def _row_moves() -> Iterator[SlotChoices]:
     yield from moves_of("h_n_where", WHERE)
     yield from moves_of("h_n_place", MOVED_PLACES)
     yield from moves_of("h_n_row", STATE_ROWS)
@@ -150,14 +150,14 @@ def _row_moves() -> Iterator[Move]:
         yield (("activation",), kind), (("activation_where",), where)
 
 
-def _layer_moves() -> Iterator[Move]:
+def _layer_moves() -> Iterator[SlotChoices]:
     yield from moves_of("layers", ("1", "L - 1"))
     yield from moves_of("input", INPUTS)
     yield from moves_of("skip", SKIPS)
     yield from _row_moves()
 
 
-def _direction_moves() -> Iterator[Move]:
+def _direction_moves() -> Iterator[SlotChoices]:
     for slot in ("joined", "output", "inner"):
         yield from moves_of(slot, FEATURE_ORDERS)
     yield from moves_of("directions", ("1",))
@@ -171,7 +171,7 @@ def _direction_moves() -> Iterator[Move]:
     yield from _row_moves()
 
 
-def _length_moves() -> Iterator[Move]:
+def _length_moves() -> Iterator[SlotChoices]:
     yield from both("steps", [name for name in STEP_ORDERS if " if " not in name])
     yield ((("forward", "steps"), "T"), (("reverse", "steps"), "T"), (("padding",), "0"))
     yield from _time_moves()
@@ -182,7 +182,7 @@ def _length_moves() -> Iterator[Move]:
     yield from moves_of("padding", ("0", "held"))
 
 
-def _lost_moves() -> Iterator[Move]:
+def _lost_moves() -> Iterator[SlotChoices]:
     yield from moves_of("lost", GRADIENT_LOSSES)
     yield from moves_of("h_n_where", WHERE)
     yield from moves_of("gradients_of", OTHER_PLACES)
@@ -331,12 +331,14 @@ class WiringInquiry:
         return max(networks, key=lambda network: sum(self._matched(network, a) for a in answers))
 
     def _search(
-        self, network: Network, answers: Sequence[Response], moves: Sequence[Move], depth: int, *, back: bool
+        self, network: Network, answers: Sequence[Response], moves: Sequence[SlotChoices], depth: int, *, back: bool
     ) -> list[Network]:
         """Return the networks that explain all answers with the fewest choices that are not those of a network."""
         beam, wirings = [network], {(network.wiring, network.back)}
-        alike = _alike(moves, {StackSizes(a.case.config.num_layers, a.case.config.num_directions) for a in answers})
-        helped, runs = list[list[Move]](), Counter[int]()
+        alike = _alike(
+            moves, {LayersByDirections(a.case.config.num_layers, a.case.config.num_directions) for a in answers}
+        )
+        helped, runs = list[list[SlotChoices]](), Counter[int]()
         for _ in range(depth):
             gains: list[tuple[int, list[Network]]] = []
             for start in beam:
@@ -397,15 +399,15 @@ _OF_PLACES: Final[dict[str, Any]] = {
 }
 
 
-def _alike(moves: Sequence[Move], sizes: Iterable[StackSizes]) -> list[list[Move]]:
+def _alike(moves: Sequence[SlotChoices], sizes: Iterable[LayersByDirections]) -> list[list[SlotChoices]]:
     """Return the moves, together those that are the same in stacks of some sizes."""
-    groups: dict[Any, list[Move]] = {}
+    groups: dict[Any, list[SlotChoices]] = {}
     for move in moves:
         groups.setdefault(tuple(_effect(slot, choice, sizes) for slot, choice in move), []).append(move)
     return list(groups.values())
 
 
-def _effect(slot: Slot, choice: Any, sizes: Iterable[StackSizes]) -> Any:
+def _effect(slot: Slot, choice: Any, sizes: Iterable[LayersByDirections]) -> Any:
     def values(function: Any) -> tuple[Any, ...]:
         return tuple(function(at, size) for size in sizes for at in product(range(size.L), range(size.D)))
 
@@ -414,7 +416,7 @@ def _effect(slot: Slot, choice: Any, sizes: Iterable[StackSizes]) -> Any:
     return slot, values(_OF_PLACES[slot[-1]][choice]) if slot[-1] in _OF_PLACES else choice
 
 
-def moved(network: Network, move: Move, *, back: bool) -> Network:
+def moved(network: Network, move: SlotChoices, *, back: bool) -> Network:
     """Return a network with other choices in its wiring, or in that of its way back."""
     wiring = (network.back if back else None) or network.wiring
     for slot, choice in move:

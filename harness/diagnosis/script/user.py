@@ -23,7 +23,7 @@ _USED = """
     gradients gradient returned numbers array axes failed expected tolerance actual want got allowed off right wrong
     index given before one other kept answers outputs pairs total surprise file entries shape value
 """
-USED: Final = frozenset(_USED.split())  # The names that a script uses itself
+SCRIPT_NAMES: Final = frozenset(_USED.split())  # The names that a script uses itself
 
 
 class NoScript(Exception):
@@ -62,7 +62,7 @@ def _imported(spec: str) -> tuple[str, tuple[str, ...]]:
     """Return the expression of ``path/to/file.py:name`` or ``module:name``, and the lines that import it."""
     place, _, name = spec.rpartition(":")
     outer, *inner = name.split(".")
-    alias = "subject" if outer in USED else outer
+    alias = "subject" if outer in SCRIPT_NAMES else outer
     path = Path(place).resolve()
     of_file = place.endswith(".py")
     lines = [f"sys.path.insert(0, {quoted(str(path.parent if of_file else Path.cwd()))})"]

@@ -29,12 +29,12 @@ from harness.subjects.subject_names import of_cell
 MODELS_KEPT: Final = 256  # the number of models of torch.export's exporter that are kept, because each takes a second
 
 # Exported models are asked for these; the older exporter refuses dropout in training, and the other one is slow.
-EXPORTED: Final = LIBRARY_OFFERS | {
+EXPORTED_OFFERS: Final = LIBRARY_OFFERS | {
     "dtype": ("float32", "float32", "float64", "float16"),
     "preparation": ("new", "new", "used"),
     "batched": (*[True] * 7, False),
 }
-FEW_OFFERED: Final = EXPORTED | {**FEW_SIZES, "num_layers": (1, 2), "masks": False}
+FEW_OFFERED: Final = EXPORTED_OFFERS | {**FEW_SIZES, "num_layers": (1, 2), "masks": False}
 
 _SCRIPT: Final = """
 def rnn(x, h0, weights, config, lengths):
@@ -195,5 +195,5 @@ def silenced() -> Iterator[None]:
         os.close(saved)
 
 
-torchscript = of_each(partial(ExportedSubject, "onnx:torchscript", EXPORTED, dynamo=False))
+torchscript = of_each(partial(ExportedSubject, "onnx:torchscript", EXPORTED_OFFERS, dynamo=False))
 dynamo = of_each(partial(ExportedSubject, "onnx:dynamo", FEW_OFFERED, dynamo=True))

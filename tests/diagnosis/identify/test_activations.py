@@ -12,7 +12,7 @@ from benchmarks.composed import exchanged, identified, terms
 from harness import as_subject
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.ball import Ball
-from harness.diagnosis.identify.elman_identify import identify
+from harness.diagnosis.identify.elman_layer_inquiry import identify
 from harness.diagnosis.identify.model import LayerModel
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker, rounding_of

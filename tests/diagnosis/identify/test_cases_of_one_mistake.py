@@ -7,13 +7,13 @@ import pytest
 from harness import LSTMConfig, RNNConfig, Scope
 from harness.diagnosis.identify.cases_of_one_mistake import shown_alone
 from harness.diagnosis.identify.cause import shows
-from harness.diagnosis.identify.elman_identify import Identification
+from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.identify.gates import step_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import ONE, LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
+from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Response
-from harness.diagnosis.identify.run import run
 
 ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "x", "hx", "cx")
 LATE = LayerModel(slope=(("1", 1.0), ("np.tanh(h)**2", -1.0)), gradient_sums={"weight_hh": (("da[t] . h[t]", ONE),)})

@@ -12,21 +12,21 @@ from benchmarks import composed_gates
 from benchmarks.composed import differing
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, one_gate, port, sigmoid, with_back
 from harness import Case, LSTMConfig, Scope, Subject, as_subject, check_agreement
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.identify import gates
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.autodiff import Var, backward
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.cause import IdentifiedCause, error_of, identified_of
-from harness.diagnosis.identify.elman_identify import Identification
+from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import GatedModel, limited, right_of, step_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.model_differences import mistakes_of
+from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Asker, rounding_of
-from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.pipeline import check
 from harness.search.search import hunt
@@ -241,7 +241,7 @@ def test_an_array_in_fewer_bits_is_told_as_precision() -> None:
     finding = hunt(subject, scope).finding
     assert finding is not None
 
-    diagnosis = Investigation(subject).diagnosis(finding, scope)
+    diagnosis = FindingExplainer(subject).diagnosis(finding, scope)
 
     assert diagnosis is not None
     assert diagnosis.precision is not None
@@ -357,7 +357,7 @@ def test_a_mistake_excuses_no_other_one_in_16_bits() -> None:
         return tuple(array.astype(x.dtype) for array in both(x, h0, weights, config))
 
     rounded.conventions = {"gru": True}  # type: ignore[attr-defined]
-    investigation = Investigation(as_subject(rounded))
+    investigation = FindingExplainer(as_subject(rounded))
     scope = Scope.around(RNNConfig(1, 1, T=1, N=1, hx=True, cell="GRU")).only(dtype=("float32", "float16", "bfloat16"))
 
     done = explained(investigation, scope, cases=60)

@@ -15,20 +15,20 @@ from harness.diagnosis.identify.model import (
     ONE,
     PROGRESS,
     Coef,
-    Entry,
+    FinalStateGradientEntry,
+    GradientClip,
     LayerModel,
-    Limit,
     Network,
     StateGradientTerm,
-    Sum,
+    WeightedTerms,
 )
 from harness.diagnosis.identify.model_differences import SUM_PARTS
+from harness.diagnosis.identify.network_run import run, run_whole
 from harness.diagnosis.identify.quantities import Quantity, quantities_of
 from harness.diagnosis.identify.recurrence import lines
-from harness.diagnosis.identify.run import run, run_whole
 from harness.diagnosis.identify.step_patterns import PATTERNS, TermSteps
 from harness.diagnosis.identify.terms import (
-    ADDED,
+    ACTIVATION_TERMS,
     AT,
     GRADIENT_MASKS,
     INPUT,
@@ -67,7 +67,11 @@ def on_the_way_forward() -> Iterator[tuple[str, LayerModel]]:
     """Yield a layer for each choice of each slot."""
     steps = [name for name, term in STEP_TERMS.items() if not term.other and name != IN_PLACE]
     yield from ((f"step {name}", LayerModel(step=with_term(name))) for name in steps)
-    yield from ((f"added {name}", LayerModel(added=((name, ONE),))) for name in ADDED if not ADDED[name].other)
+    yield from (
+        (f"added {name}", LayerModel(added=((name, ONE),)))
+        for name in ACTIVATION_TERMS
+        if not ACTIVATION_TERMS[name].other
+    )
     for when in (TermSteps(kind, 2) for kind in PATTERNS if kind != "all"):
         late = Coef(when=when)
         yield f"when {when}", LayerModel(step=(*STEP_SUM[:3], ("b_hh", late)))
@@ -115,15 +119,15 @@ def on_the_way_back() -> Iterator[tuple[str, LayerModel]]:
     yield from ((f"x {name}", readout("x", name)) for name in INPUT)
     yield from ((f"hx {name}", readout("hx", name)) for name in START)
     for how in ("g", "instead", "passed"):
-        yield f"entry {how}", LayerModel(entry=(Entry(how, Coef(when=TermSteps("last", 1))),))
+        yield f"entry {how}", LayerModel(entry=(FinalStateGradientEntry(how, Coef(when=TermSteps("last", 1))),))
     for kind in ("elements", "norm", "joint norm", "running sum"):
-        yield f"limit {kind}", LayerModel(limits=dict.fromkeys(("weight_ih", "weight_hh"), Limit(kind, 0.125)))
+        yield f"limit {kind}", LayerModel(limits=dict.fromkeys(("weight_ih", "weight_hh"), GradientClip(kind, 0.125)))
         if kind in ("elements", "norm"):
             for place in ("da", "dh", "dh_next"):
-                yield f"limit {kind} of {place}", LayerModel(step_limit=(place, Limit(kind, 0.125)))
+                yield f"limit {kind} of {place}", LayerModel(step_limit=(place, GradientClip(kind, 0.125)))
 
 
-def with_term(name: str) -> Sum:
+def with_term(name: str) -> WeightedTerms:
     """Return nn.RNN's sum with a term more, or at another coefficient."""
     return (*(one for one in STEP_SUM if one[0] != name), (name, Coef(0.5)))
 

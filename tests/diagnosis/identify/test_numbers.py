@@ -13,7 +13,7 @@ from harness.diagnosis.identify.coefficient_patterns import named
 from harness.diagnosis.identify.fit import solve
 from harness.diagnosis.identify.model import Coef
 from harness.diagnosis.identify.questions import rounding_of
-from harness.diagnosis.identify.terms import STEP_TERMS, Flow
+from harness.diagnosis.identify.terms import STEP_TERMS, LayerTrace
 
 
 @settings(max_examples=40)
@@ -33,9 +33,9 @@ def test_a_ball_holds_what_the_narrow_dtype_computes(seed: int, dtype: str) -> N
 TERMS = [name for name, term in STEP_TERMS.items() if not term.other]
 
 
-def flow_of(arrays: list[Any]) -> Flow:
+def flow_of(arrays: list[Any]) -> LayerTrace:
     """Return the flow of a layer of x (T, N, H), hx and the parameters, with states that are made of hx."""
-    flow = Flow(list(arrays[0]), *arrays[1:])
+    flow = LayerTrace(list(arrays[0]), *arrays[1:])
     flow.h = {t: arrays[1] * 0.5 ** (t + 1) for t in range(3)}
     return flow
 
@@ -97,6 +97,6 @@ def test_two_columns_of_many_are_found_by_few_equations_also_if_they_are_nearly_
 
 
 def test_a_coefficient_keeps_all_its_digits() -> None:
-    flow = Flow(np.zeros((2, 1, 1)), *[np.zeros((1, 1))] * 3, *[np.zeros(1)] * 2)
+    flow = LayerTrace(np.zeros((2, 1, 1)), *[np.zeros((1, 1))] * 3, *[np.zeros(1)] * 2)
 
     assert named([(flow, {0: 2 / 3, 1: 2 / 3})], 1e-15) == (Coef(2 / 3),)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness import as_subject
-from harness.diagnosis.identify.elman_identify import identify
+from harness.diagnosis.identify.elman_layer_inquiry import identify
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.observation_cache import ObservationCache

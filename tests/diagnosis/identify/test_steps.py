@@ -9,7 +9,7 @@ import torch
 
 from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.cause import identified_of
-from harness.diagnosis.identify.elman_identify import identify
+from harness.diagnosis.identify.elman_layer_inquiry import identify
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.observation_cache import ObservationCache

@@ -8,7 +8,7 @@ import torch
 
 from harness import as_subject, scope_of
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
-from harness.diagnosis.identify.elman_identify import Identification, identify
+from harness.diagnosis.identify.elman_layer_inquiry import Identification, identify
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps

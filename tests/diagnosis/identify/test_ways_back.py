@@ -12,7 +12,7 @@ from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model_differences import mistakes_of
-from harness.diagnosis.identify.run import run
+from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.subjects.protocol import scope_of
 from tests.long import few

@@ -15,7 +15,7 @@ from benchmarks.planted.same import same_as
 from benchmarks.planted.subject import PlantedSubject
 from harness import RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.diagnosis.identify.cause import cause_of, identified_of, seen_of
-from harness.diagnosis.identify.elman_identify import Identification, LayerInquiry, identify
+from harness.diagnosis.identify.elman_layer_inquiry import Identification, LayerInquiry, identify
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker

@@ -1,4 +1,4 @@
-"""limits: what is clipped, of the gradients that are returned or at each step of the way back."""
+"""gradient_clipping: what is clipped, of the gradients that are returned or at each step of the way back."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,10 +8,10 @@ from typing import Final
 
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT_TIME
-from harness.diagnosis.identify.model import LayerModel, Limit
+from harness.diagnosis.identify.model import GradientClip, LayerModel
 from harness.diagnosis.identify.questions import Response
 from harness.diagnosis.identify.returned_gradients import ReturnedGradientInquiry
-from harness.diagnosis.identify.terms import LINK, Flow
+from harness.diagnosis.identify.terms import LINK, LayerTrace
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
@@ -48,7 +48,9 @@ class LimitInquiry(ReturnedGradientInquiry):
                 return
         self.found.unknown += [f"large {role}" for role in wrong if role not in self.found.unknown]
 
-    def _near(self, pairs: Sequence[tuple[Response, Flow]], wrong: Sequence[str]) -> list[tuple[Response, Flow]]:
+    def _near(
+        self, pairs: Sequence[tuple[Response, LayerTrace]], wrong: Sequence[str]
+    ) -> list[tuple[Response, LayerTrace]]:
         """Return answers with gradients that are not far from a limit, so that some are cut off and others are not."""
         a = pairs[0][0]
         made = self._expected(self.model, a)
@@ -59,24 +61,26 @@ class LimitInquiry(ReturnedGradientInquiry):
         }
         return [pair for scale in sorted(scales) for pair in self._back(self.asker.long[0], 4, scale=scale)]
 
-    def _limits(self, model: LayerModel, pairs: Sequence[tuple[Response, Flow]]) -> dict[str, Limit] | None:
+    def _limits(
+        self, model: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]]
+    ) -> dict[str, GradientClip] | None:
         """Return the clips of returned gradients that explain what large ones are; ``None`` if none do."""
         wrong = self._differing(replace(model, limits={}), pairs)
-        limits: dict[str, Limit] = {}
+        limits: dict[str, GradientClip] = {}
         unexplained = []
         for role in wrong:
             tops = {self._top(role, a) for a, _ in pairs}
             top = plainest(max(tops), self.noise)
-            candidate = replace(model, limits={role: Limit("elements", top)})
+            candidate = replace(model, limits={role: GradientClip("elements", top)})
             norms = [float(np.linalg.norm(self._vector(role, a))) for a, _ in pairs]
             norm = plainest(max(norms), self.noise)
-            by_norm = replace(model, limits={role: Limit("norm", norm)})
+            by_norm = replace(model, limits={role: GradientClip("norm", norm)})
             if role not in self._differing(candidate, pairs):
-                limits[role] = Limit("elements", top)
+                limits[role] = GradientClip("elements", top)
             elif role not in self._differing(by_norm, pairs):
-                limits[role] = Limit("norm", norm)
-            elif role not in self._differing(replace(model, limits={role: Limit("running sum", top)}), pairs):
-                limits[role] = Limit("running sum", top)
+                limits[role] = GradientClip("norm", norm)
+            elif role not in self._differing(replace(model, limits={role: GradientClip("running sum", top)}), pairs):
+                limits[role] = GradientClip("running sum", top)
             else:
                 unexplained.append(role)
         if unexplained:
@@ -87,7 +91,9 @@ class LimitInquiry(ReturnedGradientInquiry):
             limits |= dict.fromkeys(unexplained, limit)
         return limits
 
-    def _joint_norm(self, model: LayerModel, answers: Sequence[tuple[Response, Flow]], roles: Sequence[str]) -> Limit:
+    def _joint_norm(
+        self, model: LayerModel, answers: Sequence[tuple[Response, LayerTrace]], roles: Sequence[str]
+    ) -> GradientClip:
         """Return the norm that some gradients have together, and what was added to the norm that divided them.
 
         With n the norm before, it is most * n / (n + beside) after. Its inverse is linear in 1 / n.
@@ -109,13 +115,13 @@ class LimitInquiry(ReturnedGradientInquiry):
                 if np.abs(A @ fit - y).max() <= 4096 * self.noise * np.abs(y).max():
                     beside = float(f"{fit[1] / fit[0]:.2g}")
                     most = plainest(float(1 / fit[0]), self.noise)
-                    return Limit(
+                    return GradientClip(
                         "joint norm",
                         most,
                         beside if 1e-13 < beside < 0.1 else 0.0,
                         tuple(over) if count < len(roles) else (),
                     )
-        return Limit("joint norm", math.inf)
+        return GradientClip("joint norm", math.inf)
 
     def _top(self, role: str, a: Response) -> float:
         return float(np.abs(self._vector(role, a)).max(initial=0))
@@ -143,6 +149,6 @@ class LimitInquiry(ReturnedGradientInquiry):
                 top = max((float(np.abs(v).max()) for v in values), default=0.0)
                 norm = max((float(np.linalg.norm(v)) for v in values), default=0.0)
                 for kind, most in (("elements", top), ("norm", norm)) if values else ():
-                    model = replace(self.model, step_limit=(where, Limit(kind, float(f"{most:.4g}"))))
+                    model = replace(self.model, step_limit=(where, GradientClip(kind, float(f"{most:.4g}"))))
                     if role not in self._differing(model, self._back(2, 1, scale=BEYOND * low)):
                         yield model

@@ -1,4 +1,4 @@
-"""make: the script of a finding. It holds the case, makes the call, and compares with what is expected end to end."""
+"""script_text: the script of a finding. It holds the case, makes the call, and compares with what is expected."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""investigate: everything that is said of a finding, and the known cause by which a search recognises its cause again.
+"""finding_explainer: all that is said of a finding, and the known cause by which a search recognises its cause again.
 
 Three questions are asked of a finding: what its cause is, what it depends on, and where it begins. The answers
 to earlier findings of a search are known when a later one is explained.
@@ -41,7 +41,7 @@ from harness.diagnosis.identify.cause import (
     of_shapes,
     seen_of,
 )
-from harness.diagnosis.identify.elman_identify import Identification
+from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.model_differences import Mistake
 from harness.diagnosis.identify.questions import LONG_TIMES, Asker, SubjectTooSlow
@@ -78,13 +78,13 @@ from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject, environment_of
 
-ENDED: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
+SEARCH_OVER: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
 TIME_OVER: Final = "the time was over before it was found"
-INTERRUPT: Final = "an interrupt came before it was found"
+INTERRUPTION: Final = "an interrupt came before it was found"
 
 ANSWER_DRAWS: Final = 3  # sets of numbers on which a flaky subject must give one answer, to be called deterministic
 # A subject may compute one thing with a value of these, and another one with others.
-PINNED: Final = ("hx", "bias", "batch_first", "batched", "dtype")
+BEHAVIOUR_FACTORS: Final = ("hx", "bias", "batch_first", "batched", "dtype")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Explanation:
 
 
 @dataclass
-class Investigation:
+class FindingExplainer:
     """The explanations of one search's findings as they come, each in the light of those before it."""
 
     subject: Subject
@@ -262,7 +262,7 @@ class Investigation:
 
     def known_of(self, finding: Finding) -> Explanation:
         """Return the finding's explanation; if the search ended before there was one, the judge's ruling alone."""
-        return self.explanations.get(finding.id) or self._keep(finding, Explanation(why_unknown=ENDED))
+        return self.explanations.get(finding.id) or self._keep(finding, Explanation(why_unknown=SEARCH_OVER))
 
     def _keep(self, finding: Finding, explanation: Explanation) -> Explanation:
         explanation = replace(explanation, judgement=judge_worst(finding.result))
@@ -330,7 +330,7 @@ class Investigation:
             pass
         except KeyboardInterrupt:
             self.interrupted = True
-            explanation = replace(explanation, why_unknown=explanation.why_unknown and INTERRUPT)
+            explanation = replace(explanation, why_unknown=explanation.why_unknown and INTERRUPTION)
         return replace(explanation, outcome=observations.outcome(finding.case))
 
     def _diagnosis(
@@ -384,7 +384,7 @@ class Investigation:
         config, check, values = finding.case.config, self._check(observations, finding, scope), scope.values()
         before = [dict(layer.pins) for layer in self._identified.values() if layer is not None]
         yield from (pins for pins in before if pins and all(getattr(config, n) in some for n, some in pins.items()))
-        for name in PINNED:
+        for name in BEHAVIOUR_FACTORS:
             value = getattr(config, name)
             others = (changed(config, {name: alternative}) for alternative in values[name] if alternative != value)
             verdicts = [check(draw(candidate, "normal", 1)).verdict for candidate in others if candidate != config]

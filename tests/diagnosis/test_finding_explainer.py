@@ -17,9 +17,9 @@ from harness.checks.agreement import check_agreement
 from harness.checks.known_issues import TORCH_ISSUES
 from harness.checks.repeatability import FLAKY_RUNS
 from harness.diagnosis.failure_conditions import FailureConditions
+from harness.diagnosis.finding_explainer import SEARCH_OVER, Explanation, FindingExplainer
 from harness.diagnosis.first_departure import judge_worst
 from harness.diagnosis.identify import questions
-from harness.diagnosis.investigate import ENDED, Explanation, Investigation
 from harness.diagnosis.kernels import KernelSwitchResults
 from harness.report.explanation_lines import fails_line
 from harness.report.facts import failure_line
@@ -41,17 +41,17 @@ NO_B_HH = "ignores bias_hh: b_hh is never added"
 def shorter() -> Iterator[None]:
     """End searches 100 cases after the last finding instead of 400: each mistake here shows in fewer."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.search.budget.AFTER", 100)
+        patch.setattr("harness.search.budget.CASES_AFTER_FINDING", 100)
         yield
 
 
-def searched(function: Any, scope: Scope | None = None, **options: Any) -> tuple[SearchRecord, Investigation]:
+def searched(function: Any, scope: Scope | None = None, **options: Any) -> tuple[SearchRecord, FindingExplainer]:
     subject = as_subject(function)
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
     return explained(investigation, scope, **options), investigation
 
 
-def causes(done: SearchRecord, investigation: Investigation) -> list[list[str]]:
+def causes(done: SearchRecord, investigation: FindingExplainer) -> list[list[str]]:
     found = []
     for finding in done.findings:
         diagnosis = investigation.explanations[finding.id].diagnosis
@@ -78,13 +78,13 @@ def transposed_and_reversed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def without_b_hh() -> tuple[SearchRecord, Investigation]:
+def without_b_hh() -> tuple[SearchRecord, FindingExplainer]:
     """Run a search whose result several tests use."""
     return searched(implementations.without_b_hh)
 
 
 @pytest.fixture(scope="module")
-def transposed() -> tuple[SearchRecord, Investigation]:
+def transposed() -> tuple[SearchRecord, FindingExplainer]:
     """Run another search for several tests."""
     return searched(implementations.transposed_recurrence)
 
@@ -113,7 +113,7 @@ def test_two_mistakes_come_out_one_after_the_other_and_end_a_search_a_while_afte
     function: Any, sentences: set[str], seed: int
 ) -> None:
     totals: list[int] = []
-    investigation = Investigation(as_subject(function))
+    investigation = FindingExplainer(as_subject(function))
 
     done = explained(investigation, heard=lambda _, record: totals.append(record.total), seed=seed)
 
@@ -139,7 +139,9 @@ def test_each_mistake_has_a_finding_of_its_own_though_others_show_in_the_first_o
     assert [reported(one, investigation.explanations[one.id]).mistakes for one in done.findings] == [1, 1, 1]
 
 
-def test_the_line_of_the_code_that_makes_the_mistake_is_named(transposed: tuple[SearchRecord, Investigation]) -> None:
+def test_the_line_of_the_code_that_makes_the_mistake_is_named(
+    transposed: tuple[SearchRecord, FindingExplainer],
+) -> None:
     done, investigation = transposed
 
     diagnosis = investigation.explanations[done.findings[0].id].diagnosis
@@ -149,7 +151,7 @@ def test_the_line_of_the_code_that_makes_the_mistake_is_named(transposed: tuple[
 
 
 def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again(
-    without_b_hh: tuple[SearchRecord, Investigation],
+    without_b_hh: tuple[SearchRecord, FindingExplainer],
 ) -> None:
     done, investigation = without_b_hh
     alone = hunt(as_subject(implementations.without_b_hh))
@@ -176,7 +178,7 @@ def found(subject: Subject, config: RNNConfig, **zero: int) -> Finding:
 
 def test_what_a_second_mistake_needs_is_told_apart_from_the_first() -> None:
     subject = as_subject(without_b_hh_and_hx)
-    investigation, scope = Investigation(subject), Scope.around(RNNConfig(1, 1))
+    investigation, scope = FindingExplainer(subject), Scope.around(RNNConfig(1, 1))
     investigation.recognise(found(subject, RNNConfig(1, 1)), SearchRecord(subject.name, 0, scope))
 
     second = investigation.explain(found(subject, RNNConfig(1, 1, hx=True), bias_hh_l0=0), scope.only(hx=[False, True]))
@@ -200,7 +202,7 @@ def test_a_missing_gradient_of_a_known_mistake_hides_whether_another_one_shows()
     subject = as_subject(LateAndTwice)
     config = RNNConfig(1, 1, num_layers=2, T=1, hx=True)
     few = Scope.around(config.replace(hx=False)).only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
     investigation.recognise(found(subject, config.replace(hx=False)), SearchRecord(subject.name, 0, few))
 
     second = investigation.explain(
@@ -312,14 +314,14 @@ def test_a_flaky_subject_is_searched_on_where_it_gives_one_answer() -> None:
     assert diagnosis.cause.sentence == NO_B_HH
 
 
-def test_the_same_seed_finds_and_says_the_same(transposed: tuple[SearchRecord, Investigation]) -> None:
-    def said(done: SearchRecord, investigation: Investigation) -> Any:
+def test_the_same_seed_finds_and_says_the_same(transposed: tuple[SearchRecord, FindingExplainer]) -> None:
+    def said(done: SearchRecord, investigation: FindingExplainer) -> Any:
         return [(f.id, f.certificate, investigation.explanations[f.id].factors) for f in done.findings]
 
     assert said(*transposed) == said(*searched(implementations.transposed_recurrence))
 
 
-def test_the_certificate_counts_what_was_tried(transposed: tuple[SearchRecord, Investigation]) -> None:
+def test_the_certificate_counts_what_was_tried(transposed: tuple[SearchRecord, FindingExplainer]) -> None:
     done, _ = transposed
 
     (finding,) = done.findings
@@ -344,7 +346,7 @@ SAME = Explanation(factors=FailureConditions({"bias": True}))
 )
 def test_two_findings_with_the_same_needs_and_kernels_are_one(other: Explanation, one: bool) -> None:
     subject, said = as_subject(implementations.without_b_hh), iter([SAME, other])
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
     investigation._explanation = lambda *_: next(said)  # type: ignore[method-assign]
     record = SearchRecord("mine", 0, Scope())
 
@@ -360,7 +362,7 @@ def test_two_findings_with_the_same_needs_and_kernels_are_one(other: Explanation
 
 def test_a_case_that_is_found_again_keeps_its_explanation_and_at_last_ends_a_search_that_knows_its_region() -> None:
     subject, said = as_subject(implementations.without_b_hh), iter([SAME])
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
     investigation._explanation = lambda *_: next(said)  # type: ignore[method-assign]
     record, case = SearchRecord("mine", 0, Scope()), draw(RNNConfig(2, 3, T=2, N=2), "normal", 0)
     finding = Finding("mine", case, check_agreement(subject, case))
@@ -388,12 +390,12 @@ def test_what_fails_at_sizes_without_a_pattern_is_at_most_two_findings() -> None
 
 
 def test_two_findings_of_different_causes_are_two() -> None:
-    record, investigations = SearchRecord("mine", 0, Scope()), list[Investigation]()
+    record, investigations = SearchRecord("mine", 0, Scope()), list[FindingExplainer]()
     case = draw(RNNConfig(2, 3, T=2, N=2, hx=True), "normal", 0)
 
     for function in (implementations.without_b_hh, without_hx):
         subject = as_subject(function)
-        investigations.append(Investigation(subject))
+        investigations.append(FindingExplainer(subject))
         if investigations[1:]:
             investigations[-1].explanations |= investigations[0].explanations
         record.findings.append(Finding(function.__name__, case, check_agreement(subject, case)))
@@ -490,7 +492,7 @@ def test_a_mistake_of_one_path_alone_is_told_with_the_factor_that_takes_it(needs
 @pytest.mark.long
 def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = as_subject(FillsUpPairs)
-    investigation = Investigation(subject)
+    investigation = FindingExplainer(subject)
     monkeypatch.setattr(full_check, "TORCH_ISSUES", tuple(one for one in TORCH_ISSUES if "bfloat16" not in one.name))
     scope = scope_of(subject).only(dtype="bfloat16", device="cpu", loss=None, lengths=None, batched=True)
 
@@ -506,9 +508,9 @@ def test_of_a_finding_that_there_was_no_time_to_explain_the_judge_s_ruling_is_to
     subject = as_subject(implementations.without_b_hh)
     finding = hunt(subject).finding
     assert finding is not None
-    known = Investigation(subject).known_of(finding)
+    known = FindingExplainer(subject).known_of(finding)
 
-    assert known == Explanation(why_unknown=ENDED, judgement=judge_worst(finding.result))
+    assert known == Explanation(why_unknown=SEARCH_OVER, judgement=judge_worst(finding.result))
     assert known.judgement is not None
     assert reported(finding, known).certainty == "cause not looked for"
 
@@ -521,7 +523,7 @@ def test_where_a_subject_is_too_slow_to_be_asked_a_missing_declaration_is_no_cau
     assert finding is not None
     monkeypatch.setattr(questions, "QUESTION_SECONDS", 0.0)
 
-    told = reported(finding, Investigation(subject).explain(finding, scope))
+    told = reported(finding, FindingExplainer(subject).explain(finding, scope))
 
     assert (told.cause, told.certainty) == (failure_line(finding.result), "cause not looked for")
     assert any(fact.name == "cause" and "each takes long" in fact.text for fact in told.facts)
@@ -698,8 +700,8 @@ def test_a_mistake_of_the_search_for_a_cause_loses_no_finding(
     def broken(*_args: Any, **_options: Any) -> None:
         raise KeyError(1)
 
-    monkeypatch.setattr(f"harness.diagnosis.investigate.{name}", broken)
-    investigation = Investigation(as_subject(implementations.without_b_hh))
+    monkeypatch.setattr(f"harness.diagnosis.finding_explainer.{name}", broken)
+    investigation = FindingExplainer(as_subject(implementations.without_b_hh))
 
     with pytest.warns(RuntimeWarning, match=rf"failed in looking for {what}: KeyError in test_investigate.py, line"):
         record = explained(investigation, scope_of(investigation.subject).only(loss=None), cases=20)

@@ -1,4 +1,4 @@
-"""elman_identify: the sums of a subject's step and of its way back, each from cases that show it and little else.
+"""elman_layer_inquiry: the sums of a subject's step and of its way back, each from cases that show it and little else.
 
 The order is that in which data flows: the step, from the subject's own states, then h_n, then the slope in a single
 step, what a step passes to the one before it in two, each returned gradient in three, longer and wider cases for what
@@ -14,6 +14,7 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from harness.diagnosis.identify.fit import accuracy
+from harness.diagnosis.identify.gradient_clipping import LimitInquiry
 from harness.diagnosis.identify.gradients_between_layers import otherwise_in_stack
 from harness.diagnosis.identify.inquiry import (
     SHORT_TIME,
@@ -24,7 +25,6 @@ from harness.diagnosis.identify.inquiry import (
     fresh_answers,
     nearly,
 )
-from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.model import ONE, RIGHT_GRADIENT_SUMS, LayerModel, Network, in_order
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.output_transform_inquiry import transformable, with_transform

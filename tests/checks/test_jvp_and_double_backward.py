@@ -9,17 +9,17 @@ import torch
 
 from harness import Case, Failure, Outcome, RNNConfig, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement
-from harness.checks.derivatives import FAR_FROM_KINK, check_derivatives, differentiable
 from harness.checks.full_check import check
+from harness.checks.jvp_and_double_backward import FAR_FROM_KINK, check_derivatives, differentiable
 from harness.checks.result import DERIVATIVES
-from harness.search.plan import DIFFERENTIATED
+from harness.search.plan import DERIVATIVE_CONFIGS
 from harness.space.scope import Scope
 from harness.subjects.torch_module import TorchSubject
 
 pytestmark = pytest.mark.kernels
 
 TORCH = TorchSubject()
-ONE = draw(DIFFERENTIATED[1], "default", 0)
+ONE = draw(DERIVATIVE_CONFIGS[1], "default", 0)
 SMALL = Scope().only(
     dtype=["float64"], loss=["output", "both"], T=[1, 3], N=[1, 2], input_size=[1, 2], hidden_size=[1, 3]
 )
@@ -89,7 +89,7 @@ class ForwardRNN(Own):
 NO_SEQUENCES = RNNConfig(1, 1, bidirectional=True, T=1, N=0, dtype="float64", loss="output")
 
 
-@pytest.mark.parametrize("config", [*DIFFERENTIATED, NO_SEQUENCES])
+@pytest.mark.parametrize("config", [*DERIVATIVE_CONFIGS, NO_SEQUENCES])
 @pytest.mark.parametrize("seed", range(5))
 def test_torch_s_are_right(config: RNNConfig, seed: int) -> None:
     case = draw(config, "default", seed)

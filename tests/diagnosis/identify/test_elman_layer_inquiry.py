@@ -17,13 +17,21 @@ from harness.checks.relation_check import check_relation
 from harness.checks.relations import RELATIONS
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced, seen_of
-from harness.diagnosis.identify.elman_identify import Identification, identify
+from harness.diagnosis.identify.elman_layer_inquiry import Identification, identify
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.layer import FINAL_STATES
-from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm, Sum, in_order
+from harness.diagnosis.identify.model import (
+    Coef,
+    GradientClip,
+    LayerModel,
+    Network,
+    StateGradientTerm,
+    WeightedTerms,
+    in_order,
+)
 from harness.diagnosis.identify.model_differences import mistakes_of
+from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Asker, Response, SubjectTooSlow, rounding_of
-from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import OVER_TIME
 from harness.diagnosis.observation_cache import ObservationCache
@@ -110,7 +118,7 @@ PASSED = {"x": (("dh[t] @ W_ih", Coef()),)}
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def in_step(**terms: tuple[str, Coef]) -> Sum:
+def in_step(**terms: tuple[str, Coef]) -> WeightedTerms:
     """Return nn.RNN's sum of a step with other terms in the place of those of x, h and the biases."""
     return tuple(
         terms.get(part, (name, coef))
@@ -123,10 +131,13 @@ def in_step(**terms: tuple[str, Coef]) -> Sum:
     few(
         [
             # a clip at each step shows in the gradients that are not clipped themselves, and those in large weights
-            {"step_limit": ("dh", Limit("elements", 5.0)), "limits": dict.fromkeys(PARAMETERS, Limit("elements", 1.0))},
-            {"step_limit": ("da", Limit("elements", 1.0)), "limits": {"hx": Limit("elements", 0.5)}},
+            {
+                "step_limit": ("dh", GradientClip("elements", 5.0)),
+                "limits": dict.fromkeys(PARAMETERS, GradientClip("elements", 1.0)),
+            },
+            {"step_limit": ("da", GradientClip("elements", 1.0)), "limits": {"hx": GradientClip("elements", 0.5)}},
             # gradients may be the derivative of a wrong way forward, and clipped
-            {"written": "h[min(t, 1)]", "limits": {"x": Limit("elements", 5.0)}},
+            {"written": "h[min(t, 1)]", "limits": {"x": GradientClip("elements", 5.0)}},
             # states that the output does not show, and a matrix that is read otherwise; or either of two shows
             {"shown": TermSteps("last", 1), "step": in_step(x=("x[t] @ W_ih[:, ::-1].T", Coef()))},
             {"shown": TermSteps("from", 1), "final": "h[0]"},

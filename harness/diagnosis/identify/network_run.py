@@ -1,4 +1,4 @@
-"""run: the arrays that a network gives on a case: its sums at each step, wired as its wiring says, and what is clipped.
+"""network_run: the arrays that a network gives on a case: the sums of its steps, its wiring, and what is clipped.
 
 Everything outside of the steps moves numbers from place to place, on a tape, so that the way back is its adjoint; a
 wiring of the way back of its own moves the gradients otherwise.
@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.autodiff import Var, backward as differentiate
-from harness.diagnosis.identify.ball import Ball, Rounding
+from harness.diagnosis.identify.ball import Ball, SubjectRounding
 from harness.diagnosis.identify.gates import GatedModel, rows_of
 from harness.diagnosis.identify.gather import Gather, columns, concatenated, each, rows, stack, stacked, value_of
 from harness.diagnosis.identify.layer import (
@@ -28,9 +28,9 @@ from harness.diagnosis.identify.layer import (
     squares_of,
     written_of,
 )
-from harness.diagnosis.identify.model import DERIVATIVE, ROLES, LayerModel, Limit, Network, Sum
+from harness.diagnosis.identify.model import DERIVATIVE, ROLES, GradientClip, LayerModel, Network, WeightedTerms
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.identify.terms import RIGHT_SLOPE, Flow
+from harness.diagnosis.identify.terms import RIGHT_SLOPE, LayerTrace
 from harness.diagnosis.identify.wiring import (
     DROPOUT_MASKS,
     DROPOUT_SCALES,
@@ -48,8 +48,8 @@ from harness.diagnosis.identify.wiring import (
     TIMES,
     WHERE,
     Ints,
+    LayersByDirections,
     Place,
-    StackSizes,
     Wiring,
     lengths_of,
 )
@@ -95,7 +95,7 @@ class NetworkRun:
         self,
         network: Network,
         case: Case,
-        rounding: Rounding | None = None,
+        rounding: SubjectRounding | None = None,
         states: Mapping[Place, Floats] | None = None,
         *,
         by_step: bool = False,
@@ -116,9 +116,9 @@ class NetworkRun:
         self.forward_wiring = network.wiring
         self.backward_wiring = network.back or network.wiring
         self.lengths = lengths_of(config)
-        self.stack = StackSizes(config.num_layers, config.num_directions)
+        self.stack = LayersByDirections(config.num_layers, config.num_directions)
         self.leaves: dict[str, Var] = {}
-        self.flows: dict[tuple[int, int, int], Flow] = {}  # by layer, direction and group
+        self.flows: dict[tuple[int, int, int], LayerTrace] = {}  # by layer, direction and group
         self._by_step = by_step
         self.taped: dict[tuple[int, int, int], dict[str, Var]] = {}  # what flows read whose gradients may be sums of da
         self.parts: dict[tuple[str, tuple[int, int, int], int], Var] = {}  # of their steps, by role or "da" or "dh"
@@ -257,7 +257,7 @@ class NetworkRun:
 
     def flow(
         self, at: Place, g: int, group: SequenceGroup, x: Var, start: Var | None = None
-    ) -> tuple[Flow, dict[str, Var]]:
+    ) -> tuple[LayerTrace, dict[str, Var]]:
         """Return the flow of a group of a layer and direction, and what of it is on the tape, by role.
 
         ``x`` (T, N, F) is what its layer reads.
@@ -276,7 +276,7 @@ class NetworkRun:
             taped = {role: Var(v.value) for role, v in taped.items()}
         operands = taped if self.derived else {role: v.value for role, v in taped.items()}
         parameters = [operands.get(role, np.zeros(R)) for role in ROLES[:4]]
-        f = Flow([operands["x"][k] for k in range(group.steps)], operands["hx"], *parameters)
+        f = LayerTrace([operands["x"][k] for k in range(group.steps)], operands["hx"], *parameters)
         f.W_hr = operands.get(PROJECTION)
         if self.derived and not self.config.gated and (self._by_step or self._model(at)[0].gradient_sums):
             self.taped[layer, d, g] = taped
@@ -300,7 +300,7 @@ class NetworkRun:
         part = self.parts[role, key, t] = Var(v.value, ((v, goes),))
         return part
 
-    def _sum_of(self, key: tuple[int, int, int], role: str) -> Sum | None:
+    def _sum_of(self, key: tuple[int, int, int], role: str) -> WeightedTerms | None:
         """Return the sum of a gradient that a derived network returns; ``None`` if that is the derivative."""
         return self._model(key[:2])[0].gradient_sums.get(role)
 
@@ -447,7 +447,7 @@ class NetworkRun:
         own = self.config.nonlinearity
         return model, kind or own, slope if slope in RIGHT_SLOPE else own
 
-    def _beside_others(self, f: Flow, at: Place, g: int, group: SequenceGroup) -> None:
+    def _beside_others(self, f: LayerTrace, at: Place, g: int, group: SequenceGroup) -> None:
         """Tell a flow of the others, and of what the network is given."""
         layer, d = at
         f.below, f.beside = self.flows.get((layer - 1, d, g)), self.flows.get((layer, d - 1, g))
@@ -455,7 +455,7 @@ class NetworkRun:
         fed = rows(self.fed, self._gather(key, lambda _wiring: self._read(self.forward_wiring, d, group)))
         f.network_input = [(fed if self.derived else fed.value)[k] for k in range(group.steps)]
 
-    def alone(self, at: Place) -> Flow:
+    def alone(self, at: Place) -> LayerTrace:
         """Return the flow of a layer and direction before its first step; those below it and beside it are computed."""
         layer, d = at
         x = self._input(layer, self.advance(layer))
@@ -548,7 +548,7 @@ class NetworkRun:
         others = differentiate(sums, leaves) if sums else {}
         return {name: gradients[name] + others[name] if others else gradients[name] for name in leaves}
 
-    def numbers(self, key: tuple[int, int, int]) -> Flow:
+    def numbers(self, key: tuple[int, int, int]) -> LayerTrace:
         """Return a flow of a derived network on numbers, with the gradients of its steps."""
         f = on_numbers(self.flows[key])
         gradients: dict[str, dict[int, Numbers]] = {what: {} for what in ("da", "dh", *ROLES)}
@@ -592,7 +592,8 @@ class NetworkRun:
         read = columns(rows(x, self._gather("step read out", read_of)), self._features("readout"))
         operand, W = flat(read), self._leaf("readout.weight")
         beside = operand.value
-        if (0, 0) in self._states and self.stack == StackSizes(1, 1):  # the states that the subject read out itself
+        # The states that the subject read out itself.
+        if (0, 0) in self._states and self.stack == LayersByDirections(1, 1):
             beside = self._number(self._states[0, 0].reshape(beside.shape))
         made = ((operand, lambda g: g @ W.value), (W, lambda g: g.T @ beside))
         readout = Var(operand.value @ W.value.T, made)
@@ -603,7 +604,7 @@ class NetworkRun:
 class FlowBackward:
     """The way back of one flow: the gradients by what it reads, given those by its results."""
 
-    def __init__(self, model: LayerModel, f: Flow, nonlinearity: str, *, enters: bool) -> None:
+    def __init__(self, model: LayerModel, f: LayerTrace, nonlinearity: str, *, enters: bool) -> None:
         self._model, self._flow, self._nonlinearity, self._enters = model, f, nonlinearity, enters
         self._gradient: Any = None
 
@@ -622,13 +623,13 @@ class FlowBackward:
         return stacked(result) if role == "x" else result
 
 
-def on_numbers(f: Flow) -> Flow:
+def on_numbers(f: LayerTrace) -> LayerTrace:
     """Return a flow that is on a tape as one of numbers."""
     flow = copy(f)
     for name, v in vars(f).items():
         if isinstance(v, Var):
             setattr(flow, name, v.value)
-        elif isinstance(v, Flow):
+        elif isinstance(v, LayerTrace):
             setattr(flow, name, on_numbers(v))
         elif isinstance(v, list):
             setattr(flow, name, [value_of(item) for item in v])
@@ -646,32 +647,32 @@ def flat(v: Var, lead: int = 2) -> Var:
 
 
 def run(
-    network: Network, case: Case, rounding: Rounding | None = None, states: Mapping[Place, Floats] | None = None
+    network: Network, case: Case, rounding: SubjectRounding | None = None, states: Mapping[Place, Floats] | None = None
 ) -> dict[str, Numbers]:
     """Return the arrays that the network gives on a plain case (``Case.plain``); ``states`` as in ``NetworkRun``."""
     return NetworkRun(network, case, rounding, states).arrays()
 
 
-def flows_of(network: Network, case: Case) -> list[Flow]:
+def flows_of(network: Network, case: Case) -> list[LayerTrace]:
     """Return the flows of all layers and directions after the way forward; sequences of one length share one."""
     way = NetworkRun(replace(network, derived=False), case)
     way.advance()
     return list(way.flows.values())
 
 
-def lone_flow(network: Network, case: Case, at: Place) -> Flow:
+def lone_flow(network: Network, case: Case, at: Place) -> LayerTrace:
     """Return the flow of a layer and direction before its first step; those below it and beside it are computed."""
     return NetworkRun(replace(network, derived=False), case).alone(at)
 
 
-def derived_flow(network: Network, case: Case, at: Place) -> Flow:
+def derived_flow(network: Network, case: Case, at: Place) -> LayerTrace:
     """Return the flow of a layer and direction of a derived network, with the gradients of its steps."""
     way = NetworkRun(network, case, by_step=True)
     way.arrays()
     return way.numbers((*at, 0))
 
 
-def run_whole(network: Network, case: Case) -> tuple[dict[Place, Flow], dict[str, Numbers]]:
+def run_whole(network: Network, case: Case) -> tuple[dict[Place, LayerTrace], dict[str, Numbers]]:
     """Return every flow, too; of a case that is not packed, and a network that goes back by itself."""
     way = NetworkRun(network, case)
     arrays = way.arrays()
@@ -690,10 +691,10 @@ def place_of(name: str) -> Place:
     return (int(layer) if layer.isdigit() else 0), int(base.endswith("_reverse"))
 
 
-def within_limits(network: Network, arrays: dict[str, Numbers], sizes: StackSizes) -> dict[str, Numbers]:
+def within_limits(network: Network, arrays: dict[str, Numbers], sizes: LayersByDirections) -> dict[str, Numbers]:
     """Clip the gradients that the network clips."""
 
-    def limit_of(name: str) -> Limit | None:
+    def limit_of(name: str) -> GradientClip | None:
         return network.of(*place_of(name), sizes).limits.get(role_of(name)) if name.endswith(".grad") else None
 
     joint = [name for name in arrays if (limit := limit_of(name)) is not None and limit.kind == "joint norm"]

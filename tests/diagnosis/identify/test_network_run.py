@@ -14,8 +14,8 @@ from harness.diagnosis.identify.cause import error_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import RIGHT_NETWORK, LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
+from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import rounding_of
-from harness.diagnosis.identify.run import run
 from harness.oracle.reference import Reference
 
 GENERIC = RNNConfig(4, 4, T=4, N=3, dtype="float64", hx=True, loss="both")

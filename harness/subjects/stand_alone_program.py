@@ -1,8 +1,8 @@
-"""worker: a function or a class as a program of the protocol of docs/other-languages.md, in any Python from 3.8 on.
+"""stand_alone_program: a function or a class that speaks the protocol of docs/other-languages.md, from Python 3.8 on.
 
-Run as ``python worker.py path/to/file.py:name FACTS``, with the JSON that ``interpreters`` gives it. It imports the
-standard library and NumPy alone, and nothing of this package, because the interpreter that runs it need not have it. A
-class of torch modules needs torch there.
+Run as ``python stand_alone_program.py path/to/file.py:name FACTS``, with the JSON that ``interpreters`` gives it. It
+imports the standard library and NumPy alone, and nothing of this package, because the interpreter that runs it need not
+have it. A class of torch modules needs torch there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CELL_OF: dict[int, str] = {}  # The cells by the blocks of H rows in each parame
 
 LAYERS_NAMES: dict[str, str] = {}  # nn.RNN's own names of arguments, by which a function may call its own
 
-GIVEN = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks", "c0")
+FUNCTION_ARGUMENTS = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks", "c0")
 
 FINAL = {"LSTM": ("h_n", "c_n")}  # The names of the final states by the cell, of others h_n alone
 
@@ -121,13 +121,19 @@ def _positional(function: Any) -> list[str]:
     leading = [arg for arg in every if arg.kind in (arg.POSITIONAL_ONLY, arg.POSITIONAL_OR_KEYWORD)]
     own = max((i for i, arg in enumerate(leading, 1) if arg.name in LAYERS_NAMES), default=0)
     called = [LAYERS_NAMES.get(arg.name, arg.name) for arg in leading[:own]]
-    if called and set(called) <= set(GIVEN) and len({*called, *(arg.name for arg in leading[own:])}) == len(leading):
+    if (
+        called
+        and set(called) <= set(FUNCTION_ARGUMENTS)
+        and len({*called, *(arg.name for arg in leading[own:])}) == len(leading)
+    ):
         return called
     only = [arg for arg in leading if arg.kind is arg.POSITIONAL_ONLY]
     required = [arg.name for arg in only if arg.default is arg.empty]
-    in_order = len(required) == 4 and all(name == GIVEN[i] or name not in GIVEN for i, name in enumerate(required))
+    in_order = len(required) == 4 and all(
+        name == FUNCTION_ARGUMENTS[i] or name not in FUNCTION_ARGUMENTS for i, name in enumerate(required)
+    )
     names = [arg.name for arg in only]
-    return list(GIVEN[:4]) if in_order and not set(names) <= set(GIVEN) else names
+    return list(FUNCTION_ARGUMENTS[:4]) if in_order and not set(names) <= set(FUNCTION_ARGUMENTS) else names
 
 
 def _called_by_name(function: Any, positional: list[str]) -> Any:
@@ -140,13 +146,13 @@ def _taken(function: Any, spec: str) -> list[str]:
     parameters = [arg for arg in every[len(positional) :] if arg.kind is not arg.POSITIONAL_ONLY]
     if any(arg.kind is arg.VAR_KEYWORD for arg in parameters):
         names = {*positional, *(arg.name for arg in parameters)}
-        return [name for name in GIVEN if name in GIVEN[:4] or name in names]
-    unknown = [arg.name for arg in parameters if arg.name not in GIVEN and arg.default is arg.empty]
-    unknown += [name for name in positional if name not in GIVEN]
-    taken = [*positional, *(arg.name for arg in parameters if arg.name in GIVEN)]
+        return [name for name in FUNCTION_ARGUMENTS if name in FUNCTION_ARGUMENTS[:4] or name in names]
+    unknown = [arg.name for arg in parameters if arg.name not in FUNCTION_ARGUMENTS and arg.default is arg.empty]
+    unknown += [name for name in positional if name not in FUNCTION_ARGUMENTS]
+    taken = [*positional, *(arg.name for arg in parameters if arg.name in FUNCTION_ARGUMENTS)]
     if unknown or not taken:
         reason = "{}({}): expected a function of some of {}"
-        raise Unusable(reason.format(spec, ", ".join(arg.name for arg in every), ", ".join(GIVEN)))
+        raise Unusable(reason.format(spec, ", ".join(arg.name for arg in every), ", ".join(FUNCTION_ARGUMENTS)))
     return taken
 
 
