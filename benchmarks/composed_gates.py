@@ -528,7 +528,7 @@ def _at_some_steps(random: Random, m: GatedModel) -> GatedModel:
     if random.random() < 0.4:
         states = len(m.starts)
         there = replace(m, reads=random.choice([("hx", "c"), ("zero", "c"), ("h", "cx"), ("hx", "cx")][: 2 * states]))
-    return replace(m, there=there, when=random.choice(PATTERNS_DRAWN))
+    return replace(m, other_model=there, other_model_steps=random.choice(PATTERNS_DRAWN))
 
 
 def identified(model: GatedModel) -> Identification:

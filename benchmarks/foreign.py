@@ -145,8 +145,8 @@ def measured(layer: Layer, seed: int = 0, cases: int | None = None) -> dict[str,
 
 def beside(done: Examination) -> Iterator[str]:
     """Yield what a report says of an examination in addition to its findings."""
-    undone = {what: failure_line(result) for what, (_, result) in done.hunt.undone.items()}
-    for said, names in left_out(undone).items():
+    unrefused = {what: failure_line(result) for what, (_, result) in done.hunt.unsupported_unrefused.items()}
+    for said, names in left_out(unrefused).items():
         yield f"{', '.join(names)} fail and are not refused: {said}"
     if done.dropout is not None and done.dropout.failed:
         yield done.dropout.message

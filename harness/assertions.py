@@ -105,8 +105,8 @@ def assert_agrees_on(
         raise KeyboardInterrupt
     if (finding := record.finding) is not None:
         raise Disagreement(subject, finding.case, finding.result)
-    if record.undone:
-        raise Disagreement(subject, *next(iter(record.undone.values())))
+    if record.unsupported_unrefused:
+        raise Disagreement(subject, *next(iter(record.unsupported_unrefused.values())))
     nothing_to_do = record.shard is not None and record.verdict is None
     if record.verdict is not Verdict.AGREES and not nothing_to_do:
         reason = "; ".join(dict.fromkeys(record.refused.values())) or "it refused every case"

@@ -196,5 +196,5 @@ def test_a_search_of_torch_covers_all_of_nn_rnn() -> None:
     searched = SearchedScope("torch", scope, {AGREEMENT: met})
 
     assert scope.values() == TORCH_SCOPE.values()
-    assert searched.of_whole.met == searched.of_whole.of > 0
+    assert searched.of_whole.covered == searched.of_whole.of > 0
     assert searched.never_varied == []

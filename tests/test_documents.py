@@ -116,7 +116,7 @@ def assert_agrees(code: str, cases: int) -> harness.Scope:
     record = harness.hunt(FunctionSubject(port.rnn, "port"), offered, cases=cases)
 
     assert record.verdict is Verdict.AGREES
-    assert record.undone == {}
+    assert record.unsupported_unrefused == {}
     return offered
 
 

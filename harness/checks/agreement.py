@@ -81,12 +81,12 @@ class Observation:
     """The distance that each number may have from the computed one in addition to the tolerance, for example if it was
     typed from a print. Such numbers are compared end to end only, because what the next step read is not known.
     """
-    asked: RNNConfig | None = None  # the config before it was brought into the plain form; ``None`` if it was not
+    original_config: RNNConfig | None = None  # before it was brought into the plain form; ``None`` if it was not
 
     @property
     def config(self) -> RNNConfig:
         """The config that the subject was asked for, with the way in which it was called."""
-        return self.asked or self.case.config
+        return self.original_config or self.case.config
 
 
 def check_agreement(
@@ -132,7 +132,7 @@ def observe(
         independent=config.strides != "expanded",
         prefixes=_prefixes(subject, case, computed),
         probed=_probed(subject, plain) if worthwhile else None,
-        asked=config,
+        original_config=config,
     )
 
 

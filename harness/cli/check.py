@@ -282,12 +282,16 @@ def _checked(args: _Arguments, finished: list[SubjectFindings]) -> int:
     show = partial(print_summary, console, quiet=quiet, verbose=verbose)
     done = _one_after_the_other(targets, search, show, finished)
     _show_prints(quiet=quiet)
-    if not done.every:
+    if not done.summaries:
         return MISUSE
-    upgrade = None if upgrading is None else _compared(console, upgrading, done.every, quiet=quiet)
-    args.outputs.write(done.every, run, upgrade)
-    code = exit_code([summary.examination for summary in done.every], upgrade)
-    return code if code == FINDING else max(code, INTERRUPTED if done.interrupted else MISUSE if done.lost else AGREES)
+    upgrade = None if upgrading is None else _compared(console, upgrading, done.summaries, quiet=quiet)
+    args.outputs.write(done.summaries, run, upgrade)
+    code = exit_code([summary.examination for summary in done.summaries], upgrade)
+    return (
+        code
+        if code == FINDING
+        else max(code, INTERRUPTED if done.interrupted else MISUSE if done.unsearched else AGREES)
+    )
 
 
 def _show_prints(*, quiet: bool) -> None:
@@ -300,8 +304,8 @@ def _show_prints(*, quiet: bool) -> None:
 class _CompletedSearches(NamedTuple):
     """The searches that came to their ends."""
 
-    every: list[SubjectFindings]
-    lost: bool  # a subject could not be searched
+    summaries: list[SubjectFindings]
+    unsearched: bool  # a subject could not be searched
     interrupted: bool = False  # between two searches
 
 
@@ -343,20 +347,20 @@ def _one_after_the_other(
     """Search the subjects and show what was found, until an interrupt."""
     from harness.subjects.protocol import SubjectUnavailable
 
-    done = _CompletedSearches(finished, lost=False)
+    done = _CompletedSearches(finished, unsearched=False)
     for number, target in enumerate(targets):
         try:
             summary = search(target, number)
         except SubjectUnavailable as error:  # such as its file that was changed meanwhile; the next one can be checked
             complain(f"Error: {error}")
-            done = done._replace(lost=True)
+            done = done._replace(unsearched=True)
             continue
         except KeyboardInterrupt:
-            if not done.every:
+            if not done.summaries:
                 raise
             complain(f"interrupted before the first case of {target.subject.name}")
             return done._replace(interrupted=True)
-        done.every.append(summary)
+        done.summaries.append(summary)
         show(summary)
         if summary.examination.interrupted:
             break

@@ -73,7 +73,7 @@ def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, j
     accepted(tolerance or "derived")  # nothing is run if it is none
     readable, every = [], []
     for stored in Store(folder).list():
-        if stored.found is None:
+        if stored.saved_case is None:
             complain(f"Warning: {stored.path}: left out: {stored.damage}")
         else:
             readable.append(stored)

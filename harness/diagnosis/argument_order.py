@@ -24,7 +24,7 @@ BY_NAME_OTHERWISE: Final = "with the arguments by name, the same case fails in a
 class ArgumentOrder:
     """The first argument of ``nn.RNN``'s in whose place a class takes another one."""
 
-    taken: str
+    given_order: str
     place: str
     evidence: str  # The reason why that is certain: how the same case ends with the arguments by name
     fresh: int = 0
@@ -32,7 +32,7 @@ class ArgumentOrder:
     @property
     def sentence(self) -> str:
         """The cause for people; it reads on from "the subject"."""
-        return f"takes {self.taken} where nn.RNN takes {self.place}, if arguments are given by position"
+        return f"takes {self.given_order} where nn.RNN takes {self.place}, if arguments are given by position"
 
     def explains(self, _subject: Subject, observation: Observation, _result: Result) -> bool:
         """Tell if arguments are given by position."""

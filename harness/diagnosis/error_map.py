@@ -59,7 +59,7 @@ class ErrorMaps:
     config: RNNConfig
     local: bool  # True if the errors are those made at each step, False if they are those of the whole run
     maps: tuple[ErrorMap, ...]
-    more: int  # wrong arrays that are not shown
+    arrays_not_shown: int  # wrong arrays that are not shown
 
 
 def error_maps(observation: Observation) -> ErrorMaps | None:

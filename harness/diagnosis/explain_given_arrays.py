@@ -77,7 +77,7 @@ class _CaseArrays(NamedTuple):
 class ArrayInterpretation(NamedTuple):
     """One way to take what was given, and what is seen then, a case each."""
 
-    seen: tuple[Observation, ...]
+    observations: tuple[Observation, ...]
     other: str = ""
     """The thing that is not as the user said: ``batch_first``; ``dtype``, a coarser one; the order of the ``time``
     steps, or of the ``sequences``. Empty if all is."""
@@ -86,7 +86,7 @@ class ArrayInterpretation(NamedTuple):
     @property
     def config(self) -> RNNConfig:
         """The config of the first case."""
-        return self.seen[0].case.config
+        return self.observations[0].case.config
 
     @property
     def responses(self) -> list[Response]:
@@ -97,19 +97,19 @@ class ArrayInterpretation(NamedTuple):
                 {name: value.astype(np.float64) for name, value in observation.outcome.arrays.items()},
                 rounded=observation.rounded,
             )
-            for observation in self.seen
+            for observation in self.observations
         ]
 
     @property
     def only_zeros(self) -> bool:
         """True if all numbers that came back are zeros, and there are several."""
-        arrays = [array for observation in self.seen for array in observation.outcome.arrays.values()]
+        arrays = [array for observation in self.observations for array in observation.outcome.arrays.values()]
         return sum(array.size for array in arrays) > 1 and not any(np.any(array) for array in arrays)
 
     @property
     def dtypes(self) -> list[str]:
         """The dtype of each case."""
-        return [observation.arithmetic.dtype for observation in self.seen]
+        return [observation.arithmetic.dtype for observation in self.observations]
 
     def reproduced(self, cause: ArrayCause) -> bool:
         """Tell whether mistakes give every number."""
@@ -149,7 +149,7 @@ class ArraysExplained:
     telling: str = ""  # what another case must have that tells the first cause from the others
     tried: bool = True
     """False if no mistake was tried: it takes too long to run even one on such long arrays, or h is projected."""
-    lost: int = 0  # the number of values that are NaN or infinite where nn.RNN's are finite
+    nonfinite_values: int = 0  # the number of values that are NaN or infinite where nn.RNN's are finite
     # the number of digits after the point that all values have, if they were taken to be rounded to so many.
     digits: int | None = None
 
@@ -234,7 +234,7 @@ def _explained(
         config = model.config.replace(batch_first=firsts[-1])
         return ArraysExplained(None, misfit=next(misfit for case in array_cases if (misfit := _misfit(config, case))))
     for reading in fitting:
-        if all(is_right(observation) for observation in reading.seen):
+        if all(is_right(observation) for observation in reading.observations):
             return ArraysExplained(reading, results=results_of(reading))
     if not search:
         return ArraysExplained(fitting[0])
@@ -270,15 +270,15 @@ def _taken_otherwise(reading: ArrayInterpretation) -> Iterator[ArrayInterpretati
     batch may have changed places.
     """
     yield ArrayInterpretation(
-        tuple(replace(observation, arithmetic=Arithmetic("float32")) for observation in reading.seen), "dtype"
+        tuple(replace(observation, arithmetic=Arithmetic("float32")) for observation in reading.observations), "dtype"
     )
 
-    if any(observation.case.config.loss is not None for observation in reading.seen):
+    if any(observation.case.config.loss is not None for observation in reading.observations):
         return
 
     def moved(change: Callable[[Case, str, Array], Array], difference: str) -> ArrayInterpretation:
         observations = []
-        for observation in reading.seen:
+        for observation in reading.observations:
             arrays = {name: change(observation.case, name, array) for name, array in observation.outcome.arrays.items()}
             observations.append(replace(observation, outcome=replace(observation.outcome, arrays=arrays)))
         return ArrayInterpretation(tuple(observations), difference)
@@ -316,10 +316,12 @@ def _searched(readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInt
     nearest = min(readings, key=_distance)
     if (
         nearest.config.proj_size
-        or len(readings) * sum(observation.case.config.cost for observation in readings[0].seen) > MOST_COST
+        or len(readings) * sum(observation.case.config.cost for observation in readings[0].observations) > MOST_COST
     ):
-        return ArraysExplained(nearest, results=results_of(nearest), tried=False, lost=_lost(nearest))
-    causes = [ArrayCause(reading) for reading in others if all(is_right(observation) for observation in reading.seen)]
+        return ArraysExplained(nearest, results=results_of(nearest), tried=False, nonfinite_values=_lost(nearest))
+    causes = [
+        ArrayCause(reading) for reading in others if all(is_right(observation) for observation in reading.observations)
+    ]
     lost = 0 if causes else _lost(nearest)
     readings = [reading for reading in readings if not reading.only_zeros]  # which many mistakes give
     for reading in () if lost else readings:
@@ -335,7 +337,7 @@ def _searched(readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInt
     reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
     telling = dict.fromkeys(_apart(causes[0], rival) for rival in causes[1:])
     return ArraysExplained(
-        reading, results=results_of(reading), causes=tuple(causes), telling=" and ".join(telling), lost=lost
+        reading, results=results_of(reading), causes=tuple(causes), telling=" and ".join(telling), nonfinite_values=lost
     )
 
 
@@ -343,7 +345,7 @@ def _apart(cause: ArrayCause, rival: ArrayCause) -> str:
     """Return what another case must have to tell two causes apart; empty if nothing does."""
     if cause.reading.config.plain != rival.reading.config.plain or cause.reading.other != rival.reading.other:
         return "another x"
-    return case_apart(cause.run, rival.run, cause.reading.seen[0].case)
+    return case_apart(cause.run, rival.run, cause.reading.observations[0].case)
 
 
 def _distance(reading: ArrayInterpretation) -> tuple[int, float]:
@@ -357,7 +359,7 @@ def _distance(reading: ArrayInterpretation) -> tuple[int, float]:
 def _lost(reading: ArrayInterpretation) -> int:
     """Return how many values are NaN or infinite where nn.RNN's are finite."""
     count = 0
-    for observation in reading.seen:
+    for observation in reading.observations:
         with np.errstate(all="ignore"):
             right = reference_of(observation.case.config).run(observation.case)
         arrays = observation.outcome.arrays
@@ -372,7 +374,7 @@ def found_in(reading: ArrayInterpretation) -> ArraysExplained:
 
 def results_of(reading: ArrayInterpretation) -> tuple[Result, ...]:
     """Compare each case of a reading with the reference."""
-    return tuple(assess(observation, soft=False) for observation in reading.seen)
+    return tuple(assess(observation, soft=False) for observation in reading.observations)
 
 
 def hidden_by_roundings(observation: Observation) -> float:

@@ -72,7 +72,7 @@ class UnexplainedCause:
     """
 
     name: str
-    found: Result
+    first_result: Result
     factors: FailureConditions
     derived: Derived = lambda _case: None
     arrays: tuple[str, ...] = ()  # those, of what is returned on the way forward, that alone are not known, if any
@@ -82,12 +82,14 @@ class UnexplainedCause:
         wrong = [mismatch.array for mismatch in result.mismatches if not mismatch.array.endswith(GRADIENT_SUFFIX)]
         if self.arrays and not set(wrong) <= set(self.arrays):
             return False
-        if _told_by_relation(result, self.found) or (result.error is not None and result.error == self.found.error):
+        if _told_by_relation(result, self.first_result) or (
+            result.error is not None and result.error == self.first_result.error
+        ):
             return True
-        if like(result) != like(self.found):
-            first = result.mismatches[0] if result.mismatches and like(self.found) == "values" else None
+        if like(result) != like(self.first_result):
+            first = result.mismatches[0] if result.mismatches and like(self.first_result) == "values" else None
             return first is not None and _follows(observation, first, self.factors, self.derived)
-        if is_of_form(self.found):
+        if is_of_form(self.first_result):
             return True
         return any(self.factors.covers(config) for config in _calls(observation.config, result))
 

@@ -33,7 +33,18 @@ LONGEST_ERROR: Final = 200  # characters of an error
 
 # The fields of a record from which all others follow: the log has the cases, and findings stand beside it.
 _SEARCH: Final = (
-    *("subject", "seed", "scope", "environment", "refused", "slow", "undone", "accepted", "accuracy", "own"),
+    *(
+        "subject",
+        "seed",
+        "scope",
+        "environment",
+        "refused",
+        "slow",
+        "unsupported_unrefused",
+        "accepted",
+        "accuracy",
+        "own",
+    ),
     *("seconds", "shard", "missing", "unfinished", "unrepeated", "stop", "log"),
 )
 

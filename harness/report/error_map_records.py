@@ -34,7 +34,7 @@ class MapsRecord(TypedDict):
 
 def maps_record(maps: ErrorMaps) -> MapsRecord:
     """Return maps of errors, which are multiples of tolerances with three digits: more than 1 is wrong."""
-    config, more = maps.config, maps.more
+    config, more = maps.config, maps.arrays_not_shown
     sizes = f"T={config.T}, N={config.N}, input_size={config.input_size}, hidden_size={config.hidden_size}"
     whose = "made at each step from your own state before it" if maps.local else "of the whole run"
     text = f"Errors over tolerance, {whose}, in a case of {sizes}. More than 1 is wrong."

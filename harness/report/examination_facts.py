@@ -27,7 +27,7 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
         yield from _not_compared(done.hunt)
         yield from _never_given(done)
         yield from (("read", reading) for reading in done.read_as.split("; ") if reading.startswith(ASSUMED_ROWS))
-        yield from _undone(done.hunt)
+        yield from _unrefused(done.hunt)
         yield from _unfinished(done.hunt)
         if done.dropout is not None and done.dropout.failed:
             yield from _dropout(done, findings)
@@ -71,18 +71,18 @@ def _in_a_line(hunt: SearchRecord) -> str:
 
 def gaps(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
     """Yield what makes a pass mean less, as a table of many subjects shows it."""
-    yield from _undone(done.hunt, cases=True)
+    yield from _unrefused(done.hunt, cases=True)
     yield from _vacuous(done, findings)
 
 
-def undone_by_failure(hunt: SearchRecord) -> dict[str, list[str]]:
+def unrefused_by_failure(hunt: SearchRecord) -> dict[str, list[str]]:
     """Return the values that the subject neither supports nor refuses, by how it fails there."""
-    return wording.left_out({what: failure_line(result) for what, (_, result) in hunt.undone.items()})
+    return wording.left_out({what: failure_line(result) for what, (_, result) in hunt.unsupported_unrefused.items()})
 
 
-def undone_factors(hunt: SearchRecord) -> list[str]:
+def unrefused_factors(hunt: SearchRecord) -> list[str]:
     """Return the factors of these values."""
-    return list(dict.fromkeys(what.partition("=")[0] for what in hunt.undone))
+    return list(dict.fromkeys(what.partition("=")[0] for what in hunt.unsupported_unrefused))
 
 
 def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
@@ -106,7 +106,7 @@ def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
         yield "refused", text
     for text, names in wording.left_out(hunt.refused).items():
         yield "left out", f"{', '.join(names)}: {text}"
-    yield from _undone(hunt)
+    yield from _unrefused(hunt)
     yield from _unfinished(hunt)
     yield from _slow(hunt)
     if passed:
@@ -131,13 +131,13 @@ def _not_compared(hunt: SearchRecord) -> Facts:
 def _suspicions(hunt: SearchRecord, *, verbose: bool) -> str:
     cases = wording.counted(len(hunt.suspicions), "case")
     if not verbose:
-        untried = any(not suspicion.tried for suspicion in hunt.suspicions)
+        untried = any(not suspicion.runs for suspicion in hunt.suspicions)
         why = "an interrupt came before other values were tried" if untried else "not repeated on other values; see -v"
         return f"{cases}, {why}"
     worst = max(hunt.suspicions, key=lambda suspicion: suspicion.strength)
     return (
         f"{cases} beyond usual roundings, {worst.strength:.2g} times at most, not repeated often enough: the worst on "
-        f"{worst.again} of {worst.tried} other seeds\n{worst.case!r}"
+        f"{worst.again} of {worst.runs} other seeds\n{worst.case!r}"
     )
 
 
@@ -146,22 +146,22 @@ def _never_given(done: Examination) -> Facts:
         yield "unchecked", "; ".join(missing)
 
 
-def _undone(hunt: SearchRecord, *, cases: bool = False) -> Facts:
+def _unrefused(hunt: SearchRecord, *, cases: bool = False) -> Facts:
     """Yield the values that the subject neither supports nor refuses, how it fails there, and what to do about that.
 
     If ``cases`` is true, a case of each failure follows, and what its makers know of it.
     """
-    first = {failure_line(result): (case, result) for case, result in reversed(hunt.undone.values())}
-    for failure, names in undone_by_failure(hunt).items():
+    first = {failure_line(result): (case, result) for case, result in reversed(hunt.unsupported_unrefused.values())}
+    for failure, names in unrefused_by_failure(hunt).items():
         yield "fails at", f"{', '.join(names)}: {failure}"
         if cases:
             case, result = first[failure]
             yield "case", case_words(case)
             if (known := upstream_line(hunt.subject, case.config, result)) is not None:
                 yield "upstream", known
-    if hunt.undone:
+    if hunt.unsupported_unrefused:
         values = hunt.scope.values()
-        pins = (f"--only {name}={','.join(map(str, values[name]))}" for name in undone_factors(hunt))
+        pins = (f"--only {name}={','.join(map(str, values[name]))}" for name in unrefused_factors(hunt))
         yield "advice", f"if it need not support this: raise NotImplementedError, or {' '.join(pins)}"
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from harness.checks.result import Verdict
 from harness.report import check_names, wording
-from harness.report.examination_facts import undone_by_failure
+from harness.report.examination_facts import unrefused_by_failure
 from harness.report.facts import next_steps
 from harness.report.finding_files import CAUSE_UNKNOWN, Fact, SavedFinding
 from harness.report.malformed_calls import by_lapse
@@ -54,7 +54,7 @@ class SubjectFindings:
     """One subject's examination, with all that is wrong."""
 
     examination: Examination
-    found: tuple[ReportedFinding, ...] = ()  # in the order of the search
+    in_search_order: tuple[ReportedFinding, ...] = ()  # in the order of the search
     place: tuple[str, str] | None = None  # the file and the name of its function or class, if it has a name there
     of_dropout: ReportedFinding | None = None  # broken statistics of dropout as a finding
     stages: tuple[str, ...] = ()  # the subjects that do a part of what it does, such as eager torch
@@ -63,7 +63,7 @@ class SubjectFindings:
     @cached_property
     def findings(self) -> tuple[ReportedFinding, ...]:
         """The findings in the order of the report."""
-        return tuple(in_order(self.found))
+        return tuple(in_order(self.in_search_order))
 
     @cached_property
     def entries(self) -> tuple[FindingEntry, ...]:
@@ -122,7 +122,7 @@ def entry_of(finding: ReportedFinding) -> FindingEntry:
 
 def entry_of_stored(stored: SavedFinding) -> FindingEntry:
     """Return a finding that was kept earlier."""
-    every = [*stored.facts, *next_steps(stored.name, stored.files, stored.found, stored.subject or "")]
+    every = [*stored.facts, *next_steps(stored.name, stored.files, stored.saved_case, stored.subject or "")]
     every += [Fact("damaged", stored.damage)] if stored.damage else []
     title = stored.cause or stored.kind or CAUSE_UNKNOWN
     return FindingEntry(
@@ -150,7 +150,7 @@ def _problems(done: Examination, findings: Sequence[ReportedFinding]) -> Iterato
     yield from map(entry_of, findings)
     if (dropout := dropout_problem(done, findings)) is not None:
         yield dropout
-    for failure, names in undone_by_failure(done.hunt).items():
+    for failure, names in unrefused_by_failure(done.hunt).items():
         advice = "if it need not support this: raise NotImplementedError there, or leave it out with --only"
         title = f"fails at {', '.join(names)}: {failure}"
         facts = (Fact("advice", advice),)

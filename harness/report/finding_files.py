@@ -47,10 +47,10 @@ class SavedFinding:
     """A finding as it was kept, or any case in a file; ``None`` stands for what the file does not say."""
 
     path: Path  # the finding's folder, or the file
-    found: Case | None  # the case; None if the file is damaged
+    saved_case: Case | None  # the case; None if the file is damaged
     subject: str | None = None  # the subject it was found on
     id: str | None = None
-    kept: datetime | None = None  # when it was saved, in UTC
+    saved_at: datetime | None = None  # when it was saved, in UTC
     kind: str | None = None  # Result.shows tells whether it still fails in this way
     cause: str | None = None  # the cause, or else what is wrong, in a sentence
     certainty: str = ""  # how certain the cause is
@@ -68,9 +68,9 @@ class SavedFinding:
     @property
     def case(self) -> Case:
         """The case. Raises ``CaseError`` if the file is damaged."""
-        if self.found is None:
+        if self.saved_case is None:
             raise CaseError(self.damage)
-        return self.found
+        return self.saved_case
 
     @property
     def name(self) -> str:

@@ -152,7 +152,7 @@ def _pieces(answer: ArraysExplained) -> dict[str, Any]:
     """Return the parts that a notebook shows, of the first case that is wrong."""
     assert answer.reading is not None
     wrong = next((i for i, result in enumerate(answer.results) if result.mismatches), 0)
-    run = answer.reading.seen[wrong]
+    run = answer.reading.observations[wrong]
     maps = None if answer.agrees else error_maps(run)
     return {
         "code": dict(_code(answer.causes[0])) if answer.causes else {},
@@ -168,7 +168,7 @@ def line(word: str, text: str) -> str:
 
 def numbers(reading: ArrayInterpretation) -> int:
     """Return how many numbers were given."""
-    return sum(array.size for run in reading.seen for array in run.outcome.arrays.values())
+    return sum(array.size for run in reading.observations for array in run.outcome.arrays.values())
 
 
 def _verdict(answer: ArraysExplained) -> str:
@@ -185,7 +185,7 @@ def _how(answer: ArraysExplained) -> str:
     if all(result.method is ComparisonMethod.LOCAL for result in answer.results):
         return "step by step"
     assert answer.reading is not None
-    return f"end to end; less than {max(hidden_by_roundings(run) for run in answer.reading.seen):.1g} may hide"
+    return f"end to end; less than {max(hidden_by_roundings(run) for run in answer.reading.observations):.1g} may hide"
 
 
 def why(answer: ArraysExplained, causes: Sequence[str]) -> Iterator[str]:
@@ -205,9 +205,11 @@ def why(answer: ArraysExplained, causes: Sequence[str]) -> Iterator[str]:
             yield line("certain", f"{'; and '.join(answer.shared)}, whichever it is")
     elif reading.only_zeros:
         yield line("cause", f"{ALL_ZEROS}: they tell nothing of what your code computes, and many mistakes give them")
-    elif answer.lost:
+    elif answer.nonfinite_values:
         yield line(
-            "cause", f"unknown: {answer.lost} of {total} are NaN or infinite, where {reading.config.layer}'s are finite"
+            "cause",
+            f"unknown: {answer.nonfinite_values} of {total} are NaN or infinite, "
+            f"where {reading.config.layer}'s are finite",
         )
     elif not answer.tried and reading.config.proj_size:
         yield line("cause", "unknown: no mistake is tried with proj_size")
@@ -258,7 +260,7 @@ def _code(cause: ArrayCause) -> list[tuple[str, str]]:
 
 def _first(reading: ArrayInterpretation, case: int, mismatch: Mismatch) -> str:
     """Return where the error begins: if all states are known, by comparing each step alone."""
-    where = first_departure(reading.seen[case])
+    where = first_departure(reading.observations[case])
     if where is None:
         site = min(mismatch.sites, key=lambda element: tuple(map(str, element.place.values())))
         return f"{mismatch.array}[{place(site)}]{_which_case(reading, case)}"
@@ -269,7 +271,7 @@ def _first(reading: ArrayInterpretation, case: int, mismatch: Mismatch) -> str:
 
 
 def _worst(reading: ArrayInterpretation, case: int, mismatch: Mismatch) -> str:
-    site, dtype = mismatch.sites[0], reading.seen[case].arithmetic.dtype
+    site, dtype = mismatch.sites[0], reading.observations[case].arithmetic.dtype
     values = f"{number(site.actual, dtype)}, should be {number(site.expected, dtype)}"
     return f"{mismatch.array}[{place(site)}]{_which_case(reading, case)} = {values} (±{site.tolerance:.2g})"
 
@@ -277,11 +279,11 @@ def _worst(reading: ArrayInterpretation, case: int, mismatch: Mismatch) -> str:
 def _which_case(reading: ArrayInterpretation, case: int) -> str:
     if reading.names:
         return f" of case {reading.names[case]}"
-    return f" of case {case + 1}" if len(reading.seen) > 1 else ""
+    return f" of case {case + 1}" if len(reading.observations) > 1 else ""
 
 
 def _taken_as(reading: ArrayInterpretation, *, drops: bool) -> Iterator[str]:
-    run = reading.seen[0]
+    run = reading.observations[0]
     config, arrays = reading.config, run.outcome.arrays
     names = ", ".join(f"{name} {spec_line(config.returned[name])}" for name in arrays)
     how = f"{config.nonlinearity}, " * (not config.gated) + f"batch_first={config.batch_first}, to the precision of "

@@ -77,7 +77,7 @@ def _in_order(summary: SubjectFindings) -> list[ReportedFinding]:
     """Return every finding, also those that the report shows as one, in the order of the report."""
     groups = [(finding.finding, *finding.also) for finding in summary.findings]
     places = {finding.id: place for place, some in reversed([*enumerate(groups)]) for finding in some}
-    return sorted(summary.found, key=lambda finding: places[finding.id])
+    return sorted(summary.in_search_order, key=lambda finding: places[finding.id])
 
 
 def _counts(hunt: SearchRecord) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _workers(helpers: Helpers | None) -> dict[str, Any] | None:
     if wording.helpers_line(helpers) is None or helpers is None:
         return None
     record = {"scheduler": helpers.scheduler or None, "number": helpers.number}
-    return {**record, "lost": helpers.lost, "alone": helpers.alone or None}
+    return {**record, "lost": helpers.lost_units, "alone": helpers.alone or None}
 
 
 def _share(covered: int, total: int) -> dict[str, int]:
@@ -137,7 +137,7 @@ def stored_record(stored: SavedFinding) -> dict[str, Any]:
     return {
         "id": stored.id,
         "subject": stored.subject,
-        "kept": None if stored.kept is None else stored.kept.isoformat(),
+        "kept": None if stored.saved_at is None else stored.saved_at.isoformat(),
         "kind": stored.kind,
         "cause": stored.cause,
         "certainty": stored.certainty,

@@ -70,7 +70,12 @@ def _lines(rows: Sequence[SubjectRow]) -> list[tuple[str, ...]]:
     """Return the cells of each subject that was asked, and then those of all together."""
     pairs = [(row, row.covered) for row in rows if row.covered is not None]
     lines = [
-        (row.subject, row.verdict or "", wording.share(covered.met, covered.of), *_counts(row.findings, row.seconds))
+        (
+            row.subject,
+            row.verdict or "",
+            wording.share(covered.covered, covered.of),
+            *_counts(row.findings, row.seconds),
+        )
         for row, covered in pairs
     ]
     findings, seconds = sum(row.findings for row, _ in pairs), sum(row.seconds for row, _ in pairs)
@@ -96,7 +101,7 @@ def rows_record(rows: Sequence[SubjectRow]) -> list[dict[str, Any]]:
         {
             "subject": row.subject,
             "verdict": row.verdict,
-            "covered": None if row.covered is None else {"met": row.covered.met, "of": row.covered.of},
+            "covered": None if row.covered is None else {"met": row.covered.covered, "of": row.covered.of},
             "findings": row.findings,
             "seconds": row.seconds,
             "why": row.why or None,

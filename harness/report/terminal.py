@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.checks.result import Result, Verdict
 from harness.report import coverage_words, wording
 from harness.report.escaping_console import fact_table
-from harness.report.examination_facts import examination_facts, gaps, undone_factors
+from harness.report.examination_facts import examination_facts, gaps, unrefused_factors
 from harness.report.facts import FACT_CHARACTERS, FURTHER_MISTAKE, named, observed
 from harness.report.finding_entry import FindingEntry, SubjectFindings, dropout_problem, entry_of, entry_of_stored
 from harness.report.finding_files import SavedFinding
@@ -194,10 +194,10 @@ def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> list[str]:
         parts.append(wording.counted(suspected, "suspicion"))
     if findings:
         parts.append(_failing(done))
-    if hunt.undone:
+    if hunt.unsupported_unrefused:
         steady = done.dropout is None or not done.dropout.failed
         rest = "; the rest agrees" if hunt.checks and not hunt.findings and steady else ""
-        parts.append(f"some values of {', '.join(undone_factors(hunt))} fail and are not refused{rest}")
+        parts.append(f"some values of {', '.join(unrefused_factors(hunt))} fail and are not refused{rest}")
     if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES and dropout_alone(done, findings):
         parts.append("dropout breaks its statistics")
     if done.refusals is not None and done.refusals.findings:

@@ -86,7 +86,7 @@ def compared(
     return Upgrade(
         old,
         new,
-        (*_findings(old.findings, new.findings, shows), *_undone(earlier, later)),
+        (*_findings(old.findings, new.findings, shows), *_unrefused(earlier, later)),
         (*behaviour, *_gradients(earlier, later)),
         len(bits),
         sum(first == second for first, second in bits),
@@ -114,14 +114,14 @@ def _defect(finding: ReportedFinding, standing: DefectStanding) -> Defect:
     return Defect(standing, f"{finding.id}  {entry_of(finding).headline}", finding.finding.result.kind, finding.id)
 
 
-def _undone(old: SearchRecord, new: SearchRecord) -> Iterator[Defect]:
+def _unrefused(old: SearchRecord, new: SearchRecord) -> Iterator[Defect]:
     """Yield the values that one neither supports nor refuses."""
-    for what, (_, result) in {**old.undone, **new.undone}.items():
+    for what, (_, result) in {**old.unsupported_unrefused, **new.unsupported_unrefused}.items():
         standing = (
             DefectStanding.GONE
-            if what not in new.undone
+            if what not in new.unsupported_unrefused
             else DefectStanding.BOTH
-            if what in old.undone
+            if what in old.unsupported_unrefused
             else DefectStanding.NEW
         )
         yield Defect(standing, f"fails at {what}: {failure_line(result)}", result.kind)

@@ -35,7 +35,7 @@ def judged_record(judged: VectorComparison, names: Sequence[str]) -> dict[str, A
 
 def _lines(judged: VectorComparison) -> Iterator[str]:
     answer = judged.found
-    came = len(judged.unfit) + (0 if answer is None or answer.reading is None else len(answer.reading.seen))
+    came = len(judged.unfit) + (0 if answer is None or answer.reading is None else len(answer.reading.observations))
     bad = len(judged.unfit) + len(judged.wrong)
     if not came:
         yield "not enough seen: no case has a result"
@@ -49,7 +49,7 @@ def _lines(judged: VectorComparison) -> Iterator[str]:
     if answer is not None and judged.wrong:
         yield from why(answer, [sentence(cause) for cause in answer.causes])
         assert answer.reading is not None
-        first = answer.reading.seen[answer.reading.names.index(judged.wrong[0])]
+        first = answer.reading.observations[answer.reading.names.index(judged.wrong[0])]
         yield line("case", f"{judged.wrong[0]}: {config_line(first.case.config)}")
         yield line("wrong", _some(judged.wrong))
     for name, result in list(judged.unfit.items())[:NAMES_SHOWN]:

@@ -35,7 +35,7 @@ HINTS: Final = {
 }
 
 
-CALL_FACTORS: Final = lacking("said")  # factors of the way a layer is called, which most users need not know
+CALL_FACTORS: Final = lacking("always_named")  # factors of the way a layer is called, which most users need not know
 
 
 def verdict_on(hunt: SearchRecord, verdict: Verdict | None, end: str = "") -> str:
@@ -122,11 +122,11 @@ def unshown_line(done: Examination) -> str | None:
 
 def helpers_line(helpers: Helpers | None) -> str | None:
     """Return which workers of a cluster helped, and what was lost with a worker; ``None`` if neither is to be said."""
-    if helpers is None or not (helpers.scheduler or helpers.lost):
+    if helpers is None or not (helpers.scheduler or helpers.lost_units):
         return None
     parts = [str(helpers.number) + (f" of {helpers.scheduler}" if helpers.scheduler else "")]
-    if helpers.lost:
-        parts.append(f"{counted(helpers.lost, 'unit')} lost, and done again")
+    if helpers.lost_units:
+        parts.append(f"{counted(helpers.lost_units, 'unit')} lost, and done again")
     if helpers.alone:
         parts.append(f"{helpers.alone}, and the command did the rest itself")
     return "; ".join(parts)

@@ -24,7 +24,7 @@ from harness.subjects.line_runs import lines_of
 from harness.subjects.protocol import Subject
 
 # The others are left as they are: sizes are for the run itself to refuse, and dropout means nothing in one layer.
-PROBE_FACTORS: Final = tuple(name for name in having("asked") if name not in SIZE_FACTORS)
+PROBE_FACTORS: Final = tuple(name for name in having("discovered") if name not in SIZE_FACTORS)
 
 # The factors that neither the shapes nor the names of any array show, nor an argument of its own: a function that does
 # not get the config supports one value of each.
@@ -49,7 +49,7 @@ SLOW_SIZES: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
 MANY_STATES: Final = 64
 
 # Factors with a value that may open what is refused beside another value, such as gradients in float64.
-OPENING_FACTORS: Final = ("dtype", *(name for name in having("opens") if name != "dtype"))
+OPENING_FACTORS: Final = ("dtype", *(name for name in having("opens_others") if name != "dtype"))
 
 
 class DiscoveredScope(NamedTuple):
@@ -60,7 +60,7 @@ class DiscoveredScope(NamedTuple):
     # True if any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why.
     accepted: bool = True
     # The values that it neither supports nor refuses: ``num_layers=2``, a case, and how that fails.
-    undone: tuple[tuple[str, Case, Result], ...] = ()
+    unsupported_unrefused: tuple[tuple[str, Case, Result], ...] = ()
 
 
 def narrow(
@@ -96,7 +96,7 @@ def narrow(
         never, scope = _without_unread(subject, scope, base, factors, until)
         refused |= never
         factors = _asked_for(scope)
-    undone: list[tuple[str, Case, Result]] = []
+    unrefused: list[tuple[str, Case, Result]] = []
     rules: list[FactorRule] = []
     for name, values in factors.items():
         offered: dict[Any, bool] = {}
@@ -110,7 +110,7 @@ def narrow(
                 tested = supported and name in FEATURE_FACTORS and not refused_only
                 bad = _not_done(subject, base, {name: value}) if tested else None
                 offered[value] = bad is None
-                undone += [(f"{name}={value}", *bad)] if bad is not None else []
+                unrefused += [(f"{name}={value}", *bad)] if bad is not None else []
                 continue
             if reason not in opened:
                 opened[reason] = _opening(subject, base, name, value, full)
@@ -125,7 +125,7 @@ def narrow(
     scope = scope.ruled(rules)
     if product_edges(scope) and time.perf_counter() < until and _is_by_state(subject, base):
         scope = scope.only(products=False)
-    return DiscoveredScope(scope, refused, undone=tuple(undone))
+    return DiscoveredScope(scope, refused, unsupported_unrefused=tuple(unrefused))
 
 
 def _asked_for(scope: Scope) -> dict[str, tuple[Any, ...]]:

@@ -89,6 +89,6 @@ def _answer(discovered: DiscoveredScope, values: dict[str, None], what: str) -> 
         return f"refuses: {discovered.refused[what]}"
     if what.partition(" except with ")[0] in values:
         return SUPPORTS
-    failing = any(what == undone for undone, _, _ in discovered.undone)
+    failing = any(what == unrefused for unrefused, _, _ in discovered.unsupported_unrefused)
     # Both are asked for the same values, and sizes that nobody refuses are only not asked for.
     return None if failing or what.partition("=")[0] in SIZE_FACTORS else "does not offer it"

@@ -76,7 +76,7 @@ class FailureMinimiser:
         try:
             suspicion = weigh(case, result, self._checker)
         except (KeyboardInterrupt, TimeOver):
-            self._record.suspicions.append(Suspicion(case, result, again=0, tried=0))
+            self._record.suspicions.append(Suspicion(case, result, again=0, runs=0))
             raise
         if not suspicion.repeats:
             self._record.suspicions.append(suspicion)

@@ -56,12 +56,12 @@ class Suspicion:
     # The suspicion, or the disagreement that other values led to; then ``case`` is the case of that disagreement.
     result: Result
     again: int  # the number of other seeds that were suspicious, too
-    tried: int
+    runs: int
 
     @property
     def repeats(self) -> bool:
         """True if it is a finding: proved after all, or suspicious in at least half of the cases tried."""
-        return self.result.failed or 2 * self.again >= self.tried > 0
+        return self.result.failed or 2 * self.again >= self.runs > 0
 
     @property
     def strength(self) -> float:

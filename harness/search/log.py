@@ -142,7 +142,7 @@ class LoggedCase(NamedTuple):
 
     part: SearchRecord
     place: int
-    asked: PlannedCase
+    planned: PlannedCase
 
     @property
     def result(self) -> Result:

@@ -114,7 +114,7 @@ class _Count(NamedTuple):
         elif standing is not None and standing.id in {finding.id for finding in hunt.findings}:
             result = Result(Verdict.AGREES, method=result.method, known_as=standing.id)
         hunt.log.close(hunt)
-        hunt.take(case.asked, result)
+        hunt.take(case.planned, result)
         hunt.log.begin(hunt)
         if case.place in case.part.log.same:
             hunt.log.same[len(hunt.log.cases) - 1] = case.part.log.same[case.place]
@@ -148,7 +148,9 @@ def _ended(part: SearchRecord, cases: int) -> bool:
 def _begun(parts: Sequence[SearchRecord]) -> SearchRecord:
     """Return a record with all that does not depend on the cases."""
     first = parts[0]
-    hunt = SearchRecord(first.subject, first.seed, first.scope, refused=first.refused, undone=first.undone)
+    hunt = SearchRecord(
+        first.subject, first.seed, first.scope, refused=first.refused, unsupported_unrefused=first.unsupported_unrefused
+    )
     hunt.slow, hunt.log.planned = first.slow, first.log.planned
     hunt.accepted, hunt.accuracy, hunt.own = first.accepted, first.accuracy, first.own
     for name in dict.fromkeys(name for part in parts for name in part.environment):

@@ -84,10 +84,10 @@ class Search:
                 search.pass_over(RecognisedCause(known_cause))
 
     It ends with a finding, unless its reader says how further cases with the same cause are recognised, or the subject
-    is nondeterministic there. Then it goes on for at most ``CASES_AFTER_FINDING`` more cases to the next finding of another cause.
-    Leaving the ``for`` ends it. So does an interrupt, anywhere inside the ``with``, which loses nothing of the
-    ``record``. Where an interrupt, a hang or slow crashes end it, the finding is in the record only: there is no time
-    to explain it.
+    is nondeterministic there. Then it goes on for at most ``CASES_AFTER_FINDING`` more cases to the next finding of
+    another cause. Leaving the ``for`` ends it. So does an interrupt, anywhere inside the ``with``, which loses
+    nothing of the ``record``. Where an interrupt, a hang or slow crashes end it, the finding is in the record only:
+    there is no time to explain it.
     """
 
     def __init__(self, subject: Any, scope: Scope | None = None, options: SearchOptions = SearchOptions()) -> None:  # noqa: B008
@@ -300,7 +300,7 @@ class Search:
         narrowed = self._options.narrowed or narrow(checker.subject, record.scope, slow=record.slow, until=until)
         record.scope, record.refused = narrowed.scope, narrowed.refused
         checker.scope = record.scope
-        record.undone = {what: (case, result) for what, case, result in narrowed.undone}
+        record.unsupported_unrefused = {what: (case, result) for what, case, result in narrowed.unsupported_unrefused}
         return bool(narrowed.accepted)
 
     def _measure_functions(self) -> Generator[Finding]:

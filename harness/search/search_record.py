@@ -26,12 +26,8 @@ from harness.subjects.interpreters import portable
 
 RELATIONS_COUNT: Final = "relations"
 
-BESIDE: Final = (
-    RELATIONS_COUNT,
-    TWICE,
-    PROBES,
-    DERIVATIVES,
-)  # the checks in addition to agreement that are made on some cases
+# The checks in addition to agreement that are made on some cases.
+BESIDE: Final = (RELATIONS_COUNT, TWICE, PROBES, DERIVATIVES)
 
 
 class Stop(Enum):
@@ -72,16 +68,16 @@ class Finding:
 class Helpers:
     """The workers that help with a search, and what became of them."""
 
-    given: int = 0  # how many there were at the start
+    started: int = 0  # how many there were at the start
     scheduler: str = ""  # the address of the scheduler of the cluster that they are in, if they are in one
-    heard: set[str] = field(default_factory=set)  # the names of those that have done a unit
-    lost: int = 0  # units that the search did itself, because they were lost with a worker
+    answering: set[str] = field(default_factory=set)  # the names of those that have done a unit
+    lost_units: int = 0  # units that the search did itself, because they were lost with a worker
     alone: str = ""  # why the search did the rest without them, if it did
 
     @property
     def number(self) -> int:
         """The number of workers; of a cluster's, those that have done a unit."""
-        return len(self.heard) if self.scheduler else self.given
+        return len(self.answering) if self.scheduler else self.started
 
 
 @dataclass
@@ -95,7 +91,7 @@ class SearchRecord:
     environment: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     slow: bool = False  # it was declared to be slow, and asked for less because of that
-    undone: dict[str, tuple[Case, Result]] = field(default_factory=dict)
+    unsupported_unrefused: dict[str, tuple[Case, Result]] = field(default_factory=dict)
     """The values that it neither supports nor refuses, and that were left out: ``num_layers=2``, a case, and how that
     fails.
     """
@@ -235,7 +231,7 @@ class SearchRecord:
         """The verdict on the subject after this search; ``None`` if it ended before the first case."""
         if self.findings:
             return min((finding.result.verdict for finding in self.findings), key=_GRAVEST.index)
-        if self.undone:
+        if self.unsupported_unrefused:
             return Verdict.DISAGREES
         if self.total:
             return Verdict.AGREES

@@ -135,7 +135,7 @@ class WorkerAnswer(NamedTuple):
     """The answer of a worker for a unit: the results of its cases, or an error that is no fault of the subject."""
 
     worker: str
-    seen: tuple[CheckedCase, ...] = ()
+    results: tuple[CheckedCase, ...] = ()
     error: Exception | None = None
 
 
@@ -207,13 +207,13 @@ def _checked(
 ) -> Iterator[CheckedCase]:
     """Yield what a worker saw in a unit, or go through it here if there is none."""
     if not isinstance(answer, WorkerAnswer):
-        helpers.lost += 1
+        helpers.lost_units += 1
         yield from checker.unit(unit)
         return
-    helpers.heard.add(answer.worker)
+    helpers.answering.add(answer.worker)
     if answer.error is not None:
         raise answer.error
-    yield from answer.seen
+    yield from answer.results
 
 
 def answer(task: WorkerContext, unit: PlanChunk, wanted: Callable[[], bool] = lambda: True) -> WorkerAnswer:

@@ -29,14 +29,14 @@ class Factor:
 
     unseen: bool = False  # no array shows it to a function that does not get the config
     feature: bool = False  # a subject may ignore a value instead of refusing it
-    asked: bool = True  # a subject is asked which values it supports
-    opens: bool = False  # a subject may support a value of another factor beside some of its values only
+    discovered: bool = True  # a subject is asked which values it supports
+    opens_others: bool = False  # a subject may support a value of another factor beside some of its values only
     probed: bool = False  # gradients are probed whatever it is
     drop_in: bool = False  # a class of another form than nn.RNN's need not have it
 
     modules_only: bool = False  # only a module of torch has it
     sent: bool = True  # it means something to a program
-    said: bool = True  # it is said even if it is as usual
+    always_named: bool = True  # it is said even if it is as usual
 
     @property
     def is_flag(self) -> bool:
@@ -60,12 +60,12 @@ def factor(
 
 def option(choices: tuple[Any, ...] | None = None, **columns: Any) -> Any:
     """Return the field of an option, which a subject may ignore instead of refusing it."""
-    return factor(choices, **{"feature": True, "opens": True, "beside_apart": True} | columns)
+    return factor(choices, **{"feature": True, "opens_others": True, "beside_apart": True} | columns)
 
 
 def way(choices: tuple[Any, ...] | None = None, **columns: Any) -> Any:
     """Return the field of a way of calling."""
-    return factor(choices, said=False, **columns)
+    return factor(choices, always_named=False, **columns)
 
 
 def of_torch(choices: tuple[Any, ...] | None = None, **columns: Any) -> Any:

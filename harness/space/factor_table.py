@@ -85,11 +85,11 @@ class LayerConfig:
 
     input_size: int = factor(usual=SIZES, axis="I", size=True, dear=5, required=True)
     hidden_size: int = factor(usual=SIZES, axis="H", size=True, dear=4, required=True)
-    num_layers: int = option(usual=(1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5), axis="L", dear=1, opens=False)
+    num_layers: int = option(usual=(1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5), axis="L", dear=1, opens_others=False)
     nonlinearity: str = option(NONLINEARITIES, usual=NONLINEARITIES, unseen=True, halves=NONLINEARITIES)
     bias: bool = option(usual=(True, False))
     batch_first: bool = option(usual=(False, True), unseen=True)
-    dropout: float = factor(usual=(0.0, 0.5, 0.25), asked=False, group="numbers")  # at 0.5, p is 1 - p
+    dropout: float = factor(usual=(0.0, 0.5, 0.25), discovered=False, group="numbers")  # at 0.5, p is 1 - p
     bidirectional: bool = option(usual=(False, True), halves=("unidirectional", "bidirectional"))
 
     def __post_init__(self) -> None:
@@ -112,12 +112,12 @@ class CallConfig:
 
     T: int = factor(usual=SIZES, axis="T", size=True, dear=2)
     N: int = factor(usual=(*SIZES, 0, 0), axis="N", size=True, dear=3)
-    hx: bool = factor(usual=(False, True), opens=True, beside_apart=True)
+    hx: bool = factor(usual=(False, True), opens_others=True, beside_apart=True)
     dtype: str = factor(
-        DTYPES, usual=("float32", "float64"), torch=DTYPES, opens=True, beside_apart=True, group="numbers"
+        DTYPES, usual=("float32", "float64"), torch=DTYPES, opens_others=True, beside_apart=True, group="numbers"
     )
     device: str = factor(usual=("cpu",), sent=False, group="numbers")
-    training: bool = factor(usual=(False, True), asked=False, beside_apart=True, group="numbers")
+    training: bool = factor(usual=(False, True), discovered=False, beside_apart=True, group="numbers")
 
     def __post_init__(self) -> None:
         _require_int("T", self.T, at_least=1)
@@ -154,7 +154,7 @@ class ResultConfig:
         torch=("all", *WRT),
         excluded=(Constraint({"loss": among(None), "wrt": other_than("all")}, ("wrt", "all")),),
         group="gradients",
-        said=False,
+        always_named=False,
     )
 
     def __post_init__(self) -> None:
@@ -198,7 +198,7 @@ class WayConfig:
             Constraint({"batched": off, "lengths": given}, ("lengths", None), _UNBATCHED),
         ),
         feature=True,
-        opens=True,
+        opens_others=True,
         drop_in=True,
         group="layout",
     )
@@ -316,12 +316,12 @@ class CellConfig:
                 "proj_size={proj_size!r} with cell={cell!r}: expected proj_size=0, or cell='LSTM', which alone has it",
             ),
         ),
-        asked=False,
+        discovered=False,
         apart=True,
         sent=False,
-        said=False,
+        always_named=False,
     )
-    proj_size: int = factor(usual=(0,), axis="P", dear=7, sent=False, said=False)
+    proj_size: int = factor(usual=(0,), axis="P", dear=7, sent=False, always_named=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.cell, str) or self.cell not in CELL_DEFINITIONS:

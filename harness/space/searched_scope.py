@@ -17,7 +17,7 @@ class Share(NamedTuple):
     """A share of a scope: how much of it was met, and how much there is."""
 
     name: str
-    met: int
+    covered: int
     of: int
 
 

@@ -112,7 +112,7 @@ class Store:
         Raises ``UsageError`` if there is none or more than one, and ``CaseError`` if its case is damaged.
         """
         stored = self._read(self.resolve(prefix))
-        if stored.found is None:
+        if stored.saved_case is None:
             raise CaseError(stored.damage)
         return stored
 
@@ -171,7 +171,7 @@ class Store:
     def list(self) -> list[SavedFinding]:
         """Return every finding, the newest first, including damaged ones, which say so."""
         every = map(self._read, self.ids())
-        return sorted(every, key=lambda stored: stored.kept or datetime.min.replace(tzinfo=UTC), reverse=True)
+        return sorted(every, key=lambda stored: stored.saved_at or datetime.min.replace(tzinfo=UTC), reverse=True)
 
 
 def load(given: str | os.PathLike[str], directory: str | os.PathLike[str] = DIRECTORY) -> SavedFinding:
@@ -192,7 +192,7 @@ def load(given: str | os.PathLike[str], directory: str | os.PathLike[str] = DIRE
         raise CaseError(f"{path}: a folder without {CASE}; expected a finding's id, its folder, or a case's file")
     name = path.absolute().name
     stored = Store(path.absolute().parent).open(name) if is_id(name) else _read(path, None)
-    if stored.found is None:
+    if stored.saved_case is None:
         raise CaseError(stored.damage)
     return replace(stored, path=path)
 

@@ -105,7 +105,7 @@ def met_together(paths: Sequence[Path]) -> list[SearchedScope]:
 def _counted(search: SearchRecord) -> SearchRecord:
     again = SearchRecord(search.subject, search.seed, search.scope)
     for case in logged_cases([search]):
-        again.take(case.asked, case.result)
+        again.take(case.planned, case.result)
     return again
 
 

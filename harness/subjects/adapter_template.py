@@ -135,7 +135,13 @@ def _drawn(factory: Any, spec: str) -> _Drawn:
             roles, reverse, _ = layers_of(shapes, sizes, spec)
             form = replace(form, names={**roles.names, **reverse}, conventions=roles.conventions)
             joined = X_FIRST if roles.joined else ""
-            form = replace(form, zeros=roles.zeros, kept=roles.rest, taken=roles.taken, joined=joined)
+            form = replace(
+                form,
+                zeros=roles.zeros,
+                unchanged_parameters=roles.rest,
+                gate_order_assumed=roles.gate_order_assumed,
+                joined=joined,
+            )
         return _Drawn(form, shapes, problem=str(error).removeprefix(f"{spec}: ").partition("\n")[0])
     if read is None or read.drop_in:
         raise SubjectUnavailable(f"{spec}: has nn.RNN's own constructor and parameters: check it as it is")
@@ -180,7 +186,7 @@ def _weights(drawn: _Drawn) -> Iterator[str]:
             yield f'    "{own}": "{KEPT_WORD}",'
         else:
             yield f'    "{own}": "",  {MARK} {shape} of input_size=5, hidden_size=3'
-    if drawn.form.taken and not drawn.form.order and len(drawn.form.names["weight_hh"]) == 1:
+    if drawn.form.gate_order_assumed and not drawn.form.order and len(drawn.form.names["weight_hh"]) == 1:
         yield f'    # runs tell the order of the gates\' rows; "weight_hh[{drawn.form.cell.gates}]" would say it'
     yield from (f'    "{own}": "{text}",{_guessed(drawn, text)}' for own, text in texts.items())
     yield "}"
@@ -189,7 +195,7 @@ def _weights(drawn: _Drawn) -> Iterator[str]:
 def _guessed(drawn: _Drawn, text: str) -> str:
     """Return a mark for what a parameter is said to hold, where neither a name nor a run tells that."""
     form = drawn.form
-    if form.taken and not form.order and "[" in text:
+    if form.gate_order_assumed and not form.order and "[" in text:
         return f"  {MARK} which gates these are, in the order of rows; no run tells that"
     if drawn.returned is None and form.joined and ", " in text:
         return f"  {MARK} which columns come first; no run tells that"
@@ -224,7 +230,7 @@ def weights_of(form: ClassForm) -> dict[str, str]:
         if form.joined == H_FIRST and len(terms) > 1 and terms[0].startswith("weight"):
             terms.reverse()
     joined = {own: (", " if parts[0].startswith("weight") else " + ").join(parts) for own, parts in texts.items()}
-    return {**joined, **dict.fromkeys(form.zeros, ZERO_WORD), **dict.fromkeys(form.kept, KEPT_WORD)}
+    return {**joined, **dict.fromkeys(form.zeros, ZERO_WORD), **dict.fromkeys(form.unchanged_parameters, KEPT_WORD)}
 
 
 def _call(drawn: _Drawn, method: str) -> Iterator[str]:

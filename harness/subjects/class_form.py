@@ -133,9 +133,9 @@ class ClassForm:
     packs: bool = False  # it takes a PackedSequence, and returns one
     of_step: bool = False  # what it returns beside its output is one step of that, where two directions do not end
     beside: str = ""  # the parameters on which its state does not depend, or what holds them
-    kept: tuple[str, ...] = ()  # the parameters that an adapter leaves as they were built
+    unchanged_parameters: tuple[str, ...] = ()  # the parameters that an adapter leaves as they were built
     zeros: tuple[str, ...] = ()  # its biases, if torch's layer has no place for one of them: they are zero
-    taken: bool = False  # True if no name tells the order of its gates' rows, and that of torch's layer is taken
+    gate_order_assumed: bool = False  # True if no name tells the order of its gates' rows, and torch's is taken
     order: str = ""  # that order, if runs told it
     apart: bool = False  # it takes each state as an argument of its own
     by_layer: bool = False  # its states are a list of a tuple for each layer
@@ -188,7 +188,7 @@ class ClassForm:
         words = "" if own == [*texts] else ", ".join(f"{named[name]} as {what}" for name, what in texts.items())
         if self.order:
             words += f"; rows in the order {', '.join(self.order)}, as runs tell"
-        elif self.taken and not self.loader:
+        elif self.gate_order_assumed and not self.loader:
             words += f"; rows taken in {layer_named(self.conventions.cell)}'s order {', '.join(self.cell.gates)}"
         if self.zeros:
             stay = "stays zero: it" if len(self.zeros) == 1 else "stay zero: they"

@@ -89,7 +89,7 @@ class _Signature(NamedTuple):
     x: str
     states: tuple[str, ...]
     weights: tuple[str, ...]  # its arguments, or what one argument holds
-    held: str = ""  # the argument that holds them
+    container_argument: str = ""  # the argument that holds them
     by_key: bool = False  # it is a dict
     sizes: tuple[str, ...] = ()  # the arguments that are hidden_size
     zeros: str = ""  # the argument that is one of two states: it is given zeros, as the other cannot be given
@@ -262,7 +262,7 @@ def _signatures(function: Callable[..., Any]) -> Iterator[_Signature]:
 def _with_fewer_states(function: Callable[..., Any], signature: _Signature) -> Iterator[_Signature]:
     """Yield what the arguments may be, with all that may be states, and with fewer of them."""
     yield signature
-    if len(signature.states) > 1 and not signature.held:
+    if len(signature.states) > 1 and not signature.container_argument:
         order = [name for name in inspect.signature(function).parameters if name != signature.x]
         first, *others = signature.states
         weights = tuple(name for name in order if name in {*signature.weights, *others})
@@ -365,8 +365,10 @@ def _module_of(
         def run(self, arguments: Any, own: dict[str, Any], more: Mapping[str, Any] = NO_ARGUMENTS) -> tuple[Any, Any]:
             """Return the object that is called, if there is one, and what a call returns."""
             named = own
-            if signature.held:
-                named = {signature.held: own if signature.by_key else [own[name] for name in signature.weights]}
+            if signature.container_argument:
+                named = {
+                    signature.container_argument: own if signature.by_key else [own[name] for name in signature.weights]
+                }
             named |= dict.fromkeys(signature.sizes, self._size)
             if signature.zeros:
                 arguments = (*arguments, self._zeros(arguments[0]))
@@ -381,7 +383,14 @@ def _module_of(
             return np.zeros(shape, x.dtype) if numpy else x.new_zeros(shape)
 
     parameters = inspect.signature(function).parameters
-    used = {signature.x, *signature.states, signature.zeros, *signature.weights, signature.held, *signature.sizes}
+    used = {
+        signature.x,
+        *signature.states,
+        signature.zeros,
+        *signature.weights,
+        signature.container_argument,
+        *signature.sizes,
+    }
     beside = [
         arg.replace(kind=arg.KEYWORD_ONLY)
         for arg in parameters.values()

@@ -52,7 +52,7 @@ class NumpyCall(NamedTuple):
     """A call: the object that was called, if there is one, its arguments, its parameters, and what it returned."""
 
     holder: Any
-    given: tuple[Any, ...]
+    arguments: tuple[Any, ...]
     parameters: Mapping[str, Array]
     returned: Any
 
@@ -223,7 +223,7 @@ def way_back_of(runs: Sequence[BackwardRequest], sizes: tuple[int, int], functio
     that are needed, or that by x, must be there. The result is ``None`` where names and shapes do not tell that.
     """
     first = runs[0].call
-    x, arrays = first.given[0], [np.asarray(array) for array in _arrays(first.returned)]
+    x, arrays = first.arguments[0], [np.asarray(array) for array in _arrays(first.returned)]
     every = tuple(sizes[1] if size == sizes[0] else size for size in x.shape)
     place = next((k for k, a in enumerate(arrays) if a.shape == every), None)
     of_last = place is None
@@ -267,7 +267,7 @@ def calls_back(holder: Any, function: Any = None) -> Iterator[BackwardFunction]:
 
 def _targets(run: NumpyCall) -> dict[str, Array]:
     """Return what there may be gradients by: parameters by their names, and arguments by their numbers."""
-    return {**run.parameters, **{str(i): array for i, array in enumerate(_arrays(run.given))}}
+    return {**run.parameters, **{str(i): array for i, array in enumerate(_arrays(run.arguments))}}
 
 
 def _linear(call: BackwardFunction, run: NumpyCall, of_output: Array) -> dict[Path, Array]:

@@ -63,7 +63,7 @@ class Roles(NamedTuple):
     joined: bool  # one matrix is both weights side by side
     rest: tuple[str, ...]  # the parameters that are none of torch's layer
     zeros: tuple[str, ...] = ()  # biases that cannot hold all of torch's
-    taken: bool = False  # no name tells the order of the gates' rows
+    gate_order_assumed: bool = False  # no name tells the order of the gates' rows
     bias_shape: tuple[int, ...] = (-1,)  # its biases are (H,), or (1, H), or (H, 1)
 
 

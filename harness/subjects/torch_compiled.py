@@ -113,7 +113,7 @@ class CompiledSubject(TorchSubject):
 
     def holder(self, module: torch.nn.Module) -> torch.nn.Module:
         """Return the module that holds the parameters: in what torch made, the one of the layer's form."""
-        held: torch.nn.Module = module if isinstance(module, self._own) else _within(module, self._mode.held)
+        held: torch.nn.Module = module if isinstance(module, self._own) else _within(module, self._mode.attribute)
         return held
 
     def calls_before(self, config: RNNConfig) -> tuple[RNNConfig, ...]:

@@ -104,7 +104,7 @@ class _ResultForm(NamedTuple):
     flat: bool = False  # it takes states (N, H)
     flat_h_n: bool = False  # it returns them so
     rows: bool = False
-    given: Given = ()  # the arguments of a call that answered so
+    call_arguments: Given = ()  # the arguments of a call that answered so
     layered: bool = False  # its states are lists of (N, H)
     listed: bool = False  # its output is a list of steps
     state_axes: str = TORCH_AXES  # the axes of the states that it takes, if they are not flat
@@ -501,9 +501,8 @@ def with_way_back(factory: Any, form: ClassForm) -> ClassForm:
     """Return the form of a class of modules of NumPy code, and give the class its own way back, if that can be read."""
     sizes, _ = parameters_of_plain(factory, form)
     several = form.is_cell and len(form.cell.final) > 1  # a step of an LSTM takes two gradients
-    by_hand = (
-        isinstance(factory, AdapterModuleFactory) and factory.adapter.call is not None
-    )  # its own arrays are laid out otherwise
+    # Its own arrays are laid out otherwise.
+    by_hand = isinstance(factory, AdapterModuleFactory) and factory.adapter.call is not None
     runs = [*_numpy_runs(factory, form, sizes)]
     readable = runs and not several and not by_hand
     back = way_back_of(runs, sizes[:2], factory.function) if readable else None
@@ -681,7 +680,7 @@ class _FormReader:
         """Find out what the parameters of a plain layer are."""
         if self._is_named:
             form = self.form
-            roles = Roles(dict(form.names), form.conventions, bool(form.joined), form.kept, form.zeros)
+            roles = Roles(dict(form.names), form.conventions, bool(form.joined), form.unchanged_parameters, form.zeros)
             self.directions += "weight_ih_reverse" in form.names and "bidirectional" not in form.takes
         else:
             roles, reverse, self.layers = layers_of(shapes, self.sizes, self.name, self.cell)
@@ -692,7 +691,7 @@ class _FormReader:
                 conventions=roles.conventions,
                 joined=X_FIRST if roles.joined else "",
                 zeros=roles.zeros,
-                taken=roles.taken,
+                gate_order_assumed=roles.gate_order_assumed,
                 bias_shape=roles.bias_shape,
             )
         self.cell = roles.conventions.cell
@@ -754,7 +753,7 @@ class _FormReader:
             for option, value in changes.items()
             if option in taken and self._is_same_with(returned, **{option: value})
         }
-        alone = returned._replace(given=returned.given[:1])  # more layers have more states
+        alone = returned._replace(call_arguments=returned.call_arguments[:1])  # more layers have more states
         if "dropout" in taken and not self._drops(alone, dropout=0.5, num_layers=2):
             unread.add("dropout")
         self.form = replace(self.form, takes={name: own for name, own in self.form.takes.items() if name not in unread})
@@ -769,7 +768,7 @@ class _FormReader:
                 plain = self._module()
             if _shapes_of(module) != _shapes_of(plain):
                 return False
-            return _same(_parts(plain(*returned.given)), _parts(module(*returned.given)))
+            return _same(_parts(plain(*returned.call_arguments)), _parts(module(*returned.call_arguments)))
         except Exception:  # noqa: BLE001 - whatever the user's code raises
             return False
 
@@ -791,14 +790,16 @@ class _FormReader:
             flat=returned.flat,
             flat_h_n=returned.flat_h_n,
             rows=returned.rows,
-            apart=len(returned.given) > 2,
-            by_layer=any(isinstance(argument, list) and not is_layered(argument) for argument in returned.given),
+            apart=len(returned.call_arguments) > 2,
+            by_layer=any(
+                isinstance(argument, list) and not is_layered(argument) for argument in returned.call_arguments
+            ),
             layered=returned.layered,
             listed=returned.listed,
             state_axes=returned.state_axes,
             final_axes=returned.final_axes,
         )
-        if len(returned.given) == 1 and {*self.offers["hx"]} == {False, True}:  # no form of a state is taken
+        if len(returned.call_arguments) == 1 and {*self.offers["hx"]} == {False, True}:  # no form of a state is taken
             self.offers["hx"] = (False,)
             self.form = replace(self.form, stateless=True)
         elif {*self.offers["hx"]} == {False, True} and (error := self._error_without_states(returned)):
@@ -827,7 +828,7 @@ class _FormReader:
         """Say what a call on x alone raises; nothing if it raises nothing."""
         with seeded(0), torch.no_grad():
             try:
-                self._module()(returned.given[0])
+                self._module()(returned.call_arguments[0])
             except Exception as error:  # noqa: BLE001 - whatever the user's code raises
                 return f"a call on x alone raises {type(error).__name__}"
         return ""
@@ -1064,16 +1065,16 @@ class _FormReader:
             return None
         first, *others = answers
         form = (first.names, first.flat_h_n)  # a state of the wrong axes changes it, where it is not refused
-        stated = [answer for answer in (first, *others) if len(answer.given) > 1 and self._are_states(answer)]
+        stated = [answer for answer in (first, *others) if len(answer.call_arguments) > 1 and self._are_states(answer)]
         stated.sort(key=lambda answer: (not self._keeps_apart(answer), (answer.names, answer.flat_h_n) != form))
         self.apart = bool(stated) and self._keeps_apart(stated[0])
         for best in [self._as_flat(answer, rest) for answer in stated[:1]]:
-            base = first if len(first.given) == 1 else best  # an answer without states is told by itself
+            base = first if len(first.call_arguments) == 1 else best  # an answer without states is told by itself
             flat_h_n = base.flat_h_n if "h_n" in base.names else best.flat
             return base._replace(
                 flat=best.flat,
                 flat_h_n=flat_h_n,
-                given=best.given,
+                call_arguments=best.call_arguments,
                 layered=best.layered,
                 state_axes=best.state_axes,
                 batches=first.batches | best.batches,
@@ -1085,7 +1086,7 @@ class _FormReader:
 
         Of what is read as something else, such as a mask of (N, T), some numbers count, and others do not.
         """
-        x, *states = answer.given
+        x, *states = answer.call_arguments
 
         def with_more(unit: int) -> list[torch.Tensor]:
             def change(state: torch.Tensor) -> torch.Tensor:
@@ -1104,7 +1105,7 @@ class _FormReader:
 
     def _keeps_apart(self, answer: _ResultForm) -> bool:
         """Tell whether the state of the last sequence counts for its own output, and for no other one's."""
-        x, *states = answer.given
+        x, *states = answer.call_arguments
         if "output" not in answer.names or answer.rows or any(isinstance(state, list) for state in states):
             return False
         place, axis = answer.names.index("output"), int(not answer.batch_first)
@@ -1123,7 +1124,7 @@ class _FormReader:
 
     def _as_flat(self, answer: _ResultForm, rest: Sequence[str]) -> _ResultForm:
         """Return an answer to states (N, H), if it is the same: one that reads (1, N, H) would take the first row."""
-        x, *states = answer.given
+        x, *states = answer.call_arguments
         if answer.flat or self._rows > 1 or any(isinstance(state, list) for state in states):
             return answer
         flat = (x, *_map(tuple(states), lambda state: state[0]))
@@ -1131,7 +1132,7 @@ class _FormReader:
             module = self._module()
             first, second = (
                 [part for name, part in zip(answer.names, _parts(module(*arguments)), strict=True) if name == "output"]
-                for arguments in (answer.given, flat)
+                for arguments in (answer.call_arguments, flat)
             )
             if all(map(near, first, second)) and first:
                 return self._answered(flat, rest) or answer
@@ -1159,7 +1160,7 @@ class _FormReader:
                 f"{self.name}: call returns {len(parts)} things: expected {', '.join(names)}, None for one it has not"
             )
         there = tuple(name for name, part in zip(names, parts, strict=False) if part is not None)
-        return _ResultForm(there, given=arguments, axes=(0,))
+        return _ResultForm(there, call_arguments=arguments, axes=(0,))
 
     def _answered(self, arguments: Given, rest: Sequence[str]) -> _ResultForm | None:
         module = self._module()
@@ -1172,7 +1173,7 @@ class _FormReader:
         flat, flat_h_n = self._are_flat(arguments[1:]), "flat" in kinds
         outputs = [place for place, name in enumerate(plain) if name == "output"]
         if not outputs:
-            return self._answered_last(module, _ResultForm(plain, flat, flat_h_n, given=arguments), rest)
+            return self._answered_last(module, _ResultForm(plain, flat, flat_h_n, call_arguments=arguments), rest)
         [place] = outputs
         axes = tuple(axis for axis in (0, 1) if self._flows(module, arguments, place, axis))
         finals = [part for part, name in zip(parts, plain, strict=True) if name in self._finals]
@@ -1258,7 +1259,7 @@ class _FormReader:
 
     def _answered_last(self, module: torch.nn.Module, answer: _ResultForm, rest: Sequence[str]) -> _ResultForm | None:
         """Complete an answer that has the last state, but not every output; ``None`` if it is not that."""
-        names, arguments = answer.names, answer.given
+        names, arguments = answer.names, answer.call_arguments
 
         def states(x: torch.Tensor) -> list[torch.Tensor]:
             return [part for part, name in zip(_parts(module(x, *arguments[1:])), names, strict=True) if name]
@@ -1343,7 +1344,7 @@ class _FormReader:
             for submodule in module.modules():
                 if isinstance(submodule, torch.nn.RNNBase) and self.directions == 1:
                     submodule.register_forward_hook(lambda _module, _args, result: states.append(result[0]))
-            arguments = returned.given
+            arguments = returned.call_arguments
             parts = dict(zip(returned.names, _parts(module(*arguments)), strict=True))
         finals = [[part] for name, part in parts.items() if name in self._finals and self.directions == 1]
         output = _rows([part for name, part in parts.items() if name not in self._finals], size)
@@ -1435,7 +1436,7 @@ class _FormReader:
                 arguments = next(self._with_states(x, MANY, self.sizes.hidden_size))
                 arguments = (x, *self.form.passed(_tensors(arguments[1:])))
             else:
-                arguments = () if returned is None else returned.given
+                arguments = () if returned is None else returned.call_arguments
             module = self._module()
             for parameter in module.parameters():
                 parameter.mul_(10)
@@ -1450,7 +1451,11 @@ class _FormReader:
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
             module = self._module(**options).train()
             first, second = (
-                [part for part, name in zip(_parts(module(*returned.given)), returned.names, strict=True) if name]
+                [
+                    part
+                    for part, name in zip(_parts(module(*returned.call_arguments)), returned.names, strict=True)
+                    if name
+                ]
                 for _ in range(2)
             )
             return not _same(first, second)

@@ -328,7 +328,7 @@ def completed(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) -> C
     both = form.cell.reset and {"bias_ih", "bias_hh"} <= {*form.names}
     return (
         _in_its_order(make, form)
-        if (form.taken or both) and not form.loader and form.conventions.cell in CELLS
+        if (form.gate_order_assumed or both) and not form.loader and form.conventions.cell in CELLS
         else form
     )
 
@@ -385,7 +385,7 @@ def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) 
     """
     right = TorchSubject(getattr(torch.nn, form.conventions.cell))
     dtype = "float64" if "float64" in form.offers["dtype"] else "float32"
-    order = _order_by_effects(make(form), form, dtype) if form.taken and form.cell.reset else ""
+    order = _order_by_effects(make(form), form, dtype) if form.gate_order_assumed and form.cell.reset else ""
     every = [candidate for candidate in _orders(form) if candidate.order == order or not order]
     for sizes in TELLING_SIZES:
         candidates = every
@@ -454,13 +454,13 @@ def _with_open_gate(arrays: Mapping[str, Array], gate: int, H: int) -> dict[str,
 def _orders(form: ClassForm) -> Iterator[ClassForm]:
     """Yield a form with the gates' rows in each order, if no name tells one, and with a GRU's biases exchanged, too."""
     exchanged = {"bias_ih": "bias_hh", "bias_hh": "bias_ih"}
-    for order in permutations(form.cell.gates) if form.taken else [form.cell.gates]:
+    for order in permutations(form.cell.gates) if form.gate_order_assumed else [form.cell.gates]:
         place = dict(zip(form.cell.gates, order, strict=True))
         names = {
             role: tuple(block._replace(gates="".join(map(place.__getitem__, block.gates))) for block in blocks)
             for role, blocks in form.names.items()
         }
-        yield (ordered := replace(form, names=names, order="".join(order) if form.taken else ""))
+        yield (ordered := replace(form, names=names, order="".join(order) if form.gate_order_assumed else ""))
         if form.cell.reset and names.get("bias_hh", names.get("bias_ih")) != names.get("bias_ih"):
             yield replace(ordered, names={exchanged.get(role, role): blocks for role, blocks in names.items()})
 

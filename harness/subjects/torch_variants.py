@@ -114,7 +114,7 @@ class Mode:
     changes: tuple[str, ...] = _CHANGES  # the values of ``RNNConfig.preparation`` that change what it made
     after: tuple[str, ...] = ("functional_call",)  # the values of ``RNNConfig.after`` that are asked for
     called: str = ""  # the method of what it made that is called, with its dot
-    held: str = ""  # the attribute of what it made that holds the parameters under nn.RNN's names, with its dot
+    attribute: str = ""  # the attribute of what it made that holds the parameters under nn.RNN's names, with its dot
 
     def lines(self, cell: str) -> tuple[str, ...]:
         """Return the lines that make a class of the cell's name, with its layer's constructor, run in this mode."""
@@ -155,7 +155,7 @@ def _compiled(name: str) -> Mode:
     backend, before = _COMPILED[name], list(_COMPILED)[: list(_COMPILED).index(name)]
     call = f'torch.compile(plain, backend="{backend}", fullgraph=True)'
     words, unrolls = f'torch.compile(backend="{backend}")', backend != "eager"
-    return Mode(words, call, _ALLOWED, stages=tuple(before), unrolls=unrolls, after=(), held="._orig_mod")
+    return Mode(words, call, _ALLOWED, stages=tuple(before), unrolls=unrolls, after=(), attribute="._orig_mod")
 
 
 MODES: Final = {  # by the last part of the name of the subject that runs in each

@@ -131,4 +131,4 @@ def test_wrong_gradients_of_weights_are_shown_by_row_and_column_and_the_rest_is_
     weight = next(one for one in found.maps if one.array == "weight_ih_l0.grad")
     assert (weight.first, weight.sequence, weight.rows.size) == ((1, 0), None, 40)
     assert weight.errors.shape == (3, MAP_SIDE)
-    assert (len(found.maps), found.more) == (MAPS_SHOWN, len(names) - MAPS_SHOWN)
+    assert (len(found.maps), found.arrays_not_shown) == (MAPS_SHOWN, len(names) - MAPS_SHOWN)

@@ -315,8 +315,8 @@ def test_a_planted_fault_is_found_and_small(name: str, seed: int) -> None:
 def test_a_module_that_does_not_do_something_at_all_is_told_so(layer: Any, values: set[str], kind: str) -> None:
     record = hunt(TorchSubject(layer, layer.__name__), cases=50)
 
-    assert record.undone.keys() == values
-    assert {result.kind for _, result in record.undone.values()} == {kind}
+    assert record.unsupported_unrefused.keys() == values
+    assert {result.kind for _, result in record.unsupported_unrefused.values()} == {kind}
     assert record.verdict is Verdict.DISAGREES
 
 

@@ -187,7 +187,7 @@ def test_of_two_hundred_units_none_is_missing_if_a_worker_is_killed_halfway(nann
 
     assert seen == alone(200)
     assert len({kind for _, _, kind, _ in seen if kind}) > 1
-    assert (helpers.lost, helpers.alone) == (0, "")  # Dask gave its units to others
+    assert (helpers.lost_units, helpers.alone) == (0, "")  # Dask gave its units to others
     assert helpers.number in ({2, 3} if nanny else {2})
 
 
@@ -198,9 +198,9 @@ def test_what_a_killed_scheduler_had_is_done_by_the_command(folder: Path, capfd:
 
     assert capfd.readouterr().err == ""
     assert seen == alone(60)
-    assert helpers.lost >= 1
+    assert helpers.lost_units >= 1
     assert helpers.alone
-    assert helpers.heard
+    assert helpers.answering
 
 
 def test_what_killed_workers_had_is_done_by_the_command_when_no_other_comes(folder: Path) -> None:
@@ -208,7 +208,7 @@ def test_what_killed_workers_had_is_done_by_the_command_when_no_other_comes(fold
         seen, helpers = shared("rnn", 60, cluster, DaskCluster.kill_workers)
 
     assert seen == alone(60)
-    assert helpers.lost >= 1
+    assert helpers.lost_units >= 1
     assert helpers.alone
 
 
@@ -232,7 +232,7 @@ def test_a_worker_goes_on_after_the_process_of_its_subject_was_killed(folder: Pa
 
     assert seen == alone(30)
     assert (folder / "killed").exists()
-    assert (helpers.lost, helpers.alone) == (0, "")
+    assert (helpers.lost_units, helpers.alone) == (0, "")
 
 
 def test_a_subject_that_kills_its_worker_is_looked_at_by_the_command_itself(folder: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_subject_that_kills_its_worker_is_looked_at_by_the_command_itself(fold
 
     assert seen == alone(30)
     assert helpers.alone
-    assert helpers.lost >= 1
+    assert helpers.lost_units >= 1
 
 
 def test_only_workers_with_the_resource_are_asked(folder: Path) -> None:
@@ -253,7 +253,7 @@ def test_only_workers_with_the_resource_are_asked(folder: Path) -> None:
         dask.add("--nthreads", "1", "--resources", "GPU=1")
         dask.await_workers()
         seen, helpers = shared("rnn", 30, dask, nothing, {"GPU": 1})
-        (address,) = helpers.heard
+        (address,) = helpers.answering
         with Client(dask.address) as client:
             known = client.scheduler_info()["workers"]
 

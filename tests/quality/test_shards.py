@@ -53,6 +53,6 @@ def test_of_several_mistakes_a_case_may_count_for_another_one(tmp_path: Path, mo
         for one in same_but_for_times(done, both.one)
         if not any(part in one for part in ("further", "certificate", "minimal", ".log."))
     ]
-    assert [one.finding.id for one in done.found] == [one.finding.id for one in both.one.found]
-    assert sum(one.further for one in done.found) == sum(one.further for one in both.one.found)
+    assert [one.finding.id for one in done.in_search_order] == [one.finding.id for one in both.one.in_search_order]
+    assert sum(one.further for one in done.in_search_order) == sum(one.further for one in both.one.in_search_order)
     assert others == []

@@ -107,7 +107,7 @@ def test_a_subject_that_is_neither_right_nor_wrong_says_why(changes: dict[str, A
 
 def test_values_that_fail_and_are_not_refused_are_a_problem() -> None:
     hunt = agreement()
-    hunt.undone = {f"num_layers={n}": (CASE, Result(Verdict.DISAGREES, (DIFFERS,))) for n in (2, 3)}
+    hunt.unsupported_unrefused = {f"num_layers={n}": (CASE, Result(Verdict.DISAGREES, (DIFFERS,))) for n in (2, 3)}
 
     (entry,) = SubjectFindings(Examination(hunt)).entries
 

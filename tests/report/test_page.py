@@ -191,7 +191,7 @@ def test_a_page_is_small_and_loads_nothing(faulty: list[SubjectFindings]) -> Non
 
 
 def test_kept_findings_have_the_same_causes_and_maps(faulty: list[SubjectFindings], kept: Path) -> None:
-    ids = {one.finding.id for done in faulty for one in done.found}
+    ids = {one.finding.id for done in faulty for one in done.in_search_order}
     stored = [one for one in Store(kept).list() if one.id in ids]
 
     made = Page(page_of_findings(stored, command="rnn-harness findings", version="1"))

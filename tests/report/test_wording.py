@@ -121,7 +121,7 @@ def suspected(subject: str = "mine.py:rnn") -> Finding:
 
 def unrepeated() -> SearchRecord:
     hunt = agreement()
-    hunt.suspicions = [Suspicion(CASE, suspected().result, again=1, tried=8)]
+    hunt.suspicions = [Suspicion(CASE, suspected().result, again=1, runs=8)]
     return hunt
 
 
@@ -238,7 +238,7 @@ def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
         ("autocast=bfloat16", of_dtype[0]),
         ("autocast=float16", of_dtype[1]),
     ):
-        hunt.undone[what] = (CASE, Result(Verdict.DISAGREES, (one,)))
+        hunt.unsupported_unrefused[what] = (CASE, Result(Verdict.DISAGREES, (one,)))
 
     shown = rendered(terminal.subject_report(SubjectFindings(Examination(hunt))), 200)
 
@@ -295,7 +295,7 @@ def test_runs_of_sizes_are_drawn_together() -> None:
     [
         (None, None),
         (Helpers(2), None),
-        (Helpers(2, lost=1), "2; 1 unit lost, and done again"),
+        (Helpers(2, lost_units=1), "2; 1 unit lost, and done again"),
         (Helpers(2, "tcp://x:1", {"a", "b", "c"}), "3 of tcp://x:1"),
         (
             Helpers(2, "tcp://x:1", {"a"}, 4, "the scheduler was lost"),

@@ -181,17 +181,17 @@ def test_what_is_neither_done_nor_refused_is_left_out_and_told() -> None:
         return one_layer(x, h0, weights, batch_first=config.batch_first, relu=config.nonlinearity == "relu")
 
     narrowed = narrow(as_subject(rnn), Scope())
-    undone = {what: result for what, _, result in narrowed.undone}
+    unrefused = {what: result for what, _, result in narrowed.unsupported_unrefused}
 
     layers = {f"num_layers={number}" for number in (2, 3, 4, 5)}
-    assert undone.keys() == {*layers, "bias=False", "bidirectional=True"}
-    assert undone["bias=False"].message == "KeyError: 'bias_ih_l0'"
-    assert undone["bidirectional=True"].kind == "output: shape"
+    assert unrefused.keys() == {*layers, "bias=False", "bidirectional=True"}
+    assert unrefused["bias=False"].message == "KeyError: 'bias_ih_l0'"
+    assert unrefused["bidirectional=True"].kind == "output: shape"
     assert set(narrowed.scope.num_layers) == {1}
     assert (narrowed.scope.bias, narrowed.scope.bidirectional) == ((True,), (False,))
     record = hunt(as_subject(rnn), cases=50)
     assert (record.verdict, record.findings) == (Verdict.DISAGREES, [])
-    assert record.undone.keys() == undone.keys()
+    assert record.unsupported_unrefused.keys() == unrefused.keys()
 
 
 def test_wrong_numbers_and_what_fails_at_some_sizes_only_are_no_feature_that_is_not_done() -> None:
@@ -201,7 +201,7 @@ def test_wrong_numbers_and_what_fails_at_some_sizes_only_are_no_feature_that_is_
         output, h_n = implementations.vectorised(x, h0, weights, config)
         return (output + 1 if config.num_layers > 1 else output), h_n
 
-    assert narrow(as_subject(rnn), Scope()).undone == ()
+    assert narrow(as_subject(rnn), Scope()).unsupported_unrefused == ()
 
 
 def test_what_another_factor_opens_is_asked_for_beside_it() -> None:

@@ -35,7 +35,7 @@ def test_a_slight_but_steady_error_is_suspect_and_repeats() -> None:
 def test_a_suspicion_that_does_not_repeat_is_no_finding() -> None:
     suspicion = weigh(draw(CONFIG, "default", 0), SUSPECT, lambda _: Result(Verdict.AGREES))
 
-    assert (suspicion.again, suspicion.tried, suspicion.repeats) == (0, OTHER_SEEDS, False)
+    assert (suspicion.again, suspicion.runs, suspicion.repeats) == (0, OTHER_SEEDS, False)
 
 
 def test_other_values_than_the_case_s_own_are_tried() -> None:

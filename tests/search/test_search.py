@@ -634,7 +634,7 @@ def test_an_interrupt_while_a_suspicion_is_weighed_is_told(monkeypatch: pytest.M
     record = hunt(as_subject(implementations.vectorised), SMALL)
 
     assert record.stop is Stop.INTERRUPTED
-    assert [one.tried for one in record.suspicions] == [0]
+    assert [one.runs for one in record.suspicions] == [0]
 
 
 class Everything(NamedTuple):

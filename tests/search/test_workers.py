@@ -144,7 +144,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, kills: type[Kills
     assert (tmp_path / "killed").exists()
     assert told(alone) == told(shared)
     assert shared.helpers is not None
-    assert shared.helpers.lost == 1
+    assert shared.helpers.lost_units == 1
 
 
 class Dying(Executor):
@@ -170,9 +170,9 @@ def test_where_workers_keep_dying_the_search_goes_through_the_units_itself() -> 
 
     assert told(alone) == told(shared)
     assert shared.helpers is not None
-    assert MOST_UNITS_LOST <= shared.helpers.lost <= MOST_UNITS_LOST + 2 * AHEAD
+    assert MOST_UNITS_LOST <= shared.helpers.lost_units <= MOST_UNITS_LOST + 2 * AHEAD
     assert shared.helpers.alone == "they died"
-    assert len(shared.helpers.heard) == 1  # what was done when they died is not done again
+    assert len(shared.helpers.answering) == 1  # what was done when they died is not done again
 
 
 def test_an_executor_that_takes_nothing_is_one_whose_workers_die() -> None:
@@ -196,7 +196,7 @@ def test_what_was_done_when_a_worker_died_is_not_done_again() -> None:
 
     assert told(alone) == told(shared)
     assert shared.helpers is not None
-    assert (shared.helpers.lost, shared.helpers.alone) == (1, "")
+    assert (shared.helpers.lost_units, shared.helpers.alone) == (1, "")
     assert all(workers.given.count(one) == 1 for one in workers.given)
 
 

@@ -61,8 +61,8 @@ def test_a_finding_is_kept_under_its_id_and_read_back(store: Store) -> None:
     assert contents(store.directory) == [finding.id]
     assert (stored.case.id, stored.case.origin) == (finding.case.id, finding.case.origin)
     assert (stored.id, stored.subject, stored.path) == (finding.id, finding.subject, folder)
-    assert stored.kept is not None
-    assert before <= stored.kept <= datetime.now(UTC)
+    assert stored.saved_at is not None
+    assert before <= stored.saved_at <= datetime.now(UTC)
     assert (stored.kind, stored.cause) == ("output: value", "ignores bias_hh: b_hh is never added")
     assert stored.certainty == "certain"
     assert stored.notes["tolerance"] == "tf32"
@@ -202,7 +202,7 @@ def test_findings_are_listed_the_newest_first(store: Store) -> None:
     listed = store.list()
 
     assert [one.cause for one in listed] == ["cause 3", "cause 2", "cause 1"]
-    assert listed[0].kept == datetime(2026, 1, 3, tzinfo=UTC)
+    assert listed[0].saved_at == datetime(2026, 1, 3, tzinfo=UTC)
     assert {(one.subject, one.kind, one.damage) for one in listed} == {("mine", "broken: ValueError", "")}
 
 
@@ -265,7 +265,7 @@ def test_a_damaged_finding_says_so_and_hides_no_other(store: Store, name: str, w
     assert set(listed) == {good.name, bad.name}
     assert listed[good.name].damage == ""
     assert words in listed[bad.name].damage
-    if listed[bad.name].found is None:
+    if listed[bad.name].saved_case is None:
         with pytest.raises(CaseError, match=words):
             store.open(bad.name)
         with pytest.raises(CaseError, match=words):

@@ -102,7 +102,7 @@ class Activation(NamedTuple):
 
     @property
     def positive(self) -> bool:
-        """True if it can be undone of positive sums alone."""
+        """True if it can be inverted of positive sums alone."""
         return self.family.rises[0] > -math.pi / 2
 
     def inverse(self, h: Floats) -> tuple[Floats, Floats]:

@@ -109,7 +109,7 @@ class IdentifiedCause:
 
     identified: Identification
     new: tuple[Mistake, ...]  # those that were not said before, if any of these shows
-    said: tuple[Mistake, ...] = ()  # those of earlier findings
+    earlier_mistakes: tuple[Mistake, ...] = ()  # those of earlier findings
     arrays: frozenset[str] = frozenset()  # the arrays in which a new one shows
     unreported: tuple[Mistake, ...] = ()  # those of this and earlier findings that have none of their own
     raised: RaisedError | None = None  # the error that these raise where input_size is not hidden_size
@@ -135,7 +135,7 @@ class IdentifiedCause:
     def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
         """Tell whether the identified layer gives what the subject does, and no mistake shows that is unsaid."""
         if of_shapes(result):
-            cause = ill_shaped(self.identified, observation, result, self.said)
+            cause = ill_shaped(self.identified, observation, result, self.earlier_mistakes)
             return cause is not None and cause.new == self.new and cause.raised == self.raised
         return self._explains(subject, seen_of(subject, observation, result), result)
 
@@ -154,7 +154,7 @@ class IdentifiedCause:
             return any(shows(self.identified, mistake, a) for mistake in some for a in answers)
 
         every = _every(self.identified)
-        if any_shows(mistake for mistake in every if mistake not in (*self.said, *self.new)):
+        if any_shows(mistake for mistake in every if mistake not in (*self.earlier_mistakes, *self.new)):
             return False
         # A case that shows unreported mistakes alone is worth a finding.
         unreported = [mistake for mistake in every if mistake in self.unreported]

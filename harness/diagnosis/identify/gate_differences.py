@@ -43,13 +43,14 @@ class GateDifference(NamedTuple):
 
 def lines(model: GatedModel) -> dict[str, str]:
     """Return the lines of one layer and direction by what they compute; a state is the new one once it is written."""
-    there = model.there
+    there = model.other_model
     if there is None:
         return _lines(model, model)
     own, others = _lines(model, there), _lines(there, model)  # of the same keys
     order = others if len(_late(there)) > len(_late(model)) else own
     return {
-        key: own[key] if own[key] == others[key] else _either(own[key], others[key], model.when.line) for key in order
+        key: own[key] if own[key] == others[key] else _either(own[key], others[key], model.other_model_steps.line)
+        for key in order
     }
 
 
@@ -129,7 +130,7 @@ def _rows_lines(model: GatedModel, rows: str) -> dict[str, str]:
 def right_lines(model: GatedModel) -> dict[str, str]:
     """Return torch's lines by what they compute, with those that a model's stand beside."""
     texts = _rows_lines(model, "np.split({role}, {G})") | lines(step_of(model.cell))
-    of_input = {"t"} != {variant.input for variant in (model, model.there) if variant is not None}
+    of_input = {"t"} != {variant.input for variant in (model, model.other_model) if variant is not None}
     return texts | ({"input": "    x = inputs[t]"} if of_input else {})
 
 
@@ -251,7 +252,7 @@ def _product_text(model: GatedModel, names: Sequence[str], coef: float, gate: st
 
 def differences(model: GatedModel) -> Iterator[GateDifference]:
     """Yield the differences of a step from torch's, in the order in which numbers flow."""
-    there = model.there
+    there = model.other_model
     if there is None:
         yield from _differences(model)
         return
@@ -260,19 +261,23 @@ def differences(model: GatedModel) -> Iterator[GateDifference]:
         if (same := others.pop(difference.sentence, None)) is not None:
             yield difference._replace(mend=partial(_mended, own=difference.mend, there=same.mend))
         else:
-            rest = model.when.others
+            rest = model.other_model_steps.others
             words = f"{difference.sentence}, {'at some steps' if rest is None else rest.words}"
             yield difference._replace(sentence=words, mend=partial(_mended, own=difference.mend))
     for difference in others.values():
         mend = partial(_mended, there=difference.mend)
-        yield difference._replace(sentence=f"{difference.sentence}, {model.when.words}", mend=mend)
+        yield difference._replace(sentence=f"{difference.sentence}, {model.other_model_steps.words}", mend=mend)
 
 
 def _mended(model: GatedModel, own: Any = lambda m: m, there: Any = lambda m: m) -> GatedModel:
     """Return a model that is mended at some of its steps, or at all; where all are alike then, it has no others."""
-    plain: GatedModel = own(replace(model, there=None, when=NO_STEP))
-    elsewhere: GatedModel = replace(there(model.there), back=plain.back)
-    return plain if plain == elsewhere else replace(plain, there=elsewhere, when=model.when)
+    plain: GatedModel = own(replace(model, other_model=None, other_model_steps=NO_STEP))
+    elsewhere: GatedModel = replace(there(model.other_model), back=plain.back)
+    return (
+        plain
+        if plain == elsewhere
+        else replace(plain, other_model=elsewhere, other_model_steps=model.other_model_steps)
+    )
 
 
 def _differences(model: GatedModel) -> Iterator[GateDifference]:

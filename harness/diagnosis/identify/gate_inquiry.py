@@ -2,7 +2,7 @@
 
 Some features of x drive the gates: each adds to the sum of the gate that reads one block of rows of W_ih. A state is a
 gate times something, plus something, so a gate is known of a state once that is seen with the gate at both of its ends,
-too: then its function is undone, and the coefficients of its sum solve linear equations, whatever the other gates do.
+too: then its function is inverted, and the coefficients of its sum solve linear equations, whatever the other gates do.
 A gate that acts through another one is seen in that one's sum. Then each state solves linear equations, too: its terms
 are products of gates and states. Which gate is which follows from what was found.
 """
@@ -60,11 +60,11 @@ QUOTIENT_ERROR: Final = 2.0**-48  # of a quotient of plain numbers
 WEAK: Final = 1e-3  # of a gate's reach over the largest, from which little is seen of it
 
 
-# The functions of a state that can be undone.
+# The functions of a state that can be inverted.
 OUTERS: Final = tuple(kind for kind in ACTIVATIONS.values() if kind != IDENTITY and kind.family.inverse is not None)
 
 
-def undone(outer: Activation, v: Floats) -> Floats:
+def inverted(outer: Activation, v: Floats) -> Floats:
     """Return what a function was applied to; NaN where that is not known, but of a tanh of 1 an infinity."""
     if outer == IDENTITY:
         return v
@@ -83,7 +83,7 @@ class StepToRead(NamedTuple):
 
 
 class GateObservation(NamedTuple):
-    """The array that shows a gate, the function that is undone of it, and the sums to which other gates are driven."""
+    """The array that shows a gate, the function that is inverted, and the sums to which other gates are driven."""
 
     setting: StepToRead
     array: str
@@ -91,7 +91,7 @@ class GateObservation(NamedTuple):
     others: tuple[float, ...]
     through: int = -1  # the block of the gate in whose sum it is seen
     diagonal: bool = False  # whether W_hh of that gate is diagonal meanwhile, so that units do not mix
-    held: bool = False  # whether the others are there when its sum is asked for, and not at their levels
+    others_constant: bool = False  # whether the others are there when its sum is asked for, and not at their levels
     open: bool = False  # whether the ends of that gate are those with this one at its upper end
     activation: Activation = SIGMOID
     inside: float = 1.0
@@ -260,7 +260,7 @@ class GateInquiry:
         if k == 0:
             return arrays.get(self._shows_h, arrays.get("h_n", next(iter(arrays.values()))))
         name, outer = self.carries
-        return undone(outer, arrays.get(name, next(iter(arrays.values()))))
+        return inverted(outer, arrays.get(name, next(iter(arrays.values()))))
 
     @property
     def _shows_h(self) -> str:
@@ -324,7 +324,7 @@ class GateInquiry:
         """
         if held:
             backgrounds = islice(self._backgrounds(k), 1, None) if k in self.observations else ()
-            yield from (self.observations[k]._replace(others=others, held=True) for others in backgrounds)
+            yield from (self.observations[k]._replace(others=others, others_constant=True) for others in backgrounds)
             return
         if k in self.observations:
             yield self.observations[k]
@@ -359,7 +359,7 @@ class GateInquiry:
             steps = self._looks[k, setting, others]
             if steps is None or array not in steps.after:
                 continue
-            function = self._function(undone(outer, steps.after[array][:, 0]))
+            function = self._function(inverted(outer, steps.after[array][:, 0]))
             if function is not None and (not plain or function[1] in ARGUMENTS):
                 self.observations[k] = GateObservation(
                     setting, array, outer, others, activation=function[0], inside=function[1]
@@ -381,7 +381,7 @@ class GateInquiry:
             steps = self._steps(setting, 1, drives, NumberDistribution(quiet=quiet))
             if steps is None:
                 continue
-            function = self._function(self._undone(observation, steps)[0][:, 0])
+            function = self._function(self._unrefused(observation, steps)[0][:, 0])
             if function is not None:
                 activation, inside = function
                 return observation._replace(through=m, open=opened, activation=activation, inside=inside)
@@ -419,9 +419,9 @@ class GateInquiry:
                 return (Activation("clip", (-1.0, 1.0)), 1.0) if a == 0.5 else (Activation("hard sigmoid", (a,)), 1.0)
         return None
 
-    def _undone(self, observation: GateObservation, steps: ObservedSteps) -> tuple[Floats, Floats]:
+    def _unrefused(self, observation: GateObservation, steps: ObservedSteps) -> tuple[Floats, Floats]:
         """Return the sum of a gate in every third step, given its ends in the others, and how well it is known."""
-        return self._from_ends(observation, undone(observation.outer, steps.after[observation.array][:, :GATE_UNITS]))
+        return self._from_ends(observation, inverted(observation.outer, steps.after[observation.array][:, :GATE_UNITS]))
 
     def _from_ends(self, observation: GateObservation, v: Floats) -> tuple[Floats, Floats]:
         main, high, low = v[0::3], v[1::3], v[2::3]
@@ -480,7 +480,7 @@ class GateInquiry:
 
     def _observe(self, k: int, observation: GateObservation) -> list[tuple[ObservedSteps, Floats, Floats]] | None:
         observed, number, m = [], self.N if self.N > 1 else GATE_SEQUENCES, observation.through
-        held = observation.held or (observation.array, observation.outer) == ("output", TANH)
+        held = observation.others_constant or (observation.array, observation.outer) == ("output", TANH)
         others = observation.others if held else STATE_LEVELS[: self.G]
         each = 3 if m < 0 else 9
         drives = np.repeat(self._driven(k, others, np.zeros(number)), each, 0)
@@ -498,9 +498,9 @@ class GateInquiry:
             if steps is None:
                 return None
             if m < 0:
-                s, weight = self._undone(observation, steps)
+                s, weight = self._unrefused(observation, steps)
             else:
-                inner, sure = self._undone(self.observations[m], steps)
+                inner, sure = self._unrefused(self.observations[m], steps)
                 s, weight = self._from_ends(observation, inner)
                 weight = weight * np.minimum.reduce([np.abs(sure[j::3]) for j in range(3)])
             observed.append((_every(steps, each), s, weight))
@@ -579,7 +579,7 @@ class GateInquiry:
         if len(self.right.starts) > 1 and known:
             name, outer = self.carries
             after = steps.after.get(name, np.zeros_like(states["h"]))
-            states["c'"] = undone(outer, after)
+            states["c'"] = inverted(outer, after)
         gates = tuple((str(k), gate) for k, gate in self.gates.items())
         return StepEvaluation(
             replace(model or self.right, gates=gates), blocks_of(self.right, *weights[:4]), steps.x, states

@@ -99,8 +99,8 @@ class GatedModel(LayerModel):
     back: tuple[tuple[Edge, Any], ...] = ()  # where the way back is not the derivative, with what is there
     input: str = "t"  # the step of x that a step reads
     reads: tuple[str, ...] = ("h", "c")  # what a step reads as its states: those before it, of the start, or "zero"
-    there: "GatedModel | None" = None  # what some steps are made by instead
-    when: TermSteps = NO_STEP  # those steps
+    other_model: "GatedModel | None" = None  # what some steps are made by instead
+    other_model_steps: TermSteps = NO_STEP  # those steps
 
     @property
     def kept(self) -> str:
@@ -109,7 +109,11 @@ class GatedModel(LayerModel):
 
     def at_step(self, t: int, T: int) -> "GatedModel":
         """Return the model by which a step is made."""
-        return self if self.there is None or not self.when.at(t, T) else replace(self.there, back=self.back)
+        return (
+            self
+            if self.other_model is None or not self.other_model_steps.at(t, T)
+            else replace(self.other_model, back=self.back)
+        )
 
 
 PARAMETER_ROLES: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -405,7 +409,7 @@ def steps_are_apart(model: GatedModel) -> bool:
         own.issuperset(ordered)
         and mixed <= {*own, "c", "c'", "t", "tanh(c)"}
         and (model.carried, model.returned, model.reads[: len(letters)]) == (states, ("h'", *states), letters)
-        and model.there is None
+        and model.other_model is None
     )
 
 

@@ -25,13 +25,8 @@ from harness.space.values import draw
 SQUARE: Final = 4  # input_size and hidden_size of most cases: equal, so that what was exchanged shows
 SHORT_TIME: Final = 4  # the T of most cases: no step stands as far from one end as another from the other
 LARGE_WEIGHTS: Final = 4.0  # times the weights of most cases, with which a product of four is as large as its operand
-RETURN_FIELDS: Final = (
-    "written",
-    "shown",
-    "final",
-    "visited",
-    "at_zero",
-)  # the fields of what is returned of the states
+# The fields of what is returned of the states.
+RETURN_FIELDS: Final = ("written", "shown", "final", "visited", "at_zero")
 COARSE_ERROR: Final = 4 * FORMATS["bfloat16"].u  # as many roundings as a step has
 OVERFLOWS: Final = 2.0**-10  # the share of the largest number from which what is summed may overflow on the way
 
@@ -79,7 +74,8 @@ class Inquiry:
         self.found = PlaceResult()
         self.model = network.first
         self.derived = network.derived
-        self.weights = 1.0  # how many times as large weights are asked for as those of which every activation is undone
+        # How many times as large weights are asked for as those of which every activation is inverted.
+        self.weights = 1.0
         self.cut_short = False  # True if the way back may be cut within a few steps
         self._values: dict[Any, Any] = {}
         self._base = self._shape(sequences)

@@ -265,7 +265,7 @@ class NetworkRun:
         layer, d = at
         N, R = len(group.sequences), self.config.weights[weight_names(*at)[0]].shape[0]
         start = self._initial(at, g, group.sequences) if start is None else start
-        lost = self.backward_wiring.lost
+        lost = self.backward_wiring.gradient_stop
         cuts = {"from the reverse direction": d == 1, "from the forward direction": d == 0 < self.stack.D - 1}
         cut = cuts.get(lost, False)
         x = Var(x.value) if cut or (lost == "from layer to layer" and layer > 0) else x

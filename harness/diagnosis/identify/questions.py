@@ -238,7 +238,7 @@ class Asker:
         """Return what the subject gives on generic numbers of some sizes; ``None`` if it takes no such case.
 
         Upstream gradients are some ``scale``, and 0 but at the steps ``at``. Parameters are ``weights`` times those
-        with which every activation can be undone. Arrays whose names begin as ``zero`` says are 0. With ``positive``
+        with which every activation can be inverted. Arrays whose names begin as ``zero`` says are 0. With ``positive``
         numbers, sums are positive, too. With ``blank``, x is 0 at the second step of the first sequence, and at the
         third one of all. A plain readout returns the states themselves, if it may.
         """
@@ -267,7 +267,7 @@ class Asker:
     ) -> Response | None:
         dtype = np.dtype(config.dtype)
         arrays: dict[str, Array] = {}
-        # With exact numbers, no preactivation is beyond pi / 2, so that every activation can be undone.
+        # With exact numbers, no preactivation is beyond pi / 2, so that every activation can be inverted.
         terms = config.input_size + config.hidden_size + 2
         largest = 1.5 / terms if config.dtype == "float64" else 1 / math.sqrt(max(1, config.hidden_size))
         for name, spec in config.given.items():

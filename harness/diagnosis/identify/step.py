@@ -611,7 +611,7 @@ class StepInquiry(Inquiry):
     def _system(
         self, flows: Sequence[LayerTrace], form: StepForm, terms: Collection[str], t: int
     ) -> tuple[TermColumns[str], Floats] | None:
-        """Return the columns and the right side of a step's sum, as far as the activation can be undone."""
+        """Return the columns and the right side of a step's sum, as far as the activation can be inverted."""
         activation = form.kind
         out = np.concatenate([f.out[t].ravel() for f in flows])
         if form.added:

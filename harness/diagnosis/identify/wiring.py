@@ -365,7 +365,7 @@ class Wiring:
     activation: str = ""  # another nonlinearity, and the layers and directions that have it
     activation_where: str = "True"
     turned: str = "d == 1"  # the layers and directions that compute with the model of the reverse direction
-    lost: str = ""  # where the way back passes nothing on
+    gradient_stop: str = ""  # where the way back passes nothing on
     gradients_of: tuple[tuple[str, str], ...] = ()  # roles, and the layer and direction whose gradients are returned
 
     def last(self, name: str, slot: str) -> str:

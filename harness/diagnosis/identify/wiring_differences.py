@@ -360,7 +360,7 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
         ),
         "readout_where": ("reads out the last time step only: the readout is 0 at the others", "", ""),
         "readout_bias": ("never adds the readout's bias", "readout[t] = W @ h[t]", "readout[t] = W @ h[t] + b"),
-        "lost": (
+        "gradient_stop": (
             {
                 "from layer to layer": "passes no gradient from a layer to the one below it",
                 "from the reverse direction": "gives x, and the layers below, no gradient from the reverse direction",
@@ -429,7 +429,7 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
         ("writes", "k"): "takes the gradient of the output in the order of time, not in that of its own steps",
         ("x_layout", "other"): "reshapes x's gradient with batch_first, where it should be transposed",
     }.get((name, str(choice)))
-    if name == "lost":
+    if name == "gradient_stop":
         return _of_stack(name, choice)
     if name in ("weights", "gradients_of"):
         roles, place = [role for role, _ in choice], choice[0][1]

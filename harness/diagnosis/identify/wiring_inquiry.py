@@ -183,7 +183,7 @@ def _length_moves() -> Iterator[SlotChoices]:
 
 
 def _lost_moves() -> Iterator[SlotChoices]:
-    yield from moves_of("lost", GRADIENT_LOSSES)
+    yield from moves_of("gradient_stop", GRADIENT_LOSSES)
     yield from moves_of("h_n_where", WHERE)
     yield from moves_of("gradients_of", OTHER_PLACES)
 
