@@ -129,7 +129,7 @@ def _at_some_steps(asker: Asker, base: Network, generic: Sequence[Response]) -> 
     moves = ("starts", "carried", "returned")
     there = [step for step in every if step != model and all(getattr(step, n) == getattr(model, n) for n in moves)]
     for whens, variant in product(alike.values(), there):
-        several = [replace(base, first=replace(model, there=variant, when=when)) for when in whens]
+        several = [replace(base, first=replace(model, other_model=variant, other_model_steps=when)) for when in whens]
         if nearly(several[0], answers) and _all(several[0], answers, asker):
             yield from (network for network in several if _all(network, generic, asker))
 
