@@ -173,7 +173,7 @@ def test_the_examples_for_pytest(name: str, pytester: pytest.Pytester, monkeypat
     pytester.makeconftest(conftest)
     pytester.makepyfile(my_rnn=f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{FUNCTIONS[name]}")
     files = {}
-    for kind, block in zip(("property", "strata"), tests, strict=True):
+    for kind, block in zip(("property", "pinned", "strata"), tests, strict=True):
         for given, less in (
             ("range(2)", "range(1)"),
             ("cases=200", "cases=40"),
