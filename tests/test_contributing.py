@@ -99,7 +99,7 @@ def commands(recipe: str, program: str = "rnn-harness ") -> list[list[str]]:
 TERM: Final = """
 import numpy as np
 from harness import RNNConfig, as_subject, hunt
-from harness.diagnosis.finding_explainer import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 
 def rnn(x, h0, weights, config):
     W_ih, W_hh, b_ih, b_hh = (weights[name] for name in config.weights)
@@ -110,7 +110,7 @@ def rnn(x, h0, weights, config):
 
 subject = as_subject(rnn)
 record = hunt(subject, cases=100)
-print(Investigation(subject).diagnosis(record.finding, record.scope).cause.lines[0])
+print(FindingExplainer(subject).diagnosis(record.finding, record.scope).cause.lines[0])
 """
 
 
