@@ -703,7 +703,9 @@ def test_a_mistake_of_the_search_for_a_cause_loses_no_finding(
     monkeypatch.setattr(f"harness.diagnosis.finding_explainer.{name}", broken)
     investigation = FindingExplainer(as_subject(implementations.without_b_hh))
 
-    with pytest.warns(RuntimeWarning, match=rf"failed in looking for {what}: KeyError in test_finding_explainer.py, line"):
+    with pytest.warns(
+        RuntimeWarning, match=rf"failed in looking for {what}: KeyError in test_finding_explainer.py, line"
+    ):
         record = explained(investigation, scope_of(investigation.subject).only(loss=None), cases=20)
 
     assert investigation.explanations[record.findings[0].id].factors is not None
