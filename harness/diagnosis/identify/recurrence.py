@@ -249,11 +249,10 @@ def step_lines(name: str, yours: str, right: str, network: Network, nonlinearity
 
 
 def _step_line(model: LayerModel, nonlinearity: str) -> str:
-    line, s = f"h = {_state(model, nonlinearity)}", sum_of(model.step)
-    line = line.replace("(s[t])", f"({s})").replace("s[t]", s if line == "h = s[t]" else f"({s})")
-    line = line.replace("np.tanh(", "tanh(")
+    line, s = f"h = {_state(model, nonlinearity)}".replace("np.tanh(", "tanh("), sum_of(model.step)
     if nonlinearity == "relu" and model.activation is None:
         line = re.sub(r"np\.maximum\((.*), 0\)", r"relu(\1)", line)
+    line = line.replace("(s[t])", f"({s})").replace("s[t]", s if line == "h = s[t]" else f"({s})")
     return line.replace("h[t-1]", "h") if "h[" not in line.replace("h[t-1]", "").replace("h[t]", "") else line
 
 

@@ -32,6 +32,7 @@ from harness.diagnosis.identify.model import (
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Asker, Response, SubjectTooSlow, rounding_of
+from harness.diagnosis.identify.recurrence import step_lines
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import OVER_TIME
 from harness.diagnosis.observation_cache import ObservationCache
@@ -331,6 +332,8 @@ def test_the_slope_of_the_activation_that_is_applied_is_no_mistake_of_its_own() 
     assert mistake.sentence == "applies tanh, not relu"
     assert mistakes_of(mistake.without(network), "relu") == []
     assert len(mistakes_of(Network(LayerModel(activation=tanh, slope=(("1", 1.0),))), "relu")) == 2
+    total = "x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh"
+    assert step_lines("first", "s[t] = ...", "", network, "relu") == (f"h = tanh({total})", f"h = relu({total})")
 
 
 def test_the_layers_above_are_found_with_relu_too() -> None:
