@@ -30,7 +30,7 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation
 from harness.diagnosis.identify.elman_layer_inquiry import Identification  # noqa: E402
 from harness.diagnosis.identify.gate_back import moves_of  # noqa: E402
 from harness.diagnosis.identify.gate_differences import lines  # noqa: E402
-from harness.diagnosis.identify.gate_identify import identify_gated  # noqa: E402
+from harness.diagnosis.identify.gated_layer_inquiry import identify_gated  # noqa: E402
 from harness.diagnosis.identify.gates import (  # noqa: E402
     CUT_EDGE,
     OWN_TERMS,

@@ -12,7 +12,7 @@ from typing import Final
 
 from harness import RNNConfig, Scope, as_subject, scope_of, strata
 from harness.search.covering import covering
-from harness.search.plan import UNIT
+from harness.search.plan import CONFIGS_PER_CHUNK
 from harness.space.coverage_counts import Coverage
 from harness.space.interactions import interactions_of
 from harness.space.scope import HIGHEST_COST
@@ -31,7 +31,7 @@ def samples(scope: Scope, seed: int = 0) -> Iterator[RNNConfig]:
     """Yield configs as a search draws them."""
     for number in count():
         for stratum in strata(scope):
-            yield from stratum.sample(Random(f"{seed}/{stratum}/{number}"), UNIT)
+            yield from stratum.sample(Random(f"{seed}/{stratum}/{number}"), CONFIGS_PER_CHUNK)
 
 
 def counted(ran: list[RNNConfig]) -> Coverage:

@@ -39,7 +39,7 @@ from harness.diagnosis.failure_conditions import FailureConditions  # noqa: E402
 from harness.diagnosis.finding_explainer import Explanation, FindingExplainer  # noqa: E402
 from harness.diagnosis.fresh_cases import changed  # noqa: E402
 from harness.report import terminal  # noqa: E402
-from harness.report.escaping_console import PlainConsole  # noqa: E402
+from harness.report.escaping_console import EscapingConsole  # noqa: E402
 from harness.report.explanation_lines import fails_line  # noqa: E402
 from harness.report.facts import cause_of, failure_line  # noqa: E402
 from harness.report.finding_entry import SubjectFindings  # noqa: E402
@@ -225,7 +225,7 @@ def lines_to_the_first_finding(subject: Subject, done: Examination, explanations
             place = keep(finding, explanation, subject, folder)
         findings.append(reported(finding, explanation, place, done.hunt.known[finding.id]))
     written = io.StringIO()
-    PlainConsole(file=written, width=100, highlight=False).print(
+    EscapingConsole(file=written, width=100, highlight=False).print(
         terminal.subject_report(SubjectFindings(done, tuple(findings)))
     )
     shown = written.getvalue().splitlines()

@@ -47,7 +47,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from harness.checks.full_check import against
+from harness.checks.case_checks import against
 from harness.processes import one_thread_a_process
 from harness.search.search import Search
 from harness.search.search_options import SearchOptions

@@ -33,8 +33,8 @@ from benchmarks.planted import Fault  # noqa: E402
 from benchmarks.planted.subject import PlantedSubject  # noqa: E402
 from benchmarks.selftest import chosen  # noqa: E402
 from harness import Case, Outcome, Subject, hunt  # noqa: E402
-from harness.checks import agreement, full_check  # noqa: E402
-from harness.checks.full_check import against  # noqa: E402
+from harness.checks import agreement, case_checks  # noqa: E402
+from harness.checks.case_checks import against  # noqa: E402
 from harness.checks.result import ComparisonMethod, Result, Verdict  # noqa: E402
 from harness.search.search import Search  # noqa: E402
 from harness.search.search_options import SearchOptions  # noqa: E402
@@ -52,8 +52,8 @@ def _one_layer(subject: Subject, case: Case, outcome: Outcome) -> Any:
 KINDS: Final[dict[str, list[tuple[Any, str, Callable[..., Any]]]]] = {
     "prefixes": [(agreement, "_prefixes", _one_layer)],
     "probes": [(agreement, "_probed", lambda *_: None), (agreement, "_with_probes", lambda *_, **__: None)],
-    "relations": [(full_check, "check_relations", lambda *_, **__: AGREES)],
-    "second run": [(full_check, "check_twice", lambda *_: AGREES)],
+    "relations": [(case_checks, "check_relations", lambda *_, **__: AGREES)],
+    "second run": [(case_checks, "check_twice", lambda *_: AGREES)],
 }
 
 

@@ -28,8 +28,8 @@ from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK  # noqa: E402
 from benchmarks.planted import CATALOGUE  # noqa: E402
 from benchmarks.planted.subject import PlantedSubject  # noqa: E402
 from harness import Scope, Subject, as_subject  # noqa: E402
-from harness.checks import full_check  # noqa: E402
-from harness.checks.full_check import against  # noqa: E402
+from harness.checks import case_checks  # noqa: E402
+from harness.checks.case_checks import against  # noqa: E402
 from harness.diagnosis.finding_explainer import FindingExplainer  # noqa: E402
 from harness.search.search import Search  # noqa: E402
 from harness.search.search_record import Finding  # noqa: E402
@@ -68,8 +68,8 @@ def gates() -> Iterator[Red]:
 
 def defect() -> Iterator[Red]:
     """Yield the emulated defect, after removing it from this process's known issues."""
-    known: Any = full_check
-    known.OF_TORCH = tuple(one for one in known.OF_TORCH if "bfloat16" not in one.name)
+    known: Any = case_checks
+    known.TORCH_ISSUES = tuple(one for one in known.TORCH_ISSUES if "bfloat16" not in one.name)
     subject = as_subject(FillsUpPairs, "emulated")
     yield Red("emulated", subject, scope_of(subject).only(dtype="bfloat16"))
 

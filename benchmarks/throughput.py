@@ -33,11 +33,11 @@ from itertools import islice
 import torch
 
 from harness import Scope, hunt, scope_of
-from harness.checks import full_check
+from harness.checks import case_checks
 from harness.checks.relation_check import _Application
 from harness.search.budget import USUAL_CASES
 from harness.search.capability_discovery import narrow
-from harness.search.plan import CoveringChunk, units
+from harness.search.plan import CoveringChunk, chunks
 from harness.search.search import Search
 from harness.search.search_options import SearchOptions
 from harness.search.workers import WorkerPool
@@ -115,7 +115,7 @@ def overhead(name: str, scope: Scope, count: int, cell: str = "RNN") -> dict[str
     hunt(TorchSubject(LAYERS[cell]), scope, cases=300)  # what happens once, such as imports, is not measured
     torch_runs, expected = Clock(), Clock()
     with ExitStack() as patches:
-        for owner, method in ((full_check, "assess"), (_Application, "_tolerances")):
+        for owner, method in ((case_checks, "assess"), (_Application, "_tolerances")):
             patches.enter_context(patch.object(owner, method, expected.timed(getattr(owner, method))))
         start = time.process_time()
         record = hunt(timed_torch(cell, torch_runs), scope, cases=count)
@@ -145,7 +145,9 @@ def scaled(workers: int) -> dict[str, Any]:
     """Time a search with this number of workers, or with none in this process."""
     with IsolatedSubject("torch") as subject:
         scope = narrow(subject, scope_of(subject)).scope
-        cover = sum(unit.cases for unit in islice(units(scope, 0, USUAL_CASES), 200) if isinstance(unit, CoveringChunk))
+        cover = sum(
+            unit.cases for unit in islice(chunks(scope, 0, USUAL_CASES), 200) if isinstance(unit, CoveringChunk)
+        )
         reached: list[float] = []
 
         start = time.perf_counter()

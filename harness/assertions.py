@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from hypothesis import currently_in_test_context, reject
 
-from harness.checks.full_check import check as check_everything
+from harness.checks.case_checks import check as check_everything
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic_assumptions import accepted
 from harness.report.facts import plain_finding
 from harness.search.capability_discovery import narrow
 from harness.search.evidence import weigh
+from harness.search.plan_shards import Shard
 from harness.search.search import hunt
 from harness.search.search_record import Stop
-from harness.search.shards import Shard
 from harness.space.case import Case
 from harness.space.errors import require_type
 from harness.space.scope import Scope

@@ -1,4 +1,4 @@
-"""The way of a subject through the rooms: it is examined, and each finding is explained, judged and kept, then told."""
+"""The way of a subject through the packages: it is examined; each finding is explained, judged, saved and reported."""
 
 import os
 import warnings
@@ -12,8 +12,8 @@ from rich.console import Console
 
 from harness.checks import known_failures
 from harness.checks.agreement import plain_outcome
+from harness.checks.case_checks import bits_of
 from harness.checks.dropout import check_net, net
-from harness.checks.full_check import bits_of
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.finding_explainer import Explanation, FindingExplainer
 from harness.diagnosis.kernels import NONE, KernelSwitchResults, failing_stage
@@ -23,7 +23,7 @@ from harness.report.finding_entry import SubjectFindings
 from harness.report.finding_files import DIRECTORY
 from harness.report.progress import shown
 from harness.report.reported_finding import ReportedFinding, dropout_facts, reported
-from harness.report.upgrade import Upgrade, compared
+from harness.report.upgrade import UpgradeComparison, compared
 from harness.search.budget import CAPABILITIES_KNOWN, LAST_DROPOUT_CHECK, Budget
 from harness.search.capability_discovery import DiscoveredScope
 from harness.search.case_replay import ReplayOutcome, replay
@@ -170,7 +170,7 @@ class UpgradeRun:
         """Return what the old one (0) or the new one (1) supports, for the ``SearchOptions`` of its search."""
         return (self._joint.old, self._joint.new)[number]
 
-    def compared(self, old: SubjectFindings, new: SubjectFindings) -> Upgrade | None:
+    def compared(self, old: SubjectFindings, new: SubjectFindings) -> UpgradeComparison | None:
         """Return what differs, after both searches; ``None`` if an interrupt comes, which ends the new one's."""
         try:
             earlier, later = (partial(_fails, subject) for subject in self._subjects)

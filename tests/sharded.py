@@ -13,9 +13,9 @@ from harness.pipeline import run_pipeline
 from harness.report.finding_entry import SubjectFindings
 from harness.report.json_record import RunOptions, run_record, subject_record
 from harness.report.junit import junit
+from harness.search.plan_shards import Shard
 from harness.search.scope_and_workers import asked_scope
 from harness.search.search_options import SearchOptions
-from harness.search.shards import Shard
 from harness.store.document import as_json, write
 from harness.store.reports import add_up, read_shards
 from harness.subjects.environment import versions

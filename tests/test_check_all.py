@@ -14,7 +14,7 @@ from harness.cli import all_subjects, codes
 from harness.cli.all_subjects import TIME, AvailableSubjects, Target, check_all
 from harness.cli.check_documents import Outputs
 from harness.cli.main import cli
-from harness.report.escaping_console import PlainConsole
+from harness.report.escaping_console import EscapingConsole
 from harness.report.finding_entry import SubjectFindings
 from harness.report.json_record import RunOptions
 from harness.report.results_table import NOT_REACHED, SubjectRow
@@ -173,7 +173,7 @@ def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, i
 
     outputs = Written(None, None, None, None, None, annotations=False)
     here = AvailableSubjects(partial(question, cases=1, seconds=1.0), 60)
-    code = check_all(here, search, PlainConsole(width=80), outputs, RUN, quiet=False, verbose=False)
+    code = check_all(here, search, EscapingConsole(width=80), outputs, RUN, quiet=False, verbose=False)
 
     assert code == codes.INTERRUPTED
     [rows] = said

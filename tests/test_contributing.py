@@ -161,7 +161,7 @@ def test_a_subject_is_found_by_its_name_and_checked(tmp_path: Path) -> None:
 CHECK: Final = """
 import numpy as np
 from harness import Result, Scope, Verdict, as_subject, hunt
-from harness.checks import full_check
+from harness.checks import case_checks
 from tests.implementations import vectorised
 
 def above_one(x, h0, weights, config):
@@ -174,7 +174,7 @@ def searched(function):
 one_step = Scope().only(T=1, num_layers=1, nonlinearity="tanh", distributions="saturated")
 searched(above_one)
 searched(vectorised)
-full_check.check_range = lambda seen: Result(Verdict.AGREES)
+case_checks.check_range = lambda seen: Result(Verdict.AGREES)
 searched(above_one)
 """
 

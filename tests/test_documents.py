@@ -17,7 +17,7 @@ import harness
 from harness.checks.result import Verdict
 from harness.cli import main
 from harness.diagnosis.finding_explainer import FindingExplainer
-from harness.report.escaping_console import PlainConsole
+from harness.report.escaping_console import EscapingConsole
 from harness.report.finding_entry import entry_of
 from harness.report.finding_files import FindingFiles
 from harness.report.reported_finding import reported
@@ -76,7 +76,7 @@ def test_the_finding_in_the_readme_is_what_the_command_prints(tmp_path: Path, mo
     kept = FindingFiles(Path(".rnn-harness", record.finding.id), script="reproduce.py")
     further = int(re.findall(r"(\d+) more cases", shown)[0])
 
-    paper = PlainConsole(width=80, file=io.StringIO(), highlight=False)
+    paper = EscapingConsole(width=80, file=io.StringIO(), highlight=False)
     paper.print(finding_report("1", entry_of(reported(record.finding, explanation, kept, further))))
 
     assert f"{further + 1} of " in shown.partition("\n")[0]

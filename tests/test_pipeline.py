@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from harness import RNNConfig, Scope, Verdict, as_subject, scope_of
+from harness.checks.case_checks import bits_of
 from harness.checks.dropout import check_dropout
-from harness.checks.full_check import bits_of
 from harness.checks.result import ComparisonMethod, Result
 from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.kernels import FailingStage

@@ -8,7 +8,7 @@ may become equal again. So a difference that is seen only through a prefix is a 
 the two runs' own roundings can make it. If not, it is suspicious where it is larger than they usually make it.
 
 Gradients are compared twice: as the case has them, where inner errors are carried along, and with probes
-(``oracle.probes``), which show every inner state and gradient of a wider layer.
+(``oracle.probe_units``), which show every inner state and gradient of a wider layer.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from harness.checks.result import PROBES, ComparisonMethod, RaisedError, Result, Verdict
 from harness.checks.vacuous import vacuous_mistakes
-from harness.oracle import probes
+from harness.oracle import probe_units
 from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors, Arithmetic
 from harness.oracle.array_layout import layout, time_major
 from harness.oracle.bounded_array import BoundedArray, to_float64
@@ -72,8 +72,8 @@ class Observation:
     itself; ``None`` if that could not be obtained.
     """
     probed: tuple[Case, Outcome] | None = None
-    """The case ``probes.probed(case)`` and its outcome; ``None`` without gradients, or if the subject does not support
-    it.
+    """The case ``probe_units.probed(case)`` and its outcome; ``None`` without gradients, or if the subject does not
+    support it.
     """
     # A reference with a known issue: where it gives NaN, NaN is accepted as well as the right value.
     or_nan: Unroll | None = None
@@ -226,13 +226,13 @@ def departures(observation: Observation) -> list[Departure]:
         measured.append(Departure("output", layer, over_tolerance(own.values, values, tolerance)))
     if observation.probed is not None and unfit(*observation.probed) is None:
         wider, outcome = observation.probed
-        witness = probes.witness(setting, outcome.arrays)
+        witness = probe_units.witness(setting, outcome.arrays)
         if witness is not None:
             inside = setting._replace(case=wider)
             backward = expect_gradients(inside, witness.states, witness.preactivation_gradients).preactivations
             for layer in reversed(range(case.config.num_layers)):
-                chosen = probes.selection(case.config, PREACTIVATION, layer)
-                allowed = probes.cut(backward[layer], chosen)
+                chosen = probe_units.selection(case.config, PREACTIVATION, layer)
+                allowed = probe_units.cut(backward[layer], chosen)
                 da = witness.preactivation_gradients[layer][chosen]
                 measured.append(Departure(PREACTIVATION, layer, over_tolerance(da, allowed.values, allowed.tolerance)))
     return measured
@@ -278,7 +278,7 @@ def holds_output(config: RNNConfig, arrays: Mapping[str, Array]) -> bool:
 def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     if case.config.loss is None or case.config.gated:  # whose probes are not built
         return None
-    wider = probes.probed(case)
+    wider = probe_units.probed(case)
     offered = wider.config.wrt in subject.capabilities.offers.get(
         "wrt", (wider.config.wrt,)
     )  # probes are read from x's gradient
@@ -425,7 +425,7 @@ def _with_probes(
 ) -> tuple[list[Mismatch], list[Mismatch]] | None:
     """Return the disagreements that probes show, and the suspicious differences; ``None`` if probes show nothing."""
     config, arithmetic = setting.case.config, setting.arithmetic
-    witness = probes.witness(setting, outcome.arrays)
+    witness = probe_units.witness(setting, outcome.arrays)
     if witness is None:
         return None
     inside = setting._replace(case=wider)
@@ -435,8 +435,8 @@ def _with_probes(
     suspicious: list[Mismatch] = []
 
     def look(name: str, array: Array, expected: ExpectedArray, layer: int | None = None) -> None:
-        chosen = probes.selection(config, name, layer)
-        actual, allowed = {name: array[chosen]}, {name: probes.cut(expected, chosen)}
+        chosen = probe_units.selection(config, name, layer)
+        actual, allowed = {name: array[chosen]}, {name: probe_units.cut(expected, chosen)}
         mismatches.extend(compare(config, actual, allowed, layer, probed=True))
         if soft and not mismatches:
             suspicious.extend(suspect(config, actual, allowed, arithmetic, layer, probed=True))

@@ -29,7 +29,7 @@ _INSTALLED: Final = re.compile(r"(site|dist)-packages|[/\\]lib[/\\]python\d[^/\\
 # The check that the same case gives the same answer again, and that the answer stays unchanged by a further call.
 TWICE: Final = "twice"
 
-PROBES: Final = "probes"  # the check of gradients with probes (``oracle.probes``)
+PROBES: Final = "probes"  # the check of gradients with probes (``oracle.probe_units``)
 DERIVATIVES: Final = "derivatives"  # the check of directional derivatives, of outputs or of gradients
 
 
@@ -102,7 +102,7 @@ class Result:
     """
     # The mistakes that an agreeing subject could have made in this case without a difference (``vacuous``).
     vacuous: tuple[str, ...] = ()
-    # A hash of the values of a subject that agrees, to tell them from any others (``full_check.bits_of``).
+    # A hash of the values of a subject that agrees, to tell them from any others (``case_checks.bits_of``).
     bits: str = field(default="", compare=False)
 
     @property

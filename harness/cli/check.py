@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from harness.pipeline import UpgradeRun
     from harness.report.finding_entry import SubjectFindings
     from harness.report.json_record import RunOptions
-    from harness.report.upgrade import Upgrade
+    from harness.report.upgrade import UpgradeComparison
     from harness.search.examination import Examination
+    from harness.search.plan_shards import Shard
     from harness.search.search_options import SearchOptions
     from harness.search.search_record import SearchRecord
-    from harness.search.shards import Shard
     from harness.search.workers import WorkerPool
     from harness.subjects.protocol import Subject
 
@@ -388,7 +388,7 @@ def _under(specs: tuple[str, ...], pythons: tuple[str, ...], *, sharded: bool = 
 
 def _compared(
     console: Console, upgrading: UpgradeRun, every: Sequence[SubjectFindings], *, quiet: bool
-) -> Upgrade | None:
+) -> UpgradeComparison | None:
     """Print how the two interpreters differ, if both searches came to their ends."""
     from harness.report.upgrade import upgrade_report
 
@@ -401,7 +401,7 @@ def _compared(
 
 
 def _shard(args: _Arguments) -> Shard | None:
-    from harness.search.shards import Shard
+    from harness.search.plan_shards import Shard
 
     text = args.shard_text
     if text is not None and args.outputs.json is None:
@@ -505,12 +505,12 @@ def _literal(text: str) -> Any:
 def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[SearchRecord], None]]:
     """Show the progress of a search on standard error, unless that is to be quiet."""
     from harness.report import progress
-    from harness.report.escaping_console import PlainConsole
+    from harness.report.escaping_console import EscapingConsole
 
-    return nullcontext(lambda _hunt: None) if quiet else progress.shown(name, PlainConsole(stderr=True))
+    return nullcontext(lambda _hunt: None) if quiet else progress.shown(name, EscapingConsole(stderr=True))
 
 
-def exit_code(examinations: Sequence[Examination], upgrade: Upgrade | None = None) -> int:
+def exit_code(examinations: Sequence[Examination], upgrade: UpgradeComparison | None = None) -> int:
     """Return the exit code that the verdicts on all subjects give; a shard may have nothing to check.
 
     After an ``upgrade`` it is that of the new interpreter, whichever search met a finding of it.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.report.finding_entry import SubjectFindings
     from harness.report.json_record import RunOptions
     from harness.report.results_table import SubjectRow
-    from harness.report.upgrade import Upgrade
+    from harness.report.upgrade import UpgradeComparison
     from harness.search.checker import CheckedCase
 
 
@@ -77,7 +77,7 @@ class Outputs:
         self,
         summaries: Sequence[SubjectFindings],
         run: RunOptions,
-        upgrade: Upgrade | None = None,
+        upgrade: UpgradeComparison | None = None,
         rows: Sequence[SubjectRow] | None = None,
     ) -> None:
         """Write all documents about the subjects that were examined, and how two interpreters of one differ.

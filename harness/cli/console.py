@@ -105,12 +105,12 @@ def console_beside(targets: Mapping[str, str | None]) -> Console:
 
     Targets by their options that cannot be written to are refused at once.
     """
-    from harness.report.escaping_console import PlainConsole
+    from harness.report.escaping_console import EscapingConsole
     from harness.store.document import require_targets
 
     files = any(target not in {None, "-"} for target in targets.values())
 
-    class BrokenPipeConsole(PlainConsole):
+    class BrokenPipeConsole(EscapingConsole):
         def print(self, *objects: Any, **options: Any) -> None:
             with _printing():
                 super().print(*objects, **options)

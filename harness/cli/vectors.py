@@ -43,7 +43,7 @@ def vectors(
     They are a covering array of all pairs of factors, smallest first, each with its inputs, weights, expected values,
     and the tolerance of every element. docs/other-languages.md explains the files.
     """
-    from harness.search.vector_selection import cases_of
+    from harness.search.vector_cases import cases_of
     from harness.store import vector_files as store
 
     console = console_for(json_to)

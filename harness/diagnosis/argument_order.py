@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.checks.agreement import Observation
-from harness.checks.full_check import against
+from harness.checks.case_checks import against
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.failure_conditions import like

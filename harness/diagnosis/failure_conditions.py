@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, combinations, permutations
 from typing import Any, Final
 
-from harness.checks.full_check import against
+from harness.checks.case_checks import against
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh_cases import changed, fitting, flipped, infinite, stilled, wider
 from harness.diagnosis.identify.model import RIGHT_NETWORK, Network
-from harness.diagnosis.threshold import NumbersNeeded, drawn, numbers_needed
+from harness.diagnosis.value_threshold import NumbersNeeded, drawn, numbers_needed
 from harness.oracle.compare import OF_VALUE, MismatchKind
 from harness.search.search_record import Finding
 from harness.space.case import Case

@@ -19,21 +19,21 @@ from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import explains
-from harness.diagnosis.identify.model import ROLES, Network
-from harness.diagnosis.identify.model_differences import Mistake
-from harness.diagnosis.identify.network_run import run, run_whole
-from harness.diagnosis.identify.quantities import (
+from harness.diagnosis.identify.line_quantities import (
     BACKWARD_QUANTITIES,
     FORWARD_QUANTITIES,
     SAME,
-    Quantity,
+    LineQuantity,
     equal,
     one_like,
     quantities_of,
 )
+from harness.diagnosis.identify.model import ROLES, Network
+from harness.diagnosis.identify.model_differences import Mistake
+from harness.diagnosis.identify.network_run import run, run_whole
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.recurrence import lines
-from harness.diagnosis.identify.wiring import OWN_WIRING, Place
+from harness.diagnosis.identify.wiring_choices import OWN_WIRING, Place
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
@@ -131,21 +131,23 @@ class _LineSearch:
     def __init__(  # noqa: PLR0917 - of private use
         self, network: Network, mended: Network, case: Case, nonlinearity: str, place: Place, wrong: set[str]
     ) -> None:
-        flows, arrays = run_whole(network, case)
+        traces, arrays = run_whole(network, case)
         groups = [group for group in (FORWARD_QUANTITIES, BACKWARD_QUANTITIES) if wrong & {*group}]
         touched = wrong.union(*groups)
-        every = quantities_of(lines(network.of(*place), nonlinearity), flows[place])
+        every = quantities_of(lines(network.of(*place), nonlinearity), traces[place])
         own = {q: made for q, made in every.items() if q.key in touched}
         results = [array for q, made in own.items() if q.result and q.key not in ROLES for array in made]
-        right = {Quantity("given", 0, result=False): [np.asarray(array, np.float64) for array in case.arrays.values()]}
-        for at, f in flows.items():
+        right = {
+            LineQuantity("given", 0, result=False): [np.asarray(array, np.float64) for array in case.arrays.values()]
+        }
+        for at, f in traces.items():
             for q, made in quantities_of(lines(mended.of(*at), nonlinearity), f).items():
                 # A sum that lacks a term is a part of the right one, and later lines read the wrong quantity itself.
                 if q.key in ROLES or (q.key in wrong and not q.result):
                     made = [array for array in made if not any(map(one_like(array), results))]
                 right.setdefault(q, []).extend(made)
         if any(key.startswith("limit") for key in wrong):
-            limited = Quantity("limit", 0, result=False)
+            limited = LineQuantity("limit", 0, result=False)
             right[limited] = [values_of(array) for array in run(mended, case).values()]
             own = {limited: [values_of(array) for name, array in arrays.items() if name.endswith(".grad")]}
         self._right = _TellingNumbers(right)
@@ -171,7 +173,7 @@ class _LineSearch:
         if keys & {*ROLES} and self._doubted(first, before, keys):
             return None
         parts = {q.key for q in held[at] if not q.result}
-        earlier: set[Quantity] = set()
+        earlier: set[LineQuantity] = set()
         for some, line_run in zip(held, runs, strict=True):  # the other steps' are made there, too
             new = {q for q in some - earlier if q.key in keys and q.result != (q.key in parts)}
             if new and line_run.stack[0] != first.stack[0]:
@@ -181,7 +183,7 @@ class _LineSearch:
         depth = _at_fault(runs, always, first.stack)
         return _skipped(runs, at, len(first.stack) - depth) or _shown(first.stack[depth:], keys & {*ROLES})
 
-    def _begins(self, quantities: set[Quantity]) -> bool:
+    def _begins(self, quantities: set[LineQuantity]) -> bool:
         """Tell whether the recurrence is first wrong in these, and at one step; if not, its code is not seen."""
         for group, order in ((FORWARD_QUANTITIES, min), (BACKWARD_QUANTITIES, max)):
             here = {q.t for q in quantities if q.key in group}
@@ -191,7 +193,7 @@ class _LineSearch:
                 return False
         return True
 
-    def _doubted(self, first: LineRun, before: Sequence[tuple[set[Quantity], CodeSite]], keys: set[str]) -> bool:
+    def _doubted(self, first: LineRun, before: Sequence[tuple[set[LineQuantity], CodeSite]], keys: set[str]) -> bool:
         """Tell whether a line may sum rightly what another one spoils."""
         if any(value.shared and self._wrong.matches(value.array) for value in first.values):  # two sums are one array
             return True
@@ -207,9 +209,9 @@ class _LineSearch:
 class _TellingNumbers:
     """Quantities by their numbers that none of other quantities has."""
 
-    def __init__(self, arrays: Mapping[Quantity, list[Floats]], others: _TellingNumbers | None = None) -> None:
-        self.telling: dict[Quantity, Floats] = {}
-        self.ordered: dict[Quantity, list[Floats]] = {}
+    def __init__(self, arrays: Mapping[LineQuantity, list[Floats]], others: _TellingNumbers | None = None) -> None:
+        self.telling: dict[LineQuantity, Floats] = {}
+        self.ordered: dict[LineQuantity, list[Floats]] = {}
         self._others = others
         for q, made in arrays.items():
             numbers = _telling(np.concatenate([*map(np.ravel, made), []]))
@@ -222,7 +224,7 @@ class _TellingNumbers:
             if len(numbers) or ordered:
                 self.telling[q] = numbers
 
-    def matches(self, array: Floats) -> set[Quantity]:
+    def matches(self, array: Floats) -> set[LineQuantity]:
         """Return the quantities that an array holds, in any order."""
         held, names = np.sort(array), list(self.telling)
         sizes = np.array([len(self.telling[q]) for q in names], int)

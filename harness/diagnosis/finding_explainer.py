@@ -17,7 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from harness.checks.full_check import against, check as check_everything
+from harness.checks.case_checks import against, check as check_everything
 from harness.checks.known_issues import KnownCause
 from harness.checks.relation_check import relations_of
 from harness.checks.repeatability import answers_of, check_repeatability

@@ -16,7 +16,7 @@ from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.fresh_cases import wider
-from harness.diagnosis.threshold import drawn
+from harness.diagnosis.value_threshold import drawn
 from harness.oracle.arithmetic_assumptions import FORMATS
 from harness.oracle.bounded_array import to_float64
 from harness.oracle.compare import MismatchKind

@@ -21,7 +21,7 @@ them is then held to all cases."""
 
 
 @dataclass(frozen=True)
-class VectorComparison:
+class VectorSetComparison:
     """The fate of each case by its name, with the reason."""
 
     found: (
@@ -45,7 +45,7 @@ class VectorComparison:
 
 def judged(
     results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], accepted: AcceptedErrors
-) -> VectorComparison:
+) -> VectorSetComparison:
     """Compare what came back of cases, by their names, with what nn.RNN computes, and look for the cause."""
     bad: dict[str, Result] = {}
     missing: list[str] = []
@@ -65,7 +65,7 @@ def judged(
     forward = {name: forward_part(observation) for name, observation in observed.items()}
     first = tuple(name for name, observation in forward.items() if not is_right(observation))
     answer = _explained(forward, first) if first else _explained(observed, wrong) if observed else None
-    return VectorComparison(answer, compared, bad, tuple(missing), layer)
+    return VectorSetComparison(answer, compared, bad, tuple(missing), layer)
 
 
 def _observation(case: Case, arrays: Mapping[str, Array], accepted: AcceptedErrors) -> Observation:

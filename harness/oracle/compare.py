@@ -94,7 +94,7 @@ class Mismatch:
     array: str
     sort: MismatchKind
     layer: int | None = None  # The inner layer of which the array is the output, where it is not the whole stack's
-    probed: bool = False  # True if it was seen with probes, which add units to the layer (``oracle.probes``)
+    probed: bool = False  # True if it was seen with probes, which add units to the layer (``oracle.probe_units``)
     relation: str = ""
     """The relation that it breaks, where the expected array is not the reference's but comes from other runs of the
     subject (``checks.relations``).

@@ -8,8 +8,8 @@ gradient but da_t itself (see ``sums``). A parameter's gradient may be summed up
 
 Slopes. da_t = dh_t phi' is bounded as ``slopes`` says.
 
-Local and running. Where da_t itself was observed (see ``probes``), each step starts from it, and the tolerance stays a
-few roundings wide. Where only sums of da_t were observed, its error is carried along:
+Local and running. Where da_t itself was observed (see ``probe_units``), each step starts from it, and the tolerance
+stays a few roundings wide. Where only sums of da_t were observed, its error is carried along:
 e_dh_t = ... + |W_hh|^T e_da_{t+1}.
 """
 

@@ -19,8 +19,8 @@ from harness.checks.result import ComparisonMethod
 from harness.oracle.compare import Site
 from harness.report.reported_finding import ReportedFinding
 from harness.search.log import Log, LoggedOutcome
+from harness.search.plan_shards import Shard
 from harness.search.search_record import SearchRecord, Stop
-from harness.search.shards import Shard
 from harness.space.case import Case
 from harness.space.case_json import from_json, to_json
 from harness.space.config import RNNConfig

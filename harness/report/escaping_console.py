@@ -25,11 +25,11 @@ def fact_table(facts: Iterable[tuple[str, str]] = ()) -> Table:
 def printed(shown: RenderableType, width: int = 100) -> str:
     """Return what a console of that width shows, as text."""
     text = StringIO()
-    PlainConsole(file=text, width=width, highlight=False, force_jupyter=False, force_terminal=False).print(shown)
+    EscapingConsole(file=text, width=width, highlight=False, force_jupyter=False, force_terminal=False).print(shown)
     return text.getvalue().rstrip("\n")
 
 
-class PlainConsole(Console):
+class EscapingConsole(Console):
     """A console that does not pad lines, unless it is a terminal; ``rnn.py:monkey:`` stays as it is.
 
     Control characters in what it shows, such as in the name of a subject's file, become escapes.

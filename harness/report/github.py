@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.report.finding_entry import FindingEntry, SubjectFindings
-from harness.report.upgrade import DefectStanding, Upgrade
+from harness.report.upgrade import DefectStanding, UpgradeComparison
 from harness.space.reading import MOST_WRITTEN, read_bytes
 
 # The variable that holds the folder of the checkout, to which the names of files are relative.
@@ -23,7 +23,7 @@ def workflow_commands(summary: SubjectFindings) -> Iterator[str]:
     return _commands(summary, lambda _entry: "error")
 
 
-def upgrade_commands(upgrade: Upgrade) -> Iterator[str]:
+def upgrade_commands(upgrade: UpgradeComparison) -> Iterator[str]:
     """Yield the same of two interpreters: only what is new under the second is an error.
 
     What is in both is a warning, because the new one has it, and what the old one has is a notice.

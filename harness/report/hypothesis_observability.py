@@ -6,7 +6,7 @@ The format is documented at https://hypothesis.readthedocs.io/en/latest/referenc
 import json
 from typing import Any
 
-from harness.checks.full_check import against
+from harness.checks.case_checks import against
 from harness.checks.result import Result, Verdict, is_id
 from harness.report.facts import failure_line
 from harness.report.json_record import as_json

@@ -17,8 +17,8 @@ from harness.report.finding_entry import SubjectFindings
 from harness.report.finding_files import SavedFinding
 from harness.report.reported_finding import ReportedFinding
 from harness.search.evidence import Suspicion
+from harness.search.plan_shards import Shard
 from harness.search.search_record import Helpers, SearchRecord
-from harness.search.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _workers(helpers: Helpers | None) -> dict[str, Any] | None:
     if wording.helpers_line(helpers) is None or helpers is None:
         return None
     record = {"scheduler": helpers.scheduler or None, "number": helpers.number}
-    return {**record, "lost": helpers.lost_units, "alone": helpers.alone or None}
+    return {**record, "lost": helpers.lost_chunks, "alone": helpers.alone or None}
 
 
 def _share(covered: int, total: int) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.report import check_names, wording
 from harness.report.finding_entry import FindingEntry, SubjectFindings
-from harness.report.upgrade import DefectStanding, Upgrade, behaviour_line, equal_line
+from harness.report.upgrade import DefectStanding, UpgradeComparison, behaviour_line, equal_line
 from harness.search.examination import Examination
 from harness.search.search_record import SearchRecord
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _NOT_XML: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit(summaries: Sequence[SubjectFindings], upgrade: Upgrade | None = None) -> str:
+def junit(summaries: Sequence[SubjectFindings], upgrade: UpgradeComparison | None = None) -> str:
     """Return the report as XML."""
     from junitparser import JUnitXml
 
@@ -79,7 +79,7 @@ def _suite(summary: SubjectFindings, *, old: bool = False) -> TestSuite:
     return suite
 
 
-def _upgrade_suite(upgrade: Upgrade) -> TestSuite:
+def _upgrade_suite(upgrade: UpgradeComparison) -> TestSuite:
     """Return the suite of what differs: what is new fails, what is gone passes, and all else is skipped."""
     from junitparser import Failure, Skipped, TestSuite
 

@@ -19,7 +19,7 @@ from harness.report.finding_entry import FindingEntry, SubjectFindings, entry_of
 from harness.report.finding_files import ISSUE, SCRIPT, SavedFinding
 from harness.report.results_table import SubjectRow, table_data
 from harness.report.terminal import headline
-from harness.report.upgrade import Upgrade, upgrade_data
+from harness.report.upgrade import UpgradeComparison, upgrade_data
 from harness.space.errors import UsageError
 from harness.space.reading import read_bytes
 
@@ -39,7 +39,7 @@ def page_of_run(
     command: str,
     version: str,
     rows: Sequence[SubjectRow] | None = None,
-    upgrade: Upgrade | None = None,
+    upgrade: UpgradeComparison | None = None,
 ) -> str:
     """Return the page of a run. ``command`` repeats it.
 

@@ -51,7 +51,7 @@ class Defect(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Upgrade:
+class UpgradeComparison:
     """All that differs between an old and a new interpreter."""
 
     old: SubjectFindings
@@ -75,7 +75,7 @@ class Upgrade:
 
 def compared(
     old: SubjectFindings, new: SubjectFindings, behaviour: Sequence[Behaviour], shows: tuple[Shows, Shows]
-) -> Upgrade:
+) -> UpgradeComparison:
     """Compare the reports of an old and a new interpreter. ``shows`` run a finding under the old and the new one."""
     earlier, later = old.examination.hunt, new.examination.hunt
     bits: list[tuple[str, str]] = []
@@ -83,7 +83,7 @@ def compared(
         before = {case.number: case.bits for case in earlier.log.cases}
         pairs = ((before.get(case.number, ""), case.bits) for case in later.log.cases)
         bits = [both for both in pairs if all(both)]
-    return Upgrade(
+    return UpgradeComparison(
         old,
         new,
         (*_findings(old.findings, new.findings, shows), *_unrefused(earlier, later)),
@@ -134,7 +134,7 @@ def _gradients(old: SearchRecord, new: SearchRecord) -> Iterator[Behaviour]:
         yield Behaviour(what, *(words if name in old.not_compared else words[::-1]))
 
 
-def headline(upgrade: Upgrade) -> str:
+def headline(upgrade: UpgradeComparison) -> str:
     """Return in a sentence what the upgrade brings."""
     new, both, gone = (len(upgrade.of(standing)) for standing in DefectStanding)
     rest = [f"{number} {name}" for number, name in ((both, "in both"), (gone, "gone")) if number]
@@ -142,7 +142,7 @@ def headline(upgrade: Upgrade) -> str:
     return "; ".join([f"the upgrade brings {news}", *rest])
 
 
-def upgrade_facts(upgrade: Upgrade) -> Iterator[tuple[str, str]]:
+def upgrade_facts(upgrade: UpgradeComparison) -> Iterator[tuple[str, str]]:
     """Yield the facts, each with its name: what is new first."""
     for standing in DefectStanding:
         for text in _some([defect.text for defect in upgrade.of(standing)]):
@@ -156,7 +156,7 @@ def upgrade_facts(upgrade: Upgrade) -> Iterator[tuple[str, str]]:
         yield name, f"{summary.subject} ({line(environment)})" if environment else summary.subject
 
 
-def equal_line(upgrade: Upgrade) -> str:
+def equal_line(upgrade: UpgradeComparison) -> str:
     """Return how many cases have the same bits."""
     return f"{upgrade.equal:,} of {wording.counted(upgrade.compared, 'case')} that agree under both, to the bit"
 
@@ -175,24 +175,24 @@ def _some(lines: Sequence[str]) -> list[str]:
     return [*lines[:DEFECTS_SHOWN], *more]
 
 
-def upgrade_report(upgrade: Upgrade, *, quiet: bool = False) -> RenderableType:
+def upgrade_report(upgrade: UpgradeComparison, *, quiet: bool = False) -> RenderableType:
     """Return how two interpreters differ, in one line if ``quiet``."""
     head = Text(headline(upgrade), _STYLES[upgrade.worst])
     return head if quiet else Group("", head, Padding(fact_table(upgrade_facts(upgrade)), (0, 0, 0, 2)))
 
 
-def upgrade_markdown(upgrade: Upgrade) -> str:
+def upgrade_markdown(upgrade: UpgradeComparison) -> str:
     """Return the same as a section of the summary for CI."""
     rows = (f"- {name}: {code(text)}" for name, text in upgrade_facts(upgrade))
     return "\n".join([f"\n### {plain(headline(upgrade))}\n", *rows, ""])
 
 
-def upgrade_data(upgrade: Upgrade) -> dict[str, Any]:
+def upgrade_data(upgrade: UpgradeComparison) -> dict[str, Any]:
     """Return the same for a page, with how it is shown."""
     return {"headline": headline(upgrade), "tone": _TONES[upgrade.worst], "facts": list(upgrade_facts(upgrade))}
 
 
-def upgrade_record(upgrade: Upgrade) -> dict[str, Any]:
+def upgrade_record(upgrade: UpgradeComparison) -> dict[str, Any]:
     """Return the same as data."""
     return {
         "old": upgrade.old.subject,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from harness.diagnosis.vector_comparison import VectorComparison
+from harness.diagnosis.vector_comparison import VectorSetComparison
 from harness.report.given_arrays_report import line, numbers, sentence, why
 from harness.report.json_record import as_json, result_record
 from harness.report.wording import config_line, counted, mismatch_line
@@ -11,12 +11,12 @@ from harness.report.wording import config_line, counted, mismatch_line
 NAMES_SHOWN: Final = 10  # the number of names of cases that a line shows
 
 
-def judged_lines(judged: VectorComparison) -> list[str]:
+def judged_lines(judged: VectorSetComparison) -> list[str]:
     """Return the lines of the report."""
     return list(_lines(judged))
 
 
-def judged_record(judged: VectorComparison, names: Sequence[str]) -> dict[str, Any]:
+def judged_record(judged: VectorSetComparison, names: Sequence[str]) -> dict[str, Any]:
     """Return the same as data, with the result of each case in the order of ``names``."""
     answer = judged.found
     results = {**judged.results, **judged.unfit}
@@ -33,7 +33,7 @@ def judged_record(judged: VectorComparison, names: Sequence[str]) -> dict[str, A
     return dict(as_json(record))
 
 
-def _lines(judged: VectorComparison) -> Iterator[str]:
+def _lines(judged: VectorSetComparison) -> Iterator[str]:
     answer = judged.found
     came = len(judged.unfit) + (0 if answer is None or answer.reading is None else len(answer.reading.observations))
     bad = len(judged.unfit) + len(judged.wrong)

@@ -18,8 +18,8 @@ from harness.oracle.arithmetic_assumptions import STRICT
 from harness.oracle.compare import Mismatch, MismatchKind, Site
 from harness.oracle.judge import Judgement, WrongSide
 from harness.search.examination import EqualBits, Examination
+from harness.search.plan_shards import Shard
 from harness.search.search_record import Helpers, SearchRecord
-from harness.search.shards import Shard
 from harness.space.config import AXIS_LETTERS, PLAINEST, RNNConfig
 from harness.space.factor_table import lacking
 from harness.space.scope import Scope, factors_of
@@ -122,11 +122,11 @@ def unshown_line(done: Examination) -> str | None:
 
 def helpers_line(helpers: Helpers | None) -> str | None:
     """Return which workers of a cluster helped, and what was lost with a worker; ``None`` if neither is to be said."""
-    if helpers is None or not (helpers.scheduler or helpers.lost_units):
+    if helpers is None or not (helpers.scheduler or helpers.lost_chunks):
         return None
     parts = [str(helpers.number) + (f" of {helpers.scheduler}" if helpers.scheduler else "")]
-    if helpers.lost_units:
-        parts.append(f"{counted(helpers.lost_units, 'unit')} lost, and done again")
+    if helpers.lost_chunks:
+        parts.append(f"{counted(helpers.lost_chunks, 'chunk')} lost, and done again")
     if helpers.alone:
         parts.append(f"{helpers.alone}, and the command did the rest itself")
     return "; ".join(parts)

@@ -4,8 +4,8 @@ from enum import Enum
 from functools import partial
 from typing import Final
 
+from harness.checks.case_checks import check as check_everything
 from harness.checks.dropout import check_net
-from harness.checks.full_check import check as check_everything
 from harness.checks.relations import RELATIONS
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict

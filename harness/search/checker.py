@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from harness.checks.agreement import Observation, observe
-from harness.checks.full_check import against, check
+from harness.checks.case_checks import against, check
 from harness.checks.known_issues import KnownCause, known_or_not
 from harness.checks.relations import Relation
 from harness.checks.result import Result, Verdict
@@ -53,13 +53,13 @@ class Checker:
             known_causes=self.known,
         )
 
-    def unit(self, unit: PlanChunk) -> Iterator[CheckedCase]:
-        """Check the cases of a unit, until one hangs; of a config that the subject refuses, only the first.
+    def chunk(self, chunk: PlanChunk) -> Iterator[CheckedCase]:
+        """Check the cases of a chunk, until one hangs; of a config that the subject refuses, only the first.
 
         Known causes do not count here, because a worker has none.
         """
         refused: RNNConfig | None = None
-        for planned in unit.planned():
+        for planned in chunk.planned():
             if planned.config is refused:
                 continue
             checked = self._planned(planned)

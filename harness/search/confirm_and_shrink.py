@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from harness.checks.full_check import against
+from harness.checks.case_checks import against
 from harness.checks.relation_check import relations_of
 from harness.checks.relations import Relation
 from harness.checks.repeatability import check_repeatability, confirmed

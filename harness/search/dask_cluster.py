@@ -1,7 +1,7 @@
 """The workers of a Dask cluster, which share a search as those of this machine do.
 
-A Dask worker goes through a unit in its own thread, and the subject has a process of its own beside it, so a crash
-leaves the worker alone. Dask gives the units of a worker that died to others. The scheduler unpickles what it is sent,
+A Dask worker goes through a chunk in its own thread, and the subject has a process of its own beside it, so a crash
+leaves the worker alone. Dask gives the chunks of a worker that died to others. The scheduler unpickles what it is sent,
 so it is sent nothing but bytes and needs no package of ours.
 """
 
@@ -36,7 +36,7 @@ LOOK: Final = 1.0  # seconds between two looks for the workers, each of which is
 class Cluster:
     """The workers of a Dask cluster, used as ``with Cluster(address) as workers:``.
 
-    ``scheduler`` is the address of its scheduler. Only workers with all ``resources`` are asked, and a unit takes that
+    ``scheduler`` is the address of its scheduler. Only workers with all ``resources`` are asked, and a chunk takes that
     much of them. Raises ``UsageError`` if the cluster cannot be reached in the time that Dask's own configuration
     gives, or has no such worker. If it has none later for as long, or the scheduler is lost, the workers are lost.
     """
@@ -67,7 +67,7 @@ class Cluster:
         return _Bytes(self._client.get_executor(pure=False, resources=self._resources or None), self._futures)
 
     def _fitting(self) -> int:
-        """Return the number of workers that have what a unit takes."""
+        """Return the number of workers that have what a chunk takes."""
         workers: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
         needed = self._resources.items()
         return sum(all(info["resources"].get(name, 0) >= least for name, least in needed) for info in workers.values())
@@ -101,7 +101,7 @@ class _Bytes(Executor):
         self._order = str(Path.cwd()), tuple(alike().items())
 
     def submit(self, _function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:  # type: ignore[override] # no keywords
-        """Have a worker go through a unit."""
+        """Have a worker go through a chunk."""
         future = self._inner.submit(pickle.loads, pickle.dumps(_Call(do, (*self._order, *arguments))))
         self._futures.add(future)
         return future
@@ -122,8 +122,8 @@ class _Call(NamedTuple):
         return self.work, self.arguments
 
 
-def do(folder: str, facts: tuple[tuple[str, str], ...], task: WorkerContext, unit: PlanChunk) -> WorkerAnswer:
-    """Go through a unit in this Dask worker, from the command's folder if it is here, too.
+def do(folder: str, facts: tuple[tuple[str, str], ...], task: WorkerContext, chunk: PlanChunk) -> WorkerAnswer:
+    """Go through a chunk in this Dask worker, from the command's folder if it is here, too.
 
     The ``facts`` are the versions and variables that the worker must have, as in ``alike``.
     """
@@ -145,7 +145,7 @@ def do(folder: str, facts: tuple[tuple[str, str], ...], task: WorkerContext, uni
     one_thread_a_process()
     if Path(folder).is_dir():
         os.chdir(folder)
-    reply = answer(task, unit, wanted)
+    reply = answer(task, chunk, wanted)
     if isinstance(reply.error, UsageError):
         text = f"{reply.error} (worker {worker.address}, which must have the same files as {folder} has here)"
         reply = reply._replace(error=UsageError(text))

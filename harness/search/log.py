@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.checks.result import Result, Verdict
 from harness.search.evidence import Suspicion
-from harness.search.plan import PlannedCase, units
+from harness.search.plan import PlannedCase, chunks
 from harness.space.errors import UsageError
 
 if TYPE_CHECKING:
@@ -166,8 +166,8 @@ def logged_cases(parts: Sequence[SearchRecord]) -> Iterator[LoggedCase]:
     if not owners:
         return
     first, last = parts[0], max(owners)
-    for unit in units(first.scope, first.seed, first.log.planned):
-        for planned in unit.planned():
+    for chunk in chunks(first.scope, first.seed, first.log.planned):
+        for planned in chunk.planned():
             if planned.number in owners:
                 yield LoggedCase(*owners.pop(planned.number), planned)
         if not owners or planned.number > last:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from harness.checks.result import Result, Verdict
 from harness.search.budget import Budget
 from harness.search.log import LogEntry, LoggedCase, logged_cases
+from harness.search.plan_shards import Shard
 from harness.search.search import MOST_DEATHS
 from harness.search.search_record import Finding, SearchRecord, Stop
-from harness.search.shards import Shard
 from harness.space.errors import UsageError
 
 SameCause = Callable[[Finding, Finding], bool]  # tells whether an earlier finding and a later one have one cause

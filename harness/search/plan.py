@@ -1,8 +1,8 @@
-"""The plan: the cases of a search in order, in units that any process can do without knowing the others.
+"""The plan: the cases of a search in order, in chunks that any process can do without knowing the others.
 
 First come all pairs of flags on small sizes, which take almost no time to plan; then a covering array of everything;
 then a few cases for derivatives beyond gradients; then products of sizes around 2**16; then the factors apart, such as
-pairs of preparations; then samples of one stratum of the scope after the other, without end. A unit depends on the
+pairs of preparations; then samples of one stratum of the scope after the other, without end. A chunk depends on the
 scope, the seed and its own place only, so it does not matter which process does it, or when.
 
 Random choices come from Python's own generator and not from Hypothesis. Hypothesis also draws numbers that occur in the
@@ -42,9 +42,9 @@ SMALL_SIZES: Final = ((2, 3, 4, 5), (3, 3, 3, 3), (2, 2, 2, 2))
 wrong shapes; and all the same, so that they do not.
 """
 
-UNIT: Final = 16
-"""The number of configs per unit: some 0.3 s of torch's, which is little to lose at the end of a search, and much
-beside the 2 ms that it takes to send a unit to a worker and its results back.
+CONFIGS_PER_CHUNK: Final = 16
+"""The number of configs per chunk: some 0.3 s of torch's, which is little to lose at the end of a search, and much
+beside the 2 ms that it takes to send a chunk to a worker and its results back.
 """
 
 PROBE_INTERVAL: Final = 4
@@ -133,7 +133,7 @@ class StratumChunk:
         random = Random(f"{self.seed}/{self.stratum}/{self.number}")
         scope = self.stratum.scope
         names = scope.distributions
-        for place, sampled in enumerate(self.stratum.sample(random, UNIT)):
+        for place, sampled in enumerate(self.stratum.sample(random, CONFIGS_PER_CHUNK)):
             config = scope.abiding(sampled, place)
             first, values = random.randrange(len(names)), random.randrange(2**32)
             chosen = sorted((first + i) % len(names) for i in range(CASES_PER_CONFIG))
@@ -144,11 +144,11 @@ class StratumChunk:
     @property
     def cases(self) -> int:
         """The number of cases, several per config."""
-        return UNIT * CASES_PER_CONFIG
+        return CONFIGS_PER_CHUNK * CASES_PER_CONFIG
 
 
-def units(scope: Scope, seed: int, cases: int | None) -> Iterator[PlanChunk]:
-    """Yield the units of a search of ``cases`` cases, or of any number, in order and without end.
+def chunks(scope: Scope, seed: int, cases: int | None) -> Iterator[PlanChunk]:
+    """Yield the chunks of a search of ``cases`` cases, or of any number, in order and without end.
 
     The covering array is the stronger of those of three and of two factors that leaves enough of the budget.
     """
@@ -174,18 +174,18 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[PlanChunk]:
         yield from _planned(seed, probing, place, few, scope)
         place += len(few)
     parts = strata(scope)
-    if cases is not None and cases - place < len(parts) * UNIT * CASES_PER_CONFIG:
+    if cases is not None and cases - place < len(parts) * CONFIGS_PER_CHUNK * CASES_PER_CONFIG:
         parts = [Stratum("all", scope)]  # the budget does not hold a sample of each
     for number in count():
         for stratum in parts:
             yield StratumChunk(seed, probing, stratum, number, place)
-            place += UNIT * CASES_PER_CONFIG
+            place += CONFIGS_PER_CHUNK * CASES_PER_CONFIG
 
 
 def _planned(seed: int, probing: float, place: int, configs: list[RNNConfig], scope: Scope) -> Iterator[CoveringChunk]:
-    """Yield configs in units; ``place`` is that of the first in the plan."""
-    for start in range(0, len(configs), UNIT):
-        yield CoveringChunk(seed, probing, place + start, tuple(configs[start : start + UNIT]), scope)
+    """Yield configs in chunks; ``place`` is that of the first in the plan."""
+    for start in range(0, len(configs), CONFIGS_PER_CHUNK):
+        yield CoveringChunk(seed, probing, place + start, tuple(configs[start : start + CONFIGS_PER_CHUNK]), scope)
 
 
 def small(scope: Scope) -> Iterator[list[RNNConfig]]:

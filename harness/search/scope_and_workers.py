@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from harness.search.budget import USUAL_CASES
-from harness.search.plan import UNIT
+from harness.search.plan import CONFIGS_PER_CHUNK
 from harness.search.workers import WorkerPool
 from harness.space.cells import CELL_DEFINITIONS
 from harness.space.errors import UsageError
@@ -75,9 +75,9 @@ def workers_of(
     """Return the workers for a search of ``cases`` cases in some shards; ``None`` if its own process does everything.
 
     Without a ``number`` there is one worker a core, or none if the search would be over before they start. There are no
-    more workers than units, because units are what they share. Those of a ``cluster`` are taken instead.
+    more workers than chunks, because chunks are what they share. Those of a ``cluster`` are taken instead.
     """
-    most = ceil((cases or USUAL_CASES) / UNIT / shards)
+    most = ceil((cases or USUAL_CASES) / CONFIGS_PER_CHUNK / shards)
     if cluster is not None:
         return replace(cluster, number=min(cluster.number, most))
     if number is None:

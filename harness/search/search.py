@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from harness.checks.activation_accuracy import Accuracy, TanhOverflow, measure
-from harness.checks.full_check import against
+from harness.checks.case_checks import against
 from harness.checks.known_issues import KnownCause
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
@@ -28,7 +28,7 @@ from harness.search.deadline import (
     uninterrupted,
 )
 from harness.search.evidence import Certificate
-from harness.search.plan import units
+from harness.search.plan import chunks
 from harness.search.search_options import SearchOptions
 from harness.search.search_record import Finding, Helpers, SearchRecord, Stop
 from harness.search.workers import WorkerContext
@@ -202,7 +202,7 @@ class Search:
             while (stop := self._end()) is None:
                 try:
                     checked = next(checked_cases)
-                except StopIteration:  # a shard has no more units
+                except StopIteration:  # a shard has no more chunks
                     return Stop.BUDGET
                 if checked is None:
                     continue
@@ -243,12 +243,14 @@ class Search:
         """Yield the cases of the plan with their results, and ``None`` now and then where a worker takes long."""
         record, options = self.record, self._options
         record.log.planned = self._budget.cases
-        planned = units(record.scope, record.seed, self._budget.cases)
+        planned = chunks(record.scope, record.seed, self._budget.cases)
         if record.shard is not None:
-            planned = record.shard.units(planned, self._budget.cases, aside=self._subject.capabilities.call is not None)
+            planned = record.shard.chunks(
+                planned, self._budget.cases, aside=self._subject.capabilities.call is not None
+            )
         if options.workers is None or self._task is None or record.helpers is None:
-            for unit in planned:
-                yield from self._checker.unit(unit)
+            for chunk in planned:
+                yield from self._checker.chunk(chunk)
             return
         task = self._task._replace(scope=record.scope, accepted=record.accepted)
         with closing(options.workers.checked(task, planned, self._checker, record.helpers)) as checked_cases:

@@ -6,7 +6,7 @@ from harness.checks.known_failures import KnownFailure
 from harness.oracle.arithmetic_assumptions import AcceptedErrors, accepted
 from harness.search.capability_discovery import DiscoveredScope
 from harness.search.own_weights import OwnWeights
-from harness.search.shards import Shard
+from harness.search.plan_shards import Shard
 from harness.search.workers import WorkerPool
 from harness.space.conformance_profile import KERNEL
 from harness.space.errors import require_int, require_seconds, require_type

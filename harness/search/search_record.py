@@ -15,7 +15,7 @@ from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors
 from harness.search.evidence import NOT_SHRUNK, Certificate, Suspicion
 from harness.search.log import Log, power
 from harness.search.plan import PlannedCase
-from harness.search.shards import Shard
+from harness.search.plan_shards import Shard
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
 from harness.space.coverage_counts import Coverage
@@ -70,13 +70,13 @@ class Helpers:
 
     started: int = 0  # how many there were at the start
     scheduler: str = ""  # the address of the scheduler of the cluster that they are in, if they are in one
-    answering: set[str] = field(default_factory=set)  # the names of those that have done a unit
-    lost_units: int = 0  # units that the search did itself, because they were lost with a worker
+    answering: set[str] = field(default_factory=set)  # the names of those that have done a chunk
+    lost_chunks: int = 0  # chunks that the search did itself, because they were lost with a worker
     alone: str = ""  # why the search did the rest without them, if it did
 
     @property
     def number(self) -> int:
-        """The number of workers; of a cluster's, those that have done a unit."""
+        """The number of workers; of a cluster's, those that have done a chunk."""
         return len(self.answering) if self.scheduler else self.started
 
 

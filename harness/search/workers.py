@@ -1,7 +1,7 @@
-"""Workers: they go through the units of a search ahead of it, and their results come in the plan's order.
+"""Workers: they go through the chunks of a search ahead of it, and their results come in the plan's order.
 
 So the results are those of a single process, whatever the number of workers and their speed. The search itself goes
-through a unit that is lost with a worker and, where workers keep dying, through all that are left.
+through a chunk that is lost with a worker and, where workers keep dying, through all that are left.
 """
 
 import os
@@ -30,9 +30,9 @@ from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject, SubjectUnavailable
 
-AHEAD: Final = 4  # units per worker given out before their turn, so that none waits while a failure is shrunk
-FIRST_UNITS: Final = 2  # units that the search does itself while the workers start
-MOST_UNITS_LOST: Final = 3  # units lost in a row after which the search goes on alone
+AHEAD: Final = 4  # chunks per worker given out before their turn, so that none waits while a failure is shrunk
+FIRST_CHUNKS: Final = 2  # chunks that the search does itself while the workers start
+MOST_CHUNKS_LOST: Final = 3  # chunks lost in a row after which the search goes on alone
 HEARTBEAT: Final = 0.1  # seconds after which ``checked`` yields ``None`` if nothing has come
 
 
@@ -132,7 +132,7 @@ def pickled(subject: object, name: str) -> bytes:
 
 
 class WorkerAnswer(NamedTuple):
-    """The answer of a worker for a unit: the results of its cases, or an error that is no fault of the subject."""
+    """The answer of a worker for a chunk: the results of its cases, or an error that is no fault of the subject."""
 
     worker: str
     results: tuple[CheckedCase, ...] = ()
@@ -149,43 +149,43 @@ class WorkerPool:
     scheduler: str = ""  # the address of the scheduler of the cluster that they are in, if they are in one
 
     def checked(
-        self, task: WorkerContext, units: Iterator[PlanChunk], checker: Checker, helpers: Helpers
+        self, task: WorkerContext, chunks: Iterator[PlanChunk], checker: Checker, helpers: Helpers
     ) -> Generator[CheckedCase | None]:
-        """Yield the results of the cases of all units, in order, and ``None`` now and then if there is nothing yet.
+        """Yield the results of the cases of all chunks, in order, and ``None`` now and then if there is nothing yet.
 
-        ``checker`` is for the units that are done in this process. What becomes of the workers is noted in ``helpers``.
+        ``checker`` is for the chunks that are done here. What becomes of the workers is noted in ``helpers``.
         Raises any error of the harness in a worker, and ``UsageError`` if a worker cannot have the subject.
         """
         executor = self.start(self.number)
         pending: deque[tuple[PlanChunk, Future[WorkerAnswer]]] = deque()
-        lost, own = 0, list(islice(units, FIRST_UNITS))
+        lost, own = 0, list(islice(chunks, FIRST_CHUNKS))
         try:
-            while lost < MOST_UNITS_LOST:
-                for unit in islice(units, AHEAD * self.number - len(pending)):
-                    pending.append((unit, _submitted(executor, task, unit)))
+            while lost < MOST_CHUNKS_LOST:
+                for chunk in islice(chunks, AHEAD * self.number - len(pending)):
+                    pending.append((chunk, _submitted(executor, task, chunk)))
                 while own:
-                    yield from checker.unit(own.pop(0))
+                    yield from checker.chunk(own.pop(0))
                 if not pending:
                     return
                 if not wait([pending[0][1]], HEARTBEAT).done:
                     yield None
                     continue
-                unit, future = pending.popleft()
+                chunk, future = pending.popleft()
                 answer = _answer_of(future)
                 lost = 0 if isinstance(answer, WorkerAnswer) else lost + 1
-                yield from _checked(answer, unit, checker, helpers)
+                yield from _checked(answer, chunk, checker, helpers)
             helpers.alone = str(answer) or "the workers died"
-            for unit, future in pending:
-                yield from _checked(_answer_of(future) if future.done() else None, unit, checker, helpers)
+            for chunk, future in pending:
+                yield from _checked(_answer_of(future) if future.done() else None, chunk, checker, helpers)
         finally:
             executor.shutdown(wait=False)
-        for unit in units:
-            yield from checker.unit(unit)
+        for chunk in chunks:
+            yield from checker.chunk(chunk)
 
 
-def _submitted(executor: Executor, task: WorkerContext, unit: PlanChunk) -> Future[WorkerAnswer]:
+def _submitted(executor: Executor, task: WorkerContext, chunk: PlanChunk) -> Future[WorkerAnswer]:
     try:
-        return executor.submit(answer, task, unit)
+        return executor.submit(answer, task, chunk)
     except Exception as error:  # noqa: BLE001 - executors raise several when they are broken
         future: Future[WorkerAnswer] = Future()
         future.set_exception(error)
@@ -203,12 +203,12 @@ def _answer_of(future: Future[WorkerAnswer]) -> WorkerAnswer | BaseException:
 
 
 def _checked(
-    answer: WorkerAnswer | BaseException | None, unit: PlanChunk, checker: Checker, helpers: Helpers
+    answer: WorkerAnswer | BaseException | None, chunk: PlanChunk, checker: Checker, helpers: Helpers
 ) -> Iterator[CheckedCase]:
-    """Yield what a worker saw in a unit, or go through it here if there is none."""
+    """Yield what a worker saw in a chunk, or go through it here if there is none."""
     if not isinstance(answer, WorkerAnswer):
-        helpers.lost_units += 1
-        yield from checker.unit(unit)
+        helpers.lost_chunks += 1
+        yield from checker.chunk(chunk)
         return
     helpers.answering.add(answer.worker)
     if answer.error is not None:
@@ -216,20 +216,20 @@ def _checked(
     yield from answer.results
 
 
-def answer(task: WorkerContext, unit: PlanChunk, wanted: Callable[[], bool] = lambda: True) -> WorkerAnswer:
-    """Go through a unit, in a worker, as long as it is wanted."""
+def answer(task: WorkerContext, chunk: PlanChunk, wanted: Callable[[], bool] = lambda: True) -> WorkerAnswer:
+    """Go through a chunk, in a worker, as long as it is wanted."""
     here = f"{gethostname()}/{os.getpid()}"
     try:
         subject = DeadlineSubject(_subject(task.subject, task.source))
         checked = []
-        for case in Checker(subject, task.accepted, task.scope, weights=task.weights).unit(unit):
+        for case in Checker(subject, task.accepted, task.scope, weights=task.weights).chunk(chunk):
             checked.append(case)
             if not wanted():
                 break
         return WorkerAnswer(here, tuple(checked))
     except UsageError as error:
         return WorkerAnswer(here, error=error)
-    except Exception:  # noqa: BLE001 - it is raised where the unit was given
+    except Exception:  # noqa: BLE001 - it is raised where the chunk was given
         return WorkerAnswer(here, error=RuntimeError(f"in a worker process:\n{traceback.format_exc()}"))
 
 

@@ -36,7 +36,7 @@ FILE_STATES: Final = {"hx": "h0", "cx": "c0"}  # The names of initial states in 
 
 
 @dataclass(frozen=True)
-class VectorCase:
+class NamedCase:
     """A case, and the name of its file without the suffix."""
 
     name: str
@@ -73,7 +73,7 @@ def _arrays(case: Case) -> dict[str, Array]:
     return inputs | outputs
 
 
-def read(folder: Path) -> list[VectorCase]:
+def read(folder: Path) -> list[NamedCase]:
     """Return the cases in a folder. Raise ``UsageError`` in one line if it has none, or names files outside."""
     index = folder / INDEX
     document = read_document(index)
@@ -85,7 +85,7 @@ def read(folder: Path) -> list[VectorCase]:
     return [_read(folder, entry) for entry in listed]
 
 
-def _read(folder: Path, about: dict[str, Any]) -> VectorCase:
+def _read(folder: Path, about: dict[str, Any]) -> NamedCase:
     index, name = folder / INDEX, about.get("file")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UsageError(f"{index}: file={str(name)[:80]!r}: expected the name of a file beside it, 001.safetensors")
@@ -109,10 +109,10 @@ def _read(folder: Path, about: dict[str, Any]) -> VectorCase:
         raise UsageError(f"{path}: {error}") from None
     if config.cell.lower() != about["cell"]:
         raise UsageError(f"{index}: cell={about['cell']!r}: expected {config.cell.lower()!r}, as its config has it")
-    return VectorCase(Path(name).stem, case)
+    return NamedCase(Path(name).stem, case)
 
 
-def results(folder: Path, vectors: Iterable[VectorCase]) -> Iterator[tuple[VectorCase, dict[str, Array] | None]]:
+def results(folder: Path, vectors: Iterable[NamedCase]) -> Iterator[tuple[NamedCase, dict[str, Array] | None]]:
     """Yield each case with the arrays that came back of it, from ``NAME.safetensors`` or ``NAME.npz``, if any did.
 
     Raises ``UsageError`` for a file that holds no arrays.

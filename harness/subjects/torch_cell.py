@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from harness.subjects.torch_facts import ClassFacts
+from harness.subjects.torch_class_facts import ClassFacts
 from harness.subjects.torch_module import TorchSubject
 
 

@@ -15,10 +15,10 @@ from torch._dynamo.exc import Unsupported
 from harness.space.config import RNNConfig
 from harness.subjects.capabilities import FEW_SIZES
 from harness.subjects.subject_names import of_cell
-from harness.subjects.torch_facts import ClassFacts
+from harness.subjects.torch_class_facts import ClassFacts
 from harness.subjects.torch_module import Tensors, TorchSubject, states_of
 from harness.subjects.torch_preparation import in_mode, load
-from harness.subjects.torch_variants import MODE_SUBJECTS, MODES, Mode, attribute_of
+from harness.subjects.torch_variants import MODE_SUBJECTS, MODES, ExecutionMode, attribute_of
 
 # What every mode is asked for in place of the layer's values, because it takes a while to make; and one that unrolls
 _OFFERS: Final[dict[str, Any]] = {"lengths": (None,), "autocast": (None,), **FEW_SIZES}
@@ -34,7 +34,7 @@ class CompiledSubject(TorchSubject):
 
     def __init__(self, name: str) -> None:
         cell, variant = MODE_SUBJECTS[name]
-        self._mode: Mode = MODES[variant]
+        self._mode: ExecutionMode = MODES[variant]
         self._own, self._layer = _class_of(self._mode, cell), getattr(torch.nn, cell)
         super().__init__(self._own, name, facts=ClassFacts(own=True, forgets=True, cell=cell))
         own = self.capabilities
@@ -147,7 +147,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _class_of(mode: Mode, cell: str) -> type[torch.nn.Module]:
+def _class_of(mode: ExecutionMode, cell: str) -> type[torch.nn.Module]:
     names: dict[str, Any] = {"torch": torch}
     exec("\n".join(mode.lines(cell)), names)  # noqa: S102 - lines of the table of modes, which a script shows as well
     made: type[torch.nn.Module] = names[cell]

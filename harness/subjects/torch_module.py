@@ -18,7 +18,7 @@ from harness.space.factor_table import LAYER, OPTIONS, PROJECTIONS, WEIGHT_SETTI
 from harness.space.outcome import Failure, Outcome
 from harness.space.scope import TORCH_VALUES
 from harness.space.values import with_other_inputs
-from harness.subjects import torch_facts
+from harness.subjects import torch_class_facts
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by, gradients_back, own_weights, with_both_biases
 from harness.subjects.protocol import SubjectUnavailable
@@ -34,7 +34,7 @@ from harness.subjects.run_user_code import (
     place_of,
 )
 from harness.subjects.torch_autograd import Graph, accumulated, autocast, frozen, grad_mode, seeded, wrong_derivatives
-from harness.subjects.torch_facts import TORCH, ClassFacts, facts_of, is_cell, positions, takes
+from harness.subjects.torch_class_facts import TORCH, ClassFacts, facts_of, is_cell, positions, takes
 from harness.subjects.torch_preparation import (
     MODULES,
     in_mode,
@@ -105,7 +105,7 @@ class TorchSubject:
         recipe: Recipe | None = None,
         conventions: Conventions | None = None,
     ) -> None:
-        """Take a class, the ``facts`` of it if not those of ``torch_facts``, and how a script builds and calls it.
+        """Take a class, its ``facts`` if not those of ``torch_class_facts``, and how a script builds and calls it.
 
         Its ``conventions`` are by default those that it declares.
         """
@@ -132,7 +132,7 @@ class TorchSubject:
             recipe=recipe or RECIPES.get(name, Recipe(is_cell=is_cell(factory))),
             place=place_of(factory),
             positions=() if self._facts.own else positions(factory) or (),
-            absent=torch_facts.absent(),
+            absent=torch_class_facts.absent(),
             shares_process=self._facts.shares_process,
             exact_relations=self.exact_relations,
             masks=self.masks,
@@ -170,7 +170,7 @@ class TorchSubject:
 
     def devices(self) -> tuple[str, ...]:
         """Return the CPU, every accelerator that torch finds here, and meta."""
-        return torch_facts.devices()
+        return torch_class_facts.devices()
 
     def build(self, config: RNNConfig) -> torch.nn.Module:
         """Return a new module with a config's constructor arguments. This is the first step."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from harness.space.declared_arithmetic import Grid, Grids
 from harness.subjects.capabilities import Recipe
 from harness.subjects.function import FunctionSubject
-from harness.subjects.torch_facts import TORCH
+from harness.subjects.torch_class_facts import TORCH
 
 GRIDS: Final = Grids(states=Grid(127, 6.1e-5, symmetric=False), weights=Grid(255, 2.0**-23, symmetric=True))
 """The grids of torch's dynamic quantization, as its source has them. The states' grid has the 127 steps of

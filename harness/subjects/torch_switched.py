@@ -8,10 +8,10 @@ from functools import partial
 
 import torch
 
-from harness.subjects import torch_facts
+from harness.subjects import torch_class_facts
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, SubjectUnavailable
-from harness.subjects.torch_facts import FACTS
+from harness.subjects.torch_class_facts import FACTS
 from harness.subjects.torch_module import TorchSubject
 from harness.subjects.torch_variants import KERNEL_SUBJECTS, KERNEL_SWITCHES, attribute_of, is_applied
 
@@ -34,9 +34,11 @@ class SwitchedSubject(TorchSubject):
 def devices_of(spec: str) -> tuple[str, ...]:
     """Return the devices that a subject's switch affects. Raise ``SubjectUnavailable`` if there are none."""
     kind = KERNEL_SWITCHES[KERNEL_SUBJECTS[spec][1]].on
-    devices = tuple(device for device in torch_facts.devices() if device.partition(":")[0] == kind)
+    devices = tuple(device for device in torch_class_facts.devices() if device.partition(":")[0] == kind)
     if not devices:
-        raise SubjectUnavailable(f"{spec}: needs {kind.upper()}; {torch_facts.absent().get(kind, 'torch finds none')}")
+        raise SubjectUnavailable(
+            f"{spec}: needs {kind.upper()}; {torch_class_facts.absent().get(kind, 'torch finds none')}"
+        )
     return devices
 
 

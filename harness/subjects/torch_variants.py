@@ -102,7 +102,7 @@ _CHANGES: Final = ("state_dict", "assign", "replaced", "deepcopy")
 
 
 @dataclass(frozen=True)
-class Mode:
+class ExecutionMode:
     """One way of torch's to run a module."""
 
     words: str  # the name that torch has for it
@@ -151,17 +151,17 @@ _COMPILED: Final = {  # the backends of torch.compile; each does what those befo
 }
 
 
-def _compiled(name: str) -> Mode:
+def _compiled(name: str) -> ExecutionMode:
     backend, before = _COMPILED[name], list(_COMPILED)[: list(_COMPILED).index(name)]
     call = f'torch.compile(plain, backend="{backend}", fullgraph=True)'
     words, unrolls = f'torch.compile(backend="{backend}")', backend != "eager"
-    return Mode(words, call, _ALLOWED, stages=tuple(before), unrolls=unrolls, after=(), attribute="._orig_mod")
+    return ExecutionMode(words, call, _ALLOWED, stages=tuple(before), unrolls=unrolls, after=(), attribute="._orig_mod")
 
 
 MODES: Final = {  # by the last part of the name of the subject that runs in each
     **{name: _compiled(name) for name in _COMPILED},
-    "export": Mode("torch.export", f"{_EXPORTED}.module()", (_BATCH,), keeps_time=True, changes=_OF_EXPORTED),
-    "export-decomposed": Mode(
+    "export": ExecutionMode("torch.export", f"{_EXPORTED}.module()", (_BATCH,), keeps_time=True, changes=_OF_EXPORTED),
+    "export-decomposed": ExecutionMode(
         "torch.export and run_decompositions()",
         f"{_EXPORTED}.run_decompositions().module()",
         (_BATCH,),
@@ -169,8 +169,8 @@ MODES: Final = {  # by the last part of the name of the subject that runs in eac
         stages=("export",),
         changes=_OF_EXPORTED,
     ),
-    "script": Mode("torch.jit.script", "torch.jit.script(plain)", unrolls=False, called=".forward__0"),
-    "trace": Mode("torch.jit.trace", "torch.jit.trace(plain, arguments, check_trace=False)", unrolls=False),
+    "script": ExecutionMode("torch.jit.script", "torch.jit.script(plain)", unrolls=False, called=".forward__0"),
+    "trace": ExecutionMode("torch.jit.trace", "torch.jit.trace(plain, arguments, check_trace=False)", unrolls=False),
 }
 
 

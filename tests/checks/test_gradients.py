@@ -10,11 +10,11 @@ from hypothesis import given, settings
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
 from harness.checks.agreement import assess, observe
-from harness.checks.full_check import check
+from harness.checks.case_checks import check
 from harness.checks.result import ComparisonMethod, Result
 from harness.oracle.arithmetic_assumptions import TOLERANCES, accepted
 from harness.oracle.compare import MismatchKind
-from harness.oracle.probes import probed
+from harness.oracle.probe_units import probed
 from harness.space.config import PREACTIVATION, role_of
 from tests import implementations
 from tests.oracle.by_hand import subject

@@ -9,7 +9,7 @@ import torch
 
 from harness import Case, Failure, Outcome, RNNConfig, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement
-from harness.checks.full_check import check
+from harness.checks.case_checks import check
 from harness.checks.jvp_and_double_backward import FAR_FROM_KINK, check_derivatives, differentiable
 from harness.checks.result import DERIVATIVES
 from harness.search.plan import DERIVATIVE_CONFIGS

@@ -11,7 +11,7 @@ import torch
 
 from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import assess, check_agreement, observe
-from harness.checks.full_check import check
+from harness.checks.case_checks import check
 from harness.checks.known_issues import KNOWN_ISSUES, TORCH_ISSUES, known_or_not, reported
 from harness.checks.result import ComparisonMethod, Result
 from harness.oracle.compare import Mismatch, MismatchKind

@@ -12,7 +12,7 @@ import torch
 from benchmarks.layers import fourth_ports, third_numpy
 from benchmarks.layers.torch_base import ByHand
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, check, draw, hunt
-from harness.checks import full_check
+from harness.checks import case_checks
 from harness.checks.agreement import check_agreement
 from harness.checks.known_issues import TORCH_ISSUES
 from harness.checks.repeatability import FLAKY_RUNS
@@ -493,7 +493,7 @@ def test_a_mistake_of_one_path_alone_is_told_with_the_factor_that_takes_it(needs
 def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = as_subject(FillsUpPairs)
     investigation = FindingExplainer(subject)
-    monkeypatch.setattr(full_check, "TORCH_ISSUES", tuple(one for one in TORCH_ISSUES if "bfloat16" not in one.name))
+    monkeypatch.setattr(case_checks, "TORCH_ISSUES", tuple(one for one in TORCH_ISSUES if "bfloat16" not in one.name))
     scope = scope_of(subject).only(dtype="bfloat16", device="cpu", loss=None, lengths=None, batched=True)
 
     [finding] = explained(investigation, scope, cases=600).findings

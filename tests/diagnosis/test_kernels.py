@@ -10,7 +10,7 @@ import pytest
 
 from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement, observe
-from harness.checks.full_check import check as check_everything
+from harness.checks.case_checks import check as check_everything
 from harness.checks.result import Result
 from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.kernels import NONE, KernelCause, kernels_of

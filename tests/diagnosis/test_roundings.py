@@ -8,12 +8,12 @@ import pytest
 
 from harness import Case, RNNConfig, Scope, as_subject, draw
 from harness.checks.agreement import observe
-from harness.checks.full_check import check
+from harness.checks.case_checks import check
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.diagnosis.roundings import RoundingOnlyCause, _cases, roundings_of
-from harness.diagnosis.threshold import drawn
+from harness.diagnosis.value_threshold import drawn
 from harness.search.search_record import Finding
 from tests.oracle.by_hand import subject as by_hand
 

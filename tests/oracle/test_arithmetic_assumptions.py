@@ -11,7 +11,7 @@ from harness.oracle.arithmetic_assumptions import FORMATS, STRICT, TOLERANCES, A
 from harness.space.declared_arithmetic import LEAST_ASSUMED
 from harness.space.errors import UsageError
 from harness.space.factor_table import DTYPES
-from harness.subjects.torch_facts import TORCH
+from harness.subjects.torch_class_facts import TORCH
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -22,7 +22,7 @@ from harness.space.config import PREACTIVATION
 from harness.space.declared_arithmetic import LEAST_ASSUMED
 from harness.space.factor_table import DTYPES, PACKINGS
 from harness.space.values import DISTRIBUTIONS
-from harness.subjects.torch_facts import TORCH
+from harness.subjects.torch_class_facts import TORCH
 from tests.oracle.by_hand import PRODUCTS, Run, run_by_hand
 
 SMALL: dict[str, Any] = {

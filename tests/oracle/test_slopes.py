@@ -6,7 +6,7 @@ import pytest
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.tolerance import slope_error
 from harness.space.declared_arithmetic import LEAST_ASSUMED, DeclaredArithmetic
-from harness.subjects.torch_facts import TORCH
+from harness.subjects.torch_class_facts import TORCH
 
 S = np.concatenate([np.linspace(-9, 9, 40_001), np.random.default_rng(0).normal(0, 2, 40_000)]).astype(np.float32)
 H = np.tanh(S)

@@ -21,7 +21,7 @@ from harness.oracle.tolerance import (
 )
 from harness.space.declared_arithmetic import LEAST_ASSUMED, Grid, Grids
 from harness.space.strategies import seeds
-from harness.subjects.torch_facts import TORCH
+from harness.subjects.torch_class_facts import TORCH
 
 F = np.float32
 FLOAT32, FLOAT64 = Arithmetic("float32"), Arithmetic("float64")

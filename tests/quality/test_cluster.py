@@ -21,7 +21,7 @@ from harness.search.capability_discovery import narrow
 from harness.search.checker import Checker
 from harness.search.dask_cluster import Cluster
 from harness.search.deadline import DeadlineSubject
-from harness.search.plan import units
+from harness.search.plan import chunks
 from harness.search.search_record import Helpers
 from harness.search.workers import WorkerContext
 from harness.space.errors import UsageError
@@ -134,7 +134,7 @@ def alone(number: int) -> Seen:
     with IsolatedSubject("mine.py:rnn") as subject:
         scope = scope_for(subject)
         checker = Checker(subject, STRICT, scope)
-        return [one for unit in islice(units(scope, 0, None), number) for one in of(checker.unit(unit))]
+        return [one for unit in islice(chunks(scope, 0, None), number) for one in of(checker.chunk(unit))]
 
 
 def shared(
@@ -162,7 +162,7 @@ def shared(
         seen, helpers = Seen(), Helpers(workers.number, workers.scheduler)
         task, planned = (
             WorkerContext.of(subject, scope, STRICT, share=workers.share),
-            islice(units(scope, 0, None), number),
+            islice(chunks(scope, 0, None), number),
         )
         for one in of(workers.checked(task, planned, checker, helpers)):
             seen.append(one)
@@ -187,7 +187,7 @@ def test_of_two_hundred_units_none_is_missing_if_a_worker_is_killed_halfway(nann
 
     assert seen == alone(200)
     assert len({kind for _, _, kind, _ in seen if kind}) > 1
-    assert (helpers.lost_units, helpers.alone) == (0, "")  # Dask gave its units to others
+    assert (helpers.lost_chunks, helpers.alone) == (0, "")  # Dask gave its units to others
     assert helpers.number in ({2, 3} if nanny else {2})
 
 
@@ -198,7 +198,7 @@ def test_what_a_killed_scheduler_had_is_done_by_the_command(folder: Path, capfd:
 
     assert capfd.readouterr().err == ""
     assert seen == alone(60)
-    assert helpers.lost_units >= 1
+    assert helpers.lost_chunks >= 1
     assert helpers.alone
     assert helpers.answering
 
@@ -208,7 +208,7 @@ def test_what_killed_workers_had_is_done_by_the_command_when_no_other_comes(fold
         seen, helpers = shared("rnn", 60, cluster, DaskCluster.kill_workers)
 
     assert seen == alone(60)
-    assert helpers.lost_units >= 1
+    assert helpers.lost_chunks >= 1
     assert helpers.alone
 
 
@@ -232,7 +232,7 @@ def test_a_worker_goes_on_after_the_process_of_its_subject_was_killed(folder: Pa
 
     assert seen == alone(30)
     assert (folder / "killed").exists()
-    assert (helpers.lost_units, helpers.alone) == (0, "")
+    assert (helpers.lost_chunks, helpers.alone) == (0, "")
 
 
 def test_a_subject_that_kills_its_worker_is_looked_at_by_the_command_itself(folder: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_subject_that_kills_its_worker_is_looked_at_by_the_command_itself(fold
 
     assert seen == alone(30)
     assert helpers.alone
-    assert helpers.lost_units >= 1
+    assert helpers.lost_chunks >= 1
 
 
 def test_only_workers_with_the_resource_are_asked(folder: Path) -> None:

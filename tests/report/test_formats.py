@@ -29,7 +29,7 @@ from harness.report.json_record import finding_record, subject_record
 from harness.report.junit import junit
 from harness.report.markdown import cell, code, fenced, markdown, plain
 from harness.report.reported_finding import ReportedFinding, reported
-from harness.report.upgrade import Defect, DefectStanding, Upgrade
+from harness.report.upgrade import Defect, DefectStanding, UpgradeComparison
 from harness.search.checker import CheckedCase
 from harness.search.examination import Examination
 from harness.search.plan import PlannedCase
@@ -366,7 +366,7 @@ def test_only_what_an_upgrade_brings_is_an_error() -> None:
     old, new = disagreeing(), disagreeing()
     known, other = new.entries[0], replace(new.entries[0], id="0123abcd")
     vars(new)["entries"] = (known, other, *[one for one in new.entries if not one.id])
-    upgrade = Upgrade(
+    upgrade = UpgradeComparison(
         old, new, (Defect(DefectStanding.BOTH, "", "", known.id), Defect(DefectStanding.NEW, "", "")), (), 0, 0
     )
 

@@ -31,7 +31,7 @@ def record(**fields: Any) -> SearchRecord:
         ({"limit": 1650, "findings": [None]}, "400 cases, 40/s; 1 finding; 1,250 to go, some 31 s"),
         ({"limit": 1650, "explaining": True}, "400 cases, 40/s; finding out why it fails"),
         ({"limit": 400, "environment": {"numpy": "2"}}, "400 cases, 40/s; making the last checks"),
-        ({"helpers": Helpers(2, lost_units=1)}, "400 cases, 40/s"),
+        ({"helpers": Helpers(2, lost_chunks=1)}, "400 cases, 40/s"),
         ({"helpers": Helpers(2, "tcp://x:1", {"a"})}, "400 cases, 40/s; 1 worker"),
         ({"helpers": Helpers(2, "tcp://x:1", {"a"}, 3, "it was lost")}, "400 cases, 40/s; without the cluster"),
         (

@@ -14,7 +14,7 @@ from harness.cli.codes import AGREES, FINDING
 from harness.pipeline import UpgradeRun, run_pipeline
 from harness.report.finding_entry import SubjectFindings
 from harness.report.junit import junit
-from harness.report.upgrade import DefectStanding, Upgrade, compared, upgrade_record, upgrade_report
+from harness.report.upgrade import DefectStanding, UpgradeComparison, compared, upgrade_record, upgrade_report
 from harness.search.search_options import SearchOptions
 from tests import implementations
 from tests.report.test_wording import rendered
@@ -46,7 +46,9 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     let_scripts_fail_unrun(monkeypatch)
 
 
-def both(tmp_path: Path, old: Any, new: Any, cases: int = 60, **pins: Any) -> tuple[Upgrade, list[SubjectFindings]]:
+def both(
+    tmp_path: Path, old: Any, new: Any, cases: int = 60, **pins: Any
+) -> tuple[UpgradeComparison, list[SubjectFindings]]:
     """Search both with one plan, and compare them."""
     subjects = as_subject(old), as_subject(new)
     scopes = [scope_of(subject).only(**{**PINS, **pins}) for subject in subjects]

@@ -23,7 +23,7 @@ from harness.oracle.arithmetic_assumptions import STRICT
 from harness.oracle.compare import Mismatch, MismatchKind, Site
 from harness.oracle.element_equation import ElementEquation
 from harness.report import terminal, wording
-from harness.report.escaping_console import PlainConsole
+from harness.report.escaping_console import EscapingConsole
 from harness.report.facts import plain_finding
 from harness.report.finding_entry import SubjectFindings, entry_of
 from harness.report.finding_files import FindingFiles
@@ -80,7 +80,7 @@ def assert_snapshot(name: str, shown: str) -> None:
 
 
 def rendered(renderable: RenderableType, width: int = 100) -> str:
-    console = PlainConsole(file=StringIO(), width=width, highlight=False)
+    console = EscapingConsole(file=StringIO(), width=width, highlight=False)
     console.print(renderable)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
@@ -295,11 +295,14 @@ def test_runs_of_sizes_are_drawn_together() -> None:
     [
         (None, None),
         (Helpers(2), None),
-        (Helpers(2, lost_units=1), "2; 1 unit lost, and done again"),
+        (Helpers(2, lost_chunks=1), "2; 1 chunk lost, and done again"),
         (Helpers(2, "tcp://x:1", {"a", "b", "c"}), "3 of tcp://x:1"),
         (
             Helpers(2, "tcp://x:1", {"a"}, 4, "the scheduler was lost"),
-            "1 of tcp://x:1; 4 units lost, and done again; the scheduler was lost, and the command did the rest itself",
+            (
+                "1 of tcp://x:1; 4 chunks lost, and done again; "
+                "the scheduler was lost, and the command did the rest itself"
+            ),
         ),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 from harness import RNNConfig, Scope, Verdict, as_subject, hunt, scope_of
 from harness.search import budget
 from harness.search.capability_discovery import narrow
-from harness.search.plan import units
+from harness.search.plan import chunks
 from harness.search.search import Search
 from harness.search.search_options import SearchOptions
 from harness.space.factor_table import AUTOCASTS, GRAD_MODES, PACKINGS, PREPARATIONS, STRIDES
@@ -216,7 +216,7 @@ def test_what_another_factor_opens_is_asked_for_beside_it() -> None:
 
     assert narrowed.refused["loss=h_n except with dtype=float64"] == "gradients in float64 only"
     assert {rule.words for rule in narrowed.scope.rules} == {"dtype=float64"}
-    asked = [one.config for unit in islice(units(narrowed.scope, 0, 400), 40) for one in unit.planned()]
+    asked = [one.config for unit in islice(chunks(narrowed.scope, 0, 400), 40) for one in unit.planned()]
     dtypes = Counter((config.loss is not None, config.dtype) for config in asked)
     assert dtypes.keys() == {(True, "float64"), (False, "float32"), (False, "float64")}
     assert dtypes[True, "float64"] > 100

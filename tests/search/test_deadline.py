@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
-from harness.checks.full_check import check as check_everything
+from harness.checks.case_checks import check as check_everything
 from harness.checks.repeatability import STEADY
 from harness.diagnosis.script.script_text import script
 from harness.search import confirm_and_shrink

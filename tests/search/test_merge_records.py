@@ -10,9 +10,9 @@ from harness.checks.result import Result, Verdict
 from harness.search.evidence import Certificate
 from harness.search.examination import Examination
 from harness.search.merge_records import merged
-from harness.search.plan import units
+from harness.search.plan import chunks
+from harness.search.plan_shards import Shard, parted
 from harness.search.search_record import Finding, SearchRecord, Stop
-from harness.search.shards import Shard, parted
 from harness.space.errors import UsageError
 
 SMALL = Scope().only(num_layers=[1], T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2], dtype=["float32"])
@@ -31,7 +31,7 @@ ONE, ALIKE, OTHER = finding(1, "one", minimal=False), finding(2, "one"), finding
 
 def places() -> list[int]:
     """Return the shard of every case of the plan, in order."""
-    return [number for number, unit in parted(units(SMALL, 0, CASES), CASES, 2, aside=False) for _ in unit.planned()]
+    return [number for number, unit in parted(chunks(SMALL, 0, CASES), CASES, 2, aside=False) for _ in unit.planned()]
 
 
 def part(number: int, found: Mapping[int, Finding], until: int | None = None, stop: Stop = Stop.BUDGET) -> SearchRecord:
@@ -41,7 +41,7 @@ def part(number: int, found: Mapping[int, Finding], until: int | None = None, st
     """
     record, known = SearchRecord("mine", 0, SMALL, shard=Shard(number, 2)), ""
     record.log.planned = CASES
-    for unit in Shard(number, 2).units(units(SMALL, 0, CASES), CASES, aside=False):
+    for unit in Shard(number, 2).chunks(chunks(SMALL, 0, CASES), CASES, aside=False):
         for asked in unit.planned():
             if until is not None and asked.number >= until:
                 break
@@ -131,7 +131,7 @@ def test_a_case_that_another_part_explains_is_logged_as_one_run_logs_it() -> Non
 
 
 def test_refused_cases_keep_their_reasons() -> None:
-    record, asked = SearchRecord("mine", 0, SMALL), next(units(SMALL, 0, CASES))
+    record, asked = SearchRecord("mine", 0, SMALL), next(chunks(SMALL, 0, CASES))
     for one, said in zip(asked.planned(), ("no hx", "one layer only", "no hx"), strict=False):
         record.take(one, Result(Verdict.UNSUPPORTED, message=said))
 

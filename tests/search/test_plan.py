@@ -10,12 +10,12 @@ from harness import RNNConfig, Scope, scope_of
 from harness.search.covering import covering
 from harness.search.plan import (
     CASES_PER_CONFIG,
+    CONFIGS_PER_CHUNK,
     DERIVATIVE_CONFIGS,
-    UNIT,
     CoveringChunk,
     StratumChunk,
+    chunks,
     differentiated,
-    units,
 )
 from harness.space.constraints import FactorRule
 from harness.space.rare_factors import apart
@@ -30,7 +30,7 @@ WHOLE = scope_of(TorchSubject())
 
 def test_pairs_on_small_sizes_come_first_then_the_covering_array_and_strata_in_turn() -> None:
     small = covering(SMALL.only(T=2, N=2, input_size=2, hidden_size=2), 2)
-    found = list(islice(units(SMALL, 0, None), 40))
+    found = list(islice(chunks(SMALL, 0, None), 40))
     head = [unit for unit in found if isinstance(unit, CoveringChunk)]
     tail = [unit for unit in found if isinstance(unit, StratumChunk)]
 
@@ -42,7 +42,7 @@ def test_pairs_on_small_sizes_come_first_then_the_covering_array_and_strata_in_t
 
 
 def test_small_sizes_are_all_different_and_all_the_same_by_turns() -> None:
-    unit = next(units(WHOLE, 0, None))
+    unit = next(chunks(WHOLE, 0, None))
     sizes = [(c.input_size, c.hidden_size, c.T, c.N) for c in (asked.config for asked in unit.planned()) if c.batched]
 
     assert set(sizes) == {(2, 3, 4, 5), (3, 3, 3, 3), (2, 2, 2, 2)}
@@ -50,7 +50,7 @@ def test_small_sizes_are_all_different_and_all_the_same_by_turns() -> None:
 
 
 def test_a_unit_asks_the_same_wherever_it_is_asked_for() -> None:
-    for unit in (next(units(WHOLE, 3, None)), next(units(WHOLE, 3, 4))):
+    for unit in (next(chunks(WHOLE, 3, None)), next(chunks(WHOLE, 3, 4))):
         elsewhere = pickle.loads(pickle.dumps(unit))  # noqa: S301
 
         assert list(unit.planned()) == list(elsewhere.planned()) == list(unit.planned())
@@ -61,7 +61,7 @@ def test_products_of_sizes_come_after_the_arrays_if_the_budget_holds_them() -> N
     large = product_edges(WHOLE)
 
     def planned(cases: int | None) -> list[RNNConfig]:
-        found = islice(units(WHOLE, 0, cases), 80)
+        found = islice(chunks(WHOLE, 0, cases), 80)
         configs = [config for unit in found if isinstance(unit, CoveringChunk) for config in unit.configs]
         return [config for config in configs if config not in few]
 
@@ -74,7 +74,7 @@ def test_the_factors_apart_come_last_as_many_as_the_budget_holds() -> None:
     few = apart(WHOLE, 0)
 
     def planned(cases: int | None) -> list[RNNConfig]:
-        found = islice(units(WHOLE, 0, cases), 90)
+        found = islice(chunks(WHOLE, 0, cases), 90)
         return [config for unit in found if isinstance(unit, CoveringChunk) for config in unit.configs]
 
     assert planned(1650)[-len(few) :] == planned(None)[-len(few) :] == few
@@ -86,22 +86,22 @@ def test_the_factors_apart_come_last_as_many_as_the_budget_holds() -> None:
 
 def test_another_seed_asks_something_else() -> None:
     for cases in (None, 4):
-        first, second = (next(units(WHOLE, seed, cases)) for seed in (1, 2))
+        first, second = (next(chunks(WHOLE, seed, cases)) for seed in (1, 2))
 
         assert [asked.case().id for asked in first.planned()] != [asked.case().id for asked in second.planned()]
 
 
 def test_no_two_units_ask_the_same() -> None:
     asked = [
-        (one.config, one.distribution, one.seed) for unit in islice(units(WHOLE, 0, 4), 24) for one in unit.planned()
+        (one.config, one.distribution, one.seed) for unit in islice(chunks(WHOLE, 0, 4), 24) for one in unit.planned()
     ]
 
-    assert len(asked) == len(set(asked)) == 24 * UNIT * CASES_PER_CONFIG
+    assert len(asked) == len(set(asked)) == 24 * CONFIGS_PER_CHUNK * CASES_PER_CONFIG
 
 
 @pytest.mark.parametrize("scope", [WHOLE, SMALL, SMALL.only(loss=["output", "both"])])
 def test_one_in_four_is_held_to_a_relation_and_one_in_four_is_looked_at_closely(scope: Scope) -> None:
-    asked = [one for unit in islice(units(scope, 0, 4), 64) for one in unit.planned()]
+    asked = [one for unit in islice(chunks(scope, 0, 4), 64) for one in unit.planned()]
     plain = [one for one in asked if one.config.loss is not None and can_have_probes(one.config)]
     others = [one for one in asked if one not in plain]
 
@@ -145,7 +145,7 @@ def is_a_quarter(chosen: list[bool]) -> bool:
 )
 def test_every_case_has_the_values_that_are_pinned(pins: dict[str, Any]) -> None:
     few = WHOLE.only(**{"T": [1, 2, 5], "N": [0, 1, 2, 5], "input_size": [1, 3], "hidden_size": [1, 3]} | pins)
-    configs = [asked.config for unit in islice(units(few, 0, 400), 32) for asked in unit.planned()]
+    configs = [asked.config for unit in islice(chunks(few, 0, 400), 32) for asked in unit.planned()]
     large = product_edges(WHOLE.only(**pins))
     made = [{name: factors_of(config)[name] for name in pins} for config in (*configs, *large)]
 
@@ -156,14 +156,14 @@ def test_every_case_has_the_values_that_are_pinned(pins: dict[str, Any]) -> None
 def test_a_rule_takes_no_pinned_value_away() -> None:
     rules = [FactorRule("loss", loss, "dtype", ("float64",)) for loss in ("both", "h_n")]
     scope = Scope().only(loss=["both", "h_n"]).ruled(rules)
-    configs = [asked.config for unit in islice(units(scope, 0, 200), 16) for asked in unit.planned()]
+    configs = [asked.config for unit in islice(chunks(scope, 0, 200), 16) for asked in unit.planned()]
 
     assert {config.loss for config in configs} == {"both", "h_n"}
     assert {config.dtype for config in configs} == {"float64"}
 
 
 def test_the_cases_for_derivatives_beyond_gradients_are_planned_once_and_have_tame_values() -> None:
-    [unit] = [unit for unit in islice(units(WHOLE, 0, 1650), 80) if getattr(unit, "configs", ()) == DERIVATIVE_CONFIGS]
+    [unit] = [unit for unit in islice(chunks(WHOLE, 0, 1650), 80) if getattr(unit, "configs", ()) == DERIVATIVE_CONFIGS]
 
     assert {(asked.with_probes, asked.distribution) for asked in unit.planned()} == {(True, "default")}
 

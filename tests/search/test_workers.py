@@ -14,9 +14,9 @@ import pytest
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, hunt
 from harness.diagnosis.finding_explainer import FindingExplainer
+from harness.search.plan_shards import Shard
 from harness.search.search_record import SearchRecord, Stop
-from harness.search.shards import Shard
-from harness.search.workers import AHEAD, MOST_UNITS_LOST, WorkerPool, pickled
+from harness.search.workers import AHEAD, MOST_CHUNKS_LOST, WorkerPool, pickled
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from tests import implementations
@@ -144,7 +144,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, kills: type[Kills
     assert (tmp_path / "killed").exists()
     assert told(alone) == told(shared)
     assert shared.helpers is not None
-    assert shared.helpers.lost_units == 1
+    assert shared.helpers.lost_chunks == 1
 
 
 class Dying(Executor):
@@ -170,7 +170,7 @@ def test_where_workers_keep_dying_the_search_goes_through_the_units_itself() -> 
 
     assert told(alone) == told(shared)
     assert shared.helpers is not None
-    assert MOST_UNITS_LOST <= shared.helpers.lost_units <= MOST_UNITS_LOST + 2 * AHEAD
+    assert MOST_CHUNKS_LOST <= shared.helpers.lost_chunks <= MOST_CHUNKS_LOST + 2 * AHEAD
     assert shared.helpers.alone == "they died"
     assert len(shared.helpers.answering) == 1  # what was done when they died is not done again
 
@@ -196,7 +196,7 @@ def test_what_was_done_when_a_worker_died_is_not_done_again() -> None:
 
     assert told(alone) == told(shared)
     assert shared.helpers is not None
-    assert (shared.helpers.lost_units, shared.helpers.alone) == (1, "")
+    assert (shared.helpers.lost_chunks, shared.helpers.alone) == (1, "")
     assert all(workers.given.count(one) == 1 for one in workers.given)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from harness import Case, Failure, Outcome, Result, RNNConfig, Verdict, check_agreement, draw
+from harness.checks.case_checks import check
 from harness.checks.dropout import NOTHING_DROPPED, net
-from harness.checks.full_check import check
 from harness.checks.jvp_and_double_backward import check_derivatives
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import ComparisonMethod

@@ -13,7 +13,7 @@ import pytest
 
 from harness import RNNConfig, as_subject, draw
 from harness.cli.main import cli
-from harness.search.vector_selection import cases_of
+from harness.search.vector_cases import cases_of
 from harness.space import safetensors_file
 from harness.space.case import Array, Case
 from harness.space.errors import UsageError
@@ -39,13 +39,13 @@ def run(*typed: str) -> Any:
     return cli.main(list(typed), standalone_mode=False)
 
 
-def written(folder: Path, *options: str) -> list[vector_files.VectorCase]:
+def written(folder: Path, *options: str) -> list[vector_files.NamedCase]:
     pinned = [word for pin in PINS for word in ("--only", pin)]
     assert run("vectors", str(folder), *pinned, *options) == 0
     return vector_files.read(folder)
 
 
-def answered(folder: Path, every: list[vector_files.VectorCase], answer: Answer) -> None:
+def answered(folder: Path, every: list[vector_files.NamedCase], answer: Answer) -> None:
     folder.mkdir()
     for vector in every:
         safetensors_file.write(folder / f"{vector.name}.safetensors", answer(vector.case))

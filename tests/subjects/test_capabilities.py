@@ -20,7 +20,7 @@ from harness.subjects.protocol import Subject, SubjectUnavailable, backend_of, e
 from harness.subjects.registry import find_subject, registered
 from harness.subjects.run_user_code import place_of
 from harness.subjects.torch_cell import CellLoop, CellSubject
-from harness.subjects.torch_facts import FACTS, ClassFacts, facts_of
+from harness.subjects.torch_class_facts import FACTS, ClassFacts, facts_of
 from harness.subjects.torch_module import TorchSubject
 from harness.subjects.torch_variants import RECIPES
 from tests import implementations

@@ -28,7 +28,7 @@ from harness.subjects.capabilities import Capabilities
 from harness.subjects.isolated import IF_LOST, MOST_STARTS, IsolatedSubject, _own_lines
 from harness.subjects.protocol import Subject, SubjectUnavailable, backend_of, scope_of
 from harness.subjects.registry import as_subject, find_subject
-from harness.subjects.torch_facts import TORCH
+from harness.subjects.torch_class_facts import TORCH
 
 SOURCE = """
 import multiprocessing, os, signal, time

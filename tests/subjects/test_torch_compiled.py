@@ -16,7 +16,7 @@ from harness.space.outcome import Failure
 from harness.store.scripts import offer
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_compiled import CompiledSubject
-from harness.subjects.torch_variants import MODE_SUBJECTS, MODES, Mode
+from harness.subjects.torch_variants import MODE_SUBJECTS, MODES, ExecutionMode
 from tests.long import few
 
 pytestmark = pytest.mark.kernels
@@ -70,14 +70,14 @@ def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Com
     return CompiledSubject("torch:mine")
 
 
-@pytest.mark.parametrize("made", [Mode("frozen", "lambda *_, first=plain(*arguments): first")], indirect=True)
+@pytest.mark.parametrize("made", [ExecutionMode("frozen", "lambda *_, first=plain(*arguments): first")], indirect=True)
 def test_what_is_frozen_at_the_first_call_shows_at_other_sizes(made: CompiledSubject) -> None:
     assert check_agreement(made, draw(PLAIN)).verdict is Verdict.AGREES
     assert check_agreement(made, draw(PLAIN.replace(preparation="used"))).kind == "output: shape"
 
 
 @pytest.mark.parametrize(
-    "made", [Mode("stale", "lambda *given, old=copy.deepcopy(plain): old(*given)", COPY)], indirect=True
+    "made", [ExecutionMode("stale", "lambda *given, old=copy.deepcopy(plain): old(*given)", COPY)], indirect=True
 )
 def test_a_module_that_is_made_once_gets_the_weights_of_the_next_case(made: CompiledSubject) -> None:
     first, second = (check_agreement(made, draw(PLAIN, "normal", seed)) for seed in (0, 1))
@@ -88,14 +88,14 @@ def test_a_module_that_is_made_once_gets_the_weights_of_the_next_case(made: Comp
 CHANGED = [PLAIN.replace(preparation=preparation) for preparation in MODES["script"].changes]
 
 
-@pytest.mark.parametrize("made", [Mode("the module itself", "plain")], indirect=True)
+@pytest.mark.parametrize("made", [ExecutionMode("the module itself", "plain")], indirect=True)
 def test_a_module_that_follows_every_change_agrees(made: CompiledSubject) -> None:
     for config in CHANGED:
         for case in (draw(config), draw(config.replace(hx=True, loss="both", wrt="inputs"))):
             assert check_agreement(made, case).verdict is Verdict.AGREES, config
 
 
-@pytest.mark.parametrize("made", [Mode("weights kept", "Kept(plain)", (*COPY, KEPT))], indirect=True)
+@pytest.mark.parametrize("made", [ExecutionMode("weights kept", "Kept(plain)", (*COPY, KEPT))], indirect=True)
 def test_a_module_that_keeps_the_weights_it_was_made_with_is_found_in_every_change(made: CompiledSubject) -> None:
     for config in CHANGED:
         assert check_agreement(made, draw(config)).verdict is Verdict.DISAGREES, config
@@ -125,7 +125,7 @@ def test_torch_scripts_an_nn_rnn_with_the_weights_of_an_earlier_functional_call(
     assert offered.path is not None, offered.reason
 
 
-@pytest.mark.parametrize("made", [Mode("without dropout", "copy.copy(plain).eval()", COPY)], indirect=True)
+@pytest.mark.parametrize("made", [ExecutionMode("without dropout", "copy.copy(plain).eval()", COPY)], indirect=True)
 def test_a_mode_that_loses_dropout_breaks_its_relation(made: CompiledSubject) -> None:
     scope = scope_of(made)
     done = examine(made, SearchRecord("mine", 0, scope.only(dtype="float32")))
@@ -135,7 +135,7 @@ def test_a_mode_that_loses_dropout_breaks_its_relation(made: CompiledSubject) ->
     assert done.refusals is None
 
 
-@pytest.mark.parametrize("made", [Mode("broken", BROKEN)], indirect=True)
+@pytest.mark.parametrize("made", [ExecutionMode("broken", BROKEN)], indirect=True)
 def test_what_dynamo_does_not_support_is_no_mistake(made: CompiledSubject) -> None:
     outcome = made.run(draw(PLAIN))
 

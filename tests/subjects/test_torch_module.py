@@ -10,10 +10,10 @@ from hypothesis import given, settings
 
 from harness import Case, Failure, RNNConfig, as_subject, cases, check_agreement, draw
 from harness.space.factor_table import DTYPES, LOSSES
-from harness.subjects import torch_facts
+from harness.subjects import torch_class_facts
 from harness.subjects.protocol import SubjectUnavailable, backend_of, scope_of
 from harness.subjects.torch_cell import CellLoop, CellSubject
-from harness.subjects.torch_facts import FACTS
+from harness.subjects.torch_class_facts import FACTS
 from harness.subjects.torch_module import TorchSubject
 from harness.subjects.torch_tensors import from_numpy, to_numpy
 from tests.rounding import assert_same_but_for_rounding
@@ -121,11 +121,11 @@ def test_it_offers_sixteen_bits_and_gradients_and_names_its_backend() -> None:
 
     assert set(scope_of(TORCH).dtype) == set(DTYPES)
     assert set(scope_of(TORCH).loss) == set(LOSSES)
-    assert backend_of(TORCH, config) == torch_facts.TORCH["cpu"]
-    assert backend_of(TORCH, config.replace(device="cuda:1")) == torch_facts.TORCH["cuda"]
+    assert backend_of(TORCH, config) == torch_class_facts.TORCH["cpu"]
+    assert backend_of(TORCH, config.replace(device="cuda:1")) == torch_class_facts.TORCH["cuda"]
     assert backend_of(TORCH, config.replace(device="meta")) is None
     assert backend_of(as_subject(Mine), config) is None
-    assert backend_of(CellSubject(), config) == torch_facts.TORCH["cpu"]
+    assert backend_of(CellSubject(), config) == torch_class_facts.TORCH["cpu"]
 
 
 def test_a_gradient_that_autograd_does_not_reach_is_missing() -> None:

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.checks.result import ComparisonMethod
 from harness.space.factor_table import DTYPES, PREPARATION_PAIRS, PREPARATIONS, WEIGHT_SETTING
-from harness.subjects import torch_facts
+from harness.subjects import torch_class_facts
 from harness.subjects.torch_module import TorchSubject
 from tests.rounding import assert_same_but_for_rounding
 
@@ -675,7 +675,7 @@ def test_devices_are_the_cpu_then_what_torch_finds_then_meta(monkeypatch: pytest
         monkeypatch.setattr(getattr(torch, kind), "is_available", lambda count=count: count > 0)
         monkeypatch.setattr(getattr(torch, kind), "device_count", lambda count=count: count)
 
-    found = torch_facts.devices()
+    found = torch_class_facts.devices()
 
     assert found == ("cpu", "cuda:0", "cuda:1", "mps", "meta")
 

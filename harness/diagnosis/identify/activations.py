@@ -39,7 +39,7 @@ def number(value: float) -> str:
     return short if float(short) == value or near is None or float(near) != value else str(near)
 
 
-class ActivationFamily(NamedTuple):
+class ParametricActivation(NamedTuple):
     """A function of s and of its parameters. Its second derivative is at most ``bend``, but where its slope jumps."""
 
     line: str | Callable[..., str]  # {0} is s, the others are its parameters
@@ -62,7 +62,7 @@ class Activation(NamedTuple):
     dead_zone: float = 0.0  # values between -dead_zone and dead_zone become 0
 
     @property
-    def family(self) -> ActivationFamily:
+    def family(self) -> ParametricActivation:
         """The function with its parameters left open."""
         return FAMILIES[self.name]
 
@@ -312,37 +312,39 @@ def _limits(h: Floats, parameters: Parameters) -> Iterator[float]:
 
 
 # Each by its usual name, the plainest first.
-FAMILIES: Final[dict[str, ActivationFamily]] = {
-    "tanh": ActivationFamily(
+FAMILIES: Final[dict[str, ParametricActivation]] = {
+    "tanh": ParametricActivation(
         "np.tanh({0})", np.tanh, lambda s: 1 - np.tanh(s) ** 2, 0.8, inverse=lambda h: (_arctanh(h), np.abs(h) < 1)
     ),
-    "relu": ActivationFamily(
+    "relu": ParametricActivation(
         "np.maximum({0}, 0)", lambda s: np.maximum(s, 0), lambda s: (s > 0) * 1.0, 0.0, inverse=lambda h: (h, h > 0)
     ),
-    "identity": ActivationFamily("{0}", lambda s: s * 1.0, np.ones_like, 0.0, inverse=lambda h: (h, np.isfinite(h))),
-    "sigmoid": ActivationFamily(
+    "identity": ParametricActivation(
+        "{0}", lambda s: s * 1.0, np.ones_like, 0.0, inverse=lambda h: (h, np.isfinite(h))
+    ),
+    "sigmoid": ParametricActivation(
         "1 / (1 + np.exp(-{0}))",
         sigmoid,
         lambda s: sigmoid(s) * sigmoid(-s),
         cancels=True,
         inverse=lambda h: (np.log(h / (1 - h)), (h > 0) & (h < 1)),
     ),
-    "abs": ActivationFamily("np.abs({0})", np.abs, np.sign, 0.0, (0.0, math.inf)),
-    "leaky relu": ActivationFamily(
+    "abs": ParametricActivation("np.abs({0})", np.abs, np.sign, 0.0, (0.0, math.inf)),
+    "leaky relu": ParametricActivation(
         "np.where({0} > 0, {0}, {1} * {0})",
         lambda s, a: np.where(s > 0, s, a * s),
         lambda s, a: np.where(s > 0, 1.0, a),
         0.0,
         guesses=lambda s, h, _: [(_plain(h[0] / s[0]),)] if h[0] / s[0] > 0 else [],
     ),
-    "clip": ActivationFamily(
+    "clip": ParametricActivation(
         "np.clip({0}, {1}, {2})",
         np.clip,
         _inner,
         0.0,
         guesses=lambda s, h, _: [(_plain(h.min()), _plain(h.max()))],  # noqa: ARG005
     ),
-    "hard sigmoid": ActivationFamily(
+    "hard sigmoid": ParametricActivation(
         "np.clip({1} * {0} + 0.5, 0, 1)",
         lambda s, k: np.clip(k * s + 0.5, 0, 1),
         lambda s, k: k * _inner(k * s, -0.5, 0.5),
@@ -350,64 +352,64 @@ FAMILIES: Final[dict[str, ActivationFamily]] = {
         cancels=True,
         guesses=lambda s, h, _: [(_plain((h[k] - 0.5) / s[k]),) for k in [int(np.abs(s).argmin())]],
     ),
-    "elu": ActivationFamily(
+    "elu": ParametricActivation(
         "np.where({0} > 0, {0}, {1} * np.expm1({0}))",
         lambda s, a: np.where(s > 0, s, a * _expm1(s)),
         lambda s, a: np.where(s > 0, 1.0, a * np.exp(np.minimum(s, 0))),
         cancels=True,
         guesses=lambda s, h, _: [(_plain(h[0] / np.expm1(s[0])),)] if h[0] < 0 else [],
     ),
-    "celu": ActivationFamily(
+    "celu": ParametricActivation(
         "np.where({0} > 0, {0}, {1} * np.expm1({0} / {1}))",
         lambda s, a: np.where(s > 0, s, a * _expm1(s / a)),
         lambda s, a: np.where(s > 0, 1.0, np.exp(np.minimum(s, 0) / a)),
         cancels=True,
         guesses=lambda s, h, _: [(_plain(-h[0]),)] if h[0] < 0 else [],  # noqa: ARG005
     ),
-    "softplus": ActivationFamily("np.log1p(np.exp({0}))", _softplus, sigmoid, cancels=True),
-    "softsign": ActivationFamily(
+    "softplus": ParametricActivation("np.log1p(np.exp({0}))", _softplus, sigmoid, cancels=True),
+    "softsign": ParametricActivation(
         "{0} / (1 + np.abs({0}))", lambda s: s / (1 + np.abs(s)), lambda s: 1 / (1 + np.abs(s)) ** 2
     ),
-    "silu": ActivationFamily(
+    "silu": ParametricActivation(
         "{0} / (1 + np.exp(-{0}))",
         lambda s: s * sigmoid(s),
         lambda s: sigmoid(s) * (1 + s * sigmoid(-s)),
         rises=(0.0, math.inf),
         cancels=True,
     ),
-    "gelu": ActivationFamily(
+    "gelu": ParametricActivation(
         "{0} * (1 + erf({0} / np.sqrt(2))) / 2",
         lambda s: s * _normal(s),
         lambda s: _normal(s) + s * _bell(s),
         rises=(0.0, math.inf),
         cancels=True,
     ),
-    "gelu by tanh": ActivationFamily(
+    "gelu by tanh": ParametricActivation(
         "{0} * (1 + np.tanh(np.sqrt(2 / np.pi) * ({0} + 0.044715 * {0}**3))) / 2",
         lambda s: 0.5 * s * (1 + _gelu_inner(s)),
         _gelu_tanh_slope,
         rises=(0.0, math.inf),
         cancels=True,
     ),
-    "mish": ActivationFamily(
+    "mish": ParametricActivation(
         "{0} * np.tanh(np.log1p(np.exp({0})))",
         lambda s: s * np.tanh(_softplus(s)),
         _mish_slope,
         rises=(0.0, math.inf),
         cancels=True,
     ),
-    "hard swish": ActivationFamily(
+    "hard swish": ParametricActivation(
         "{0} * np.clip({0} / 6 + 0.5, 0, 1)",
         lambda s: s * np.clip(s / 6 + 0.5, 0, 1),
         lambda s: np.clip(s / 6 + 0.5, 0, 1) + s / 6 * _inner(s, -3, 3),
         rises=(0.0, math.inf),
     ),
-    "arctan": ActivationFamily("np.arctan({0})", np.arctan, lambda s: 1 / (1 + s * s)),
-    "sin": ActivationFamily("np.sin({0})", np.sin, np.cos, 1.0, rises=(-math.pi / 2, math.pi / 2)),
-    "tanhshrink": ActivationFamily(
+    "arctan": ParametricActivation("np.arctan({0})", np.arctan, lambda s: 1 / (1 + s * s)),
+    "sin": ParametricActivation("np.sin({0})", np.sin, np.cos, 1.0, rises=(-math.pi / 2, math.pi / 2)),
+    "tanhshrink": ParametricActivation(
         "{0} - np.tanh({0})", lambda s: s - np.tanh(s), lambda s: np.tanh(s) ** 2, cancels=True
     ),
-    "softshrink": ActivationFamily(
+    "softshrink": ParametricActivation(
         "np.sign({0}) * np.maximum(np.abs({0}) - {1}, 0)",
         lambda s, a: np.sign(s) * np.maximum(np.abs(s) - a, 0),
         lambda s, a: (np.abs(s) > a) * 1.0,
@@ -415,24 +417,24 @@ FAMILIES: Final[dict[str, ActivationFamily]] = {
         cancels=True,
         guesses=lambda s, h, _: [(_plain(s[-1] - h[-1]),)] if s[-1] > h[-1] > 0 else [],
     ),
-    "hardshrink": ActivationFamily(
+    "hardshrink": ParametricActivation(
         "np.where(np.abs({0}) > {1}, {0}, 0)",
         lambda s, a: np.where(np.abs(s) > a, s, 0.0),
         lambda s, a: (np.abs(s) > a) * 1.0,
         0.0,
         guesses=lambda s, h, _: _between(np.abs(s[h == 0]).max(initial=0), np.abs(s[h != 0]).min(initial=np.inf)),
     ),
-    "logsigmoid": ActivationFamily(
+    "logsigmoid": ParametricActivation(
         "-np.log1p(np.exp(-{0}))", lambda s: -_softplus(-s), lambda s: sigmoid(-s), cancels=True
     ),
-    "exp": ActivationFamily("np.exp({0})", np.exp, np.exp),
-    "squareplus": ActivationFamily(
+    "exp": ParametricActivation("np.exp({0})", np.exp, np.exp),
+    "squareplus": ParametricActivation(
         "({0} + np.sqrt({0}**2 + 4)) / 2",
         lambda s: (s + np.sqrt(s * s + 4)) / 2,
         lambda s: (1 + s / np.sqrt(s * s + 4)) / 2,
         cancels=True,
     ),
-    "threshold": ActivationFamily(
+    "threshold": ParametricActivation(
         "np.where({0} > {1}, {0}, {2})",
         lambda s, a, v: np.where(s > a, s, v),
         lambda s, a, v: (s > a) * 1.0,  # noqa: ARG005
@@ -441,11 +443,11 @@ FAMILIES: Final[dict[str, ActivationFamily]] = {
             (a, _plain(h[0])) for (a,) in _between(s[h != s].max(initial=-np.inf), s[h == s].min(initial=np.inf))
         ],
     ),
-    "quotient": ActivationFamily(_quotient_line, _quotient, _quotient_slope, cancels=True, guesses=_quotients),
+    "quotient": ParametricActivation(_quotient_line, _quotient, _quotient_slope, cancels=True, guesses=_quotients),
 }
 
 
-def _composed(outer: ActivationFamily, inner: ActivationFamily) -> ActivationFamily:
+def _composed(outer: ParametricActivation, inner: ParametricActivation) -> ParametricActivation:
     """Return one function of another one."""
 
     def inverse(h: Floats) -> tuple[Floats, Floats]:
@@ -456,7 +458,7 @@ def _composed(outer: ActivationFamily, inner: ActivationFamily) -> ActivationFam
         return s, known & there
 
     assert isinstance(outer.line, str)
-    return ActivationFamily(
+    return ParametricActivation(
         outer.line.format(inner.line),
         lambda s: outer.value(inner.value(s)),
         lambda s: outer.slope(inner.value(s)) * inner.slope(s),

@@ -14,17 +14,17 @@ from harness.checks.result import RaisedError, Result
 from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ball import SubjectRounding
 from harness.diagnosis.identify.elman_layer_inquiry import Identification, identify
-from harness.diagnosis.identify.gate_identify import identify_gated
+from harness.diagnosis.identify.gated_layer_inquiry import identify_gated
 from harness.diagnosis.identify.gates import layer_of, right_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import differing, states_of
 from harness.diagnosis.identify.model import LayerModel, Network, needs_square
 from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
-from harness.diagnosis.identify.network_run import derived_flow, run, run_whole
+from harness.diagnosis.identify.network_run import derived_trace, run, run_whole
 from harness.diagnosis.identify.questions import Asker, Response, rounding_of
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
 from harness.diagnosis.identify.terms import LINK, STEP_TERMS, LayerTrace
-from harness.diagnosis.identify.wiring import Place
+from harness.diagnosis.identify.wiring_choices import Place
 from harness.diagnosis.observation_cache import ObservationCache, forward_part
 from harness.oracle.arithmetic_assumptions import FORMATS, U64
 from harness.oracle.bounded_array import Floats
@@ -420,16 +420,16 @@ def _is_nearer_inside(identified: Identification, a: Response, result: Result) -
     ]
     if config.loss is None or config.lengths is not None or config.gated:
         return False
-    flows: dict[Place, LayerTrace] = {}
+    traces: dict[Place, LayerTrace] = {}
     for layer, site in sites:
         place: dict[str, Any] = dict(site.place)
         d, n, t, unit = (place.get(name, 0) for name in ("direction", "n", "t", "unit"))
         at = layer, int(d == "reverse")
         if layer >= config.num_layers or max(t - config.T, n - config.N, unit - config.hidden_size) >= 0:
             return False  # it is of another case
-        if at not in flows:
-            flows |= {at: derived_flow(network, a.case, at)} if network.derived else run_whole(network, a.case)[0]
-        value = float(values_of(flows[at].da[config.T - 1 - t if at[1] else t])[n, unit])
+        if at not in traces:
+            traces |= {at: derived_trace(network, a.case, at)} if network.derived else run_whole(network, a.case)[0]
+        value = float(values_of(traces[at].da[config.T - 1 - t if at[1] else t])[n, unit])
         if abs(site.actual - value) >= abs(site.expected - value) / 2:
             return False
     return bool(sites)

@@ -50,7 +50,7 @@ class LinearSystem(NamedTuple):
 def named(
     runs: Sequence[tuple[LayerTrace, StepCoefficients]], noise: float, some: Sequence[TermSteps] | None = None
 ) -> tuple[Coef, ...] | None:
-    """Return the coefficient that has these values at the steps of some flows, as few ``Coef`` as will do.
+    """Return the coefficient that has these values at the steps of some traces, as few ``Coef`` as will do.
 
     The steps are those of ``some`` patterns, or of any.
     """
@@ -103,7 +103,7 @@ def _changing(runs: Sequence[tuple[LayerTrace, StepCoefficients]], noise: float)
 def gathered(
     runs: Sequence[tuple[LayerTrace, Mapping[int, Mapping[str, float]]]], noise: float
 ) -> WeightedTerms | None:
-    """Return the sum whose coefficients were found at each step of some flows; ``None`` if they follow no pattern."""
+    """Return the sum whose coefficients were found at each step of some traces; ``None`` if they follow no pattern."""
     names = dict.fromkeys(
         name for _, steps in runs for by in steps.values() for name, c in by.items() if not math.isnan(c)
     )

@@ -1,6 +1,6 @@
 """elman_layer_inquiry: the sums of a subject's step and of its way back, each from cases that show it and little else.
 
-The order is that in which data flows: the step, from the subject's own states, then h_n, then the slope in a single
+The order is that in which data traces: the step, from the subject's own states, then h_n, then the slope in a single
 step, what a step passes to the one before it in two, each returned gradient in three, longer and wider cases for what
 depends on the step or on a size, and large numbers for what is clipped. A sum is not looked up: its coefficients solve
 linear equations, so that several mistakes at once only add up. What was found is then run as a whole, and must give
@@ -31,7 +31,7 @@ from harness.diagnosis.identify.output_transform_inquiry import transformable, w
 from harness.diagnosis.identify.questions import LONG_TIMES, Asker, Response
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.transform import Transform
-from harness.diagnosis.identify.wiring import Place
+from harness.diagnosis.identify.wiring_choices import Place
 from harness.diagnosis.identify.wiring_inquiry import WiringCases, WiringInquiry, own_view, views_of
 from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig, role_of

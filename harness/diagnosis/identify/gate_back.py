@@ -31,7 +31,7 @@ from harness.diagnosis.identify.model import GradientClip, Network
 from harness.diagnosis.identify.network_run import GRADIENT_SCALE, run
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.identify.wiring import TIMES
+from harness.diagnosis.identify.wiring_choices import TIMES
 from harness.oracle.pinned_numpy import np
 from harness.space.config import role_of
 

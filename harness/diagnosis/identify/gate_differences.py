@@ -251,7 +251,7 @@ def _product_text(model: GatedModel, names: Sequence[str], coef: float, gate: st
 
 
 def differences(model: GatedModel) -> Iterator[GateDifference]:
-    """Yield the differences of a step from torch's, in the order in which numbers flow."""
+    """Yield the differences of a step from torch's, in the order in which numbers trace."""
     there = model.other_model
     if there is None:
         yield from _differences(model)

@@ -188,7 +188,7 @@ class StepEvaluation:
         self._model, self._blocks, self._x = model, blocks, x
         self._gates, self._back = dict(model.gates), dict(model.back)
         self._known: dict[str, Numbers] = dict(states)
-        self._flows: dict[tuple[int, str], LayerTrace] = {}
+        self._traces: dict[tuple[int, str], LayerTrace] = {}
         self.ends: Mapping[str, Numbers] = {}  # the states after the last step, once that is made
         self.first = False  # whether no step is before this one
 
@@ -235,9 +235,9 @@ class StepEvaluation:
     def part(self, part: GateSumTerm) -> Numbers:
         """Return a term of a gate's sum, without its coefficient."""
         at = part.block, part.operand
-        if at not in self._flows:
-            self._flows[at] = LayerTrace([self._x], self.of(part.operand), *self._blocks[part.block])
-        value = STEP_TERMS[part.name].value(self._flows[at], 0)
+        if at not in self._traces:
+            self._traces[at] = LayerTrace([self._x], self.of(part.operand), *self._blocks[part.block])
+        value = STEP_TERMS[part.name].value(self._traces[at], 0)
         return value * self.of(part.factor) if part.factor else value
 
     def _gate(self, name: str, gate: GateFunction) -> Numbers:
@@ -256,12 +256,12 @@ class StepEvaluation:
         """Yield what the gradient of a term goes to, and what it is there."""
         blocks, operand = self._blocks[part.block], self.of(part.operand)
         held = [Var(v.value) if isinstance(v, Var) else v for v in (self._x, operand, *blocks)]
-        flows = {
+        traces = {
             "parameter": LayerTrace(held[:1], held[1], *blocks),
             "operand": LayerTrace([self._x], operand, *held[2:]),
         }
-        for to, flow in flows.items():
-            inner, by = STEP_TERMS[part.name].value(flow, 0), "" if choices[to] == "open" else part.factor
+        for to, trace in traces.items():
+            inner, by = STEP_TERMS[part.name].value(trace, 0), "" if choices[to] == "open" else part.factor
             if choices[to] not in (None, CUT_EDGE, "open"):
                 yield blocks[1], lambda g: self._times(g, part.factor).T @ self.of(choices["parameter"]).value
             elif choices[to] != CUT_EDGE and isinstance(inner, Var):  # a bias that is not there is a number
@@ -337,7 +337,7 @@ def blocks_of(model: GatedModel, *parameters: Any) -> list[tuple[Any, ...]]:
 
 
 def rows_of(model: GatedModel, f: LayerTrace, own: Any = None, *, forward_only: bool = False) -> Var:
-    """Return what a flow gives: of each step (N, S*H) what is returned beside c', and at last the final states.
+    """Return what a trace gives: of each step (N, S*H) what is returned beside c', and at last the final states.
 
     With ``own`` states h, each step reads those, as far as they are what it returns.
     """
@@ -348,7 +348,7 @@ def rows_of(model: GatedModel, f: LayerTrace, own: Any = None, *, forward_only: 
     P = H if f.W_hr is None else f.W_hr.shape[0]
     starts = dict(zip(("hx", "cx")[: len(letters)], (f.hx[:, :P], f.hx[:, P : P + H]), strict=False))
     others = {"below": f.below, "beside": f.beside}
-    ended = {f"{s}_{place}": flow.ends[s] for place, flow in others.items() if flow is not None for s in letters}
+    ended = {f"{s}_{place}": trace.ends[s] for place, trace in others.items() if trace is not None for s in letters}
     states = {
         letter: (starts | ended).get(name, own_start * (name != "zero"))
         for letter, name, own_start in zip(letters, model.starts, starts.values(), strict=True)

@@ -14,7 +14,7 @@ from harness.diagnosis.identify.fit import TermColumns, solve
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, fresh_answers
 from harness.diagnosis.identify.model import DERIVATIVE, ONE, RIGHT_GRADIENT_SUMS, ROLES, Network, WeightedTerms
-from harness.diagnosis.identify.network_run import flows_of, place_of, run
+from harness.diagnosis.identify.network_run import place_of, run, traces_of
 from harness.diagnosis.identify.questions import Asker, Response
 from harness.diagnosis.identify.returned_gradients import terms_of_da
 from harness.diagnosis.identify.terms import LayerTrace
@@ -83,9 +83,9 @@ def _solved(
         return np.concatenate([np.ravel(values_of(arrays[name])) for name in names])
 
     nothing, own = made(()), DERIVATIVE if network.derived else RIGHT_GRADIENT_SUMS[role][0][0]
-    flow = flows_of(network, a.case)[-1 if where in ("l > 0", "d == 1") else 0]
-    others = () if network.derived else terms_of_da(role, flow)
+    trace = traces_of(network, a.case)[-1 if where in ("l > 0", "d == 1") else 0]
+    others = () if network.derived else terms_of_da(role, trace)
     y = np.concatenate([np.ravel(a.arrays[name]) for name in names]) - nothing
     columns = TermColumns(dict.fromkeys([own, *others]), lambda name: made(((name, ONE),)) - nothing)
     by = solve(columns, y, asker.noise, [own])
-    return None if by is None else (flow, {0: by})
+    return None if by is None else (trace, {0: by})

@@ -9,11 +9,11 @@ from harness.diagnosis.identify.ball import Ball, SubjectRounding
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.layer import backward, by_states, cut_off, forward, slopes
 from harness.diagnosis.identify.model import RIGHT_GRADIENT_SUMS, RIGHT_NETWORK, LayerModel, Network
-from harness.diagnosis.identify.network_run import derived_flow, lone_flow, run
+from harness.diagnosis.identify.network_run import derived_trace, lone_trace, run
 from harness.diagnosis.identify.questions import LONG_TIMES, Asker, CaseSizes, Response
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import STATES_RETURNED, LayerTrace
-from harness.diagnosis.identify.wiring import OWN_WIRING, Place
+from harness.diagnosis.identify.wiring_choices import OWN_WIRING, Place
 from harness.oracle.arithmetic_assumptions import FORMATS
 from harness.oracle.array_layout import time_major
 from harness.oracle.bounded_array import Floats
@@ -125,19 +125,19 @@ class Inquiry:
                 states = (self.model.activation or Activation(self.asker.nonlinearity)).inverse(states)[0]
         return states
 
-    def _flows(self, answers: Sequence[Response]) -> list[LayerTrace]:
-        """Return a flow for each answer, with the subject's own states."""
-        flows = []
+    def _traces(self, answers: Sequence[Response]) -> list[LayerTrace]:
+        """Return a trace for each answer, with the subject's own states."""
+        traces = []
         for a in answers:
-            f = lone_flow(self.network, a.case, self.place)
+            f = lone_trace(self.network, a.case, self.place)
             if (states := self._steps_of(a)) is not None:
                 f.raw = list(states)
                 f.out = dict(enumerate(states))
                 f.h = dict(f.out)
             f.given_hx = f.hx
             cut_off(self.model, f)
-            flows.append(f)
-        return flows
+            traces.append(f)
+        return traces
 
     @property
     def _row(self) -> int:
@@ -179,7 +179,7 @@ class Inquiry:
 
     def _pairs(self, answers: Sequence[Response]) -> list[tuple[Response, LayerTrace]]:
         pairs = []
-        for a, f in zip(answers, self._flows(answers), strict=True):
+        for a, f in zip(answers, self._traces(answers), strict=True):
             forward(self.model, f, self.asker.nonlinearity, np.stack(list(f.out.values())) if f.out else None)
             f.g = self._upstream(a, f)
             pairs.append((a, f))
@@ -224,7 +224,7 @@ class Inquiry:
         for a, f in pairs:
             slopes(model, f, self.asker.nonlinearity)
             if self.derived:
-                taped = derived_flow(self._with(model), a.case, self.place)
+                taped = derived_trace(self._with(model), a.case, self.place)
                 f.da, f.dh, f.derivative = taped.da, taped.dh, taped.derivative
             else:
                 backward(model, f)

@@ -106,7 +106,7 @@ def total(terms: WeightedTerms, table: Mapping[str, Any], f: LayerTrace, t: int)
 
 
 def cut_off(model: LayerModel, f: LayerTrace) -> None:
-    """Leave out of a flow's weights, and of the states that it makes, what does not count."""
+    """Leave out of a trace's weights, and of the states that it makes, what does not count."""
     for extent in model.extents:
         if extent.axis == "inputs":
             f.W_ih = f.W_ih * extent.mask(f.F)
@@ -118,7 +118,7 @@ def cut_off(model: LayerModel, f: LayerTrace) -> None:
 
 
 def forward(model: LayerModel, f: LayerTrace, nonlinearity: str, states: Any = None) -> None:
-    """Compute a flow's preactivations and states; with ``states``, each step reads those, and so does the way back.
+    """Compute a trace's preactivations and states; with ``states``, each step reads those, and so does the way back.
 
     On a tape, their gradient goes to what the step makes, by the slope at the state that was returned.
     """
@@ -203,7 +203,7 @@ def at_blank(blank: BlankStep, f: LayerTrace, t: int, h: Numbers) -> Numbers:
 
 
 def slopes(model: LayerModel, f: LayerTrace, nonlinearity: str) -> None:
-    """Compute a flow's slopes, each as it is taken at its step."""
+    """Compute a trace's slopes, each as it is taken at its step."""
     terms = model.slope or RIGHT_SLOPE[nonlinearity]
     read = f.x if f.square else f.below and [f.below.state(t) for t in range(f.T)]  # its half of two directions
     if not read and any(name in OF_INPUT for name, _ in terms):
@@ -247,7 +247,7 @@ def shrunk(v: Numbers, squares: float, limit: GradientClip) -> Numbers:
 
 
 def backward(model: LayerModel, f: LayerTrace) -> None:
-    """Compute a flow's gradients by its states and preactivations, given ``f.g`` and the slopes."""
+    """Compute a trace's gradients by its states and preactivations, given ``f.g`` and the slopes."""
     f.first = next((t for t in range(f.T) if model.reached.at(t, f.T)), 0)
     f.passes_to_hx = model.passes.at(-1, f.T)
     f.sources = lambda: by_source(model, f)
@@ -265,12 +265,12 @@ def by_source(model: LayerModel, f: LayerTrace) -> dict[int, dict[int, Numbers]]
     """Return da by the step whose output's gradient it is part of, and by step."""
     parts: dict[int, dict[int, Numbers]] = {}
     for source in range(f.T):
-        flow = copy(f)
-        flow.da, flow.dh, flow.from_next, flow.h_n_gradient, flow.slope = {}, {}, {}, {}, dict(f.slope)
-        flow.g = {t: g if t == source else g * 0.0 for t, g in f.g.items()}
+        trace = copy(f)
+        trace.da, trace.dh, trace.from_next, trace.h_n_gradient, trace.slope = {}, {}, {}, {}, dict(f.slope)
+        trace.g = {t: g if t == source else g * 0.0 for t, g in f.g.items()}
         first = max(0, source - model.horizon) if model.horizon else 0
-        go_back(model, flow, range(first, source + 1))
-        parts[source] = flow.da
+        go_back(model, trace, range(first, source + 1))
+        parts[source] = trace.da
     return parts
 
 
@@ -350,7 +350,7 @@ def by_states(model: LayerModel, f: LayerTrace, g: Mapping[int, Numbers]) -> dic
 
 
 def gradient(model: LayerModel, role: str, f: LayerTrace) -> Any:
-    """Return one gradient of a flow: an array; by x a list of steps."""
+    """Return one gradient of a trace: an array; by x a list of steps."""
     terms = model.readout(role)
     if not f.square and any(needs_square(role, name) for name, _ in terms):
         terms = RIGHT_GRADIENT_SUMS[role]

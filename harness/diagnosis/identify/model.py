@@ -13,7 +13,7 @@ from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.step_patterns import EVERY_STEP, TermSteps
 from harness.diagnosis.identify.terms import INPUT, START, LayerTrace
 from harness.diagnosis.identify.transform import Transform
-from harness.diagnosis.identify.wiring import OWN_WIRING, TWO_BY_TWO, WHERE, LayersByDirections, Wiring
+from harness.diagnosis.identify.wiring_choices import OWN_WIRING, TWO_BY_TWO, WHERE, LayersByDirections, Wiring
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
@@ -184,7 +184,7 @@ class LayerModel:
 class Network:
     """The models of a stack: of the first layer, and of the layers above and the reverse direction if these differ.
 
-    ``wiring`` says which layers and directions these are, and what each of them reads and writes.
+    ``wiring_choices`` says which layers and directions these are, and what each of them reads and writes.
     """
 
     first: LayerModel = LayerModel()

@@ -36,7 +36,7 @@ from harness.diagnosis.identify.recurrence import lines, slope_of, term
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP_TERMS, WHERE_N_IS_H
 from harness.diagnosis.identify.transform import Transform
-from harness.diagnosis.identify.wiring import Wiring
+from harness.diagnosis.identify.wiring_choices import Wiring
 from harness.diagnosis.identify.wiring_differences import WHERE_WORDS, differences, of_roles
 from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig, role_of
@@ -94,7 +94,7 @@ class Mistake:
 
 
 def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
-    """Return the mistakes of a network, in the order in which numbers flow."""
+    """Return the mistakes of a network, in the order in which numbers trace."""
     models: dict[str, list[Mistake]] = {
         name: list(_of_model(model, nonlinearity, derived=network.derived))
         for name in ("first", "above", "reverse")

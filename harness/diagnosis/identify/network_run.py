@@ -31,7 +31,7 @@ from harness.diagnosis.identify.layer import (
 from harness.diagnosis.identify.model import DERIVATIVE, ROLES, GradientClip, LayerModel, Network, WeightedTerms
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, LayerTrace
-from harness.diagnosis.identify.wiring import (
+from harness.diagnosis.identify.wiring_choices import (
     DROPOUT_MASKS,
     DROPOUT_SCALES,
     EVALUATION,
@@ -118,12 +118,14 @@ class NetworkRun:
         self.lengths = lengths_of(config)
         self.stack = LayersByDirections(config.num_layers, config.num_directions)
         self.leaves: dict[str, Var] = {}
-        self.flows: dict[tuple[int, int, int], LayerTrace] = {}  # by layer, direction and group
+        self.traces: dict[tuple[int, int, int], LayerTrace] = {}  # by layer, direction and group
         self._by_step = by_step
-        self.taped: dict[tuple[int, int, int], dict[str, Var]] = {}  # what flows read whose gradients may be sums of da
+        self.taped: dict[
+            tuple[int, int, int], dict[str, Var]
+        ] = {}  # what traces read whose gradients may be sums of da
         self.parts: dict[tuple[str, tuple[int, int, int], int], Var] = {}  # of their steps, by role or "da" or "dh"
         self.of_parts: dict[tuple[str, tuple[int, int, int], int], Numbers] = {}  # the gradients by these
-        self.nodes: list[Var] = []  # what the flows give
+        self.nodes: list[Var] = []  # what the traces give
         self._finals: dict[Place, Var] = {}
         sizes = (*self.stack, config.T, config.N, config.h_size, self.width, config.batch_first, config.lengths)
         self._gathers = _gathers(self.forward_wiring, self.backward_wiring, network.ignores_padding, sizes)
@@ -255,10 +257,10 @@ class NetworkRun:
         }
         return concatenated([rows(self._leaf(name), row) for name, row in read.items()], -1)
 
-    def flow(
+    def trace(
         self, at: Place, g: int, group: SequenceGroup, x: Var, start: Var | None = None
     ) -> tuple[LayerTrace, dict[str, Var]]:
-        """Return the flow of a group of a layer and direction, and what of it is on the tape, by role.
+        """Return the trace of a group of a layer and direction, and what of it is on the tape, by role.
 
         ``x`` (T, N, F) is what its layer reads.
         """
@@ -294,7 +296,7 @@ class NetworkRun:
         """Return what a step reads of an array, whose part of the gradient is known and may go on as a multiple."""
 
         def goes(g: Any) -> Any:
-            f, terms = self.flows[key], self._sum_of(key, role)
+            f, terms = self.traces[key], self._sum_of(key, role)
             return g if terms is None else g * sum(coef.of(f, t) for name, coef in terms if name == DERIVATIVE)
 
         part = self.parts[role, key, t] = Var(v.value, ((v, goes),))
@@ -415,8 +417,8 @@ class NetworkRun:
     def _node(self, at: Place, g: int, group: SequenceGroup, x: Var, start: Var | None) -> Var:
         """Compute the steps of a group: return what each of them gives, and then the last states (steps + 1, N, H)."""
         layer, d = at
-        f, taped = self.flow(at, g, group, x, start)
-        self.flows[layer, d, g] = f
+        f, taped = self.trace(at, g, group, x, start)
+        self.traces[layer, d, g] = f
         self._beside_others(f, at, g, group)
         model, nonlinearity, slope = self._model(at)
         own: Any = self._states.get(at)
@@ -430,7 +432,7 @@ class NetworkRun:
             forward(model, f, nonlinearity, own)
             return stack([*written_of(model, f, nonlinearity), FINAL_STATES[model.final](f)])
         forward(model, f, nonlinearity, own)
-        back = FlowBackward(model, f, slope, enters="h_n.grad" in self.case.cotangents)
+        back = TraceBackward(model, f, slope, enters="h_n.grad" in self.case.cotangents)
         made = tuple((taped[role], partial(back.by, role)) for role in ROLES if role in taped)
         self.nodes.append(Var(stacked([*written_of(model, f, nonlinearity), FINAL_STATES[model.final](f)]), made))
         return self.nodes[-1]
@@ -448,21 +450,21 @@ class NetworkRun:
         return model, kind or own, slope if slope in RIGHT_SLOPE else own
 
     def _beside_others(self, f: LayerTrace, at: Place, g: int, group: SequenceGroup) -> None:
-        """Tell a flow of the others, and of what the network is given."""
+        """Tell a trace of the others, and of what the network is given."""
         layer, d = at
-        f.below, f.beside = self.flows.get((layer - 1, d, g)), self.flows.get((layer, d - 1, g))
+        f.below, f.beside = self.traces.get((layer - 1, d, g)), self.traces.get((layer, d - 1, g))
         key = ("fed", d, g, group.steps, len(group.sequences))
         fed = rows(self.fed, self._gather(key, lambda _wiring: self._read(self.forward_wiring, d, group)))
         f.network_input = [(fed if self.derived else fed.value)[k] for k in range(group.steps)]
 
     def alone(self, at: Place) -> LayerTrace:
-        """Return the flow of a layer and direction before its first step; those below it and beside it are computed."""
+        """Return the trace of a layer and direction before its first step; those below and beside it are computed."""
         layer, d = at
         x = self._input(layer, self.advance(layer))
         group = SequenceGroup(np.arange(self.config.N), self.config.T)
         if d:
             self._direction((layer, 0), columns(x, self._features("inner", 0)) if layer else x)
-        f, _ = self.flow(at, 0, group, columns(x, self._features("inner", d)) if layer else x)
+        f, _ = self.trace(at, 0, group, columns(x, self._features("inner", d)) if layer else x)
         self._beside_others(f, at, 0, group)
         return f
 
@@ -533,7 +535,7 @@ class NetworkRun:
         """Return the gradients by what the network is given, also where those of a derived one are sums of da."""
         leaves = self.leaves | {name: self._leaf(name) for name in self.case.weights}
         for key in self.taped:
-            f = self.flows[key]
+            f = self.traces[key]
             of_steps = [("da", f.s), ("dh", f.step_output)]
             self.parts |= {(what, key, t): v for what, by_t in of_steps for t, v in by_t.items() if isinstance(v, Var)}
         gradients = differentiate(seeds, {**leaves, **self.parts})
@@ -549,8 +551,8 @@ class NetworkRun:
         return {name: gradients[name] + others[name] if others else gradients[name] for name in leaves}
 
     def numbers(self, key: tuple[int, int, int]) -> LayerTrace:
-        """Return a flow of a derived network on numbers, with the gradients of its steps."""
-        f = on_numbers(self.flows[key])
+        """Return a trace of a derived network on numbers, with the gradients of its steps."""
+        f = on_numbers(self.traces[key])
         gradients: dict[str, dict[int, Numbers]] = {what: {} for what in ("da", "dh", *ROLES)}
         for (what, owner, t), g in self.of_parts.items():
             if owner == key:
@@ -601,16 +603,16 @@ class NetworkRun:
         return rows(readout, self._gather("step of readout", written_by), 1)
 
 
-class FlowBackward:
-    """The way back of one flow: the gradients by what it reads, given those by its results."""
+class TraceBackward:
+    """The way back of one trace: the gradients by what it reads, given those by its results."""
 
     def __init__(self, model: LayerModel, f: LayerTrace, nonlinearity: str, *, enters: bool) -> None:
-        self._model, self._flow, self._nonlinearity, self._enters = model, f, nonlinearity, enters
+        self._model, self._trace, self._nonlinearity, self._enters = model, f, nonlinearity, enters
         self._gradient: Any = None
 
     def by(self, role: str, g: Any) -> Numbers:
         """Return the gradient by one of its operands; ``g`` (steps + 1, N, H) is that by what it gives."""
-        f, model = self._flow, self._model
+        f, model = self._trace, self._model
         if g is not self._gradient:
             self._gradient = g
             f.da, f.dh, f.from_next, f.h_n_gradient, f.slope = {}, {}, {}, {}, {}
@@ -624,18 +626,18 @@ class FlowBackward:
 
 
 def on_numbers(f: LayerTrace) -> LayerTrace:
-    """Return a flow that is on a tape as one of numbers."""
-    flow = copy(f)
+    """Return a trace that is on a tape as one of numbers."""
+    trace = copy(f)
     for name, v in vars(f).items():
         if isinstance(v, Var):
-            setattr(flow, name, v.value)
+            setattr(trace, name, v.value)
         elif isinstance(v, LayerTrace):
-            setattr(flow, name, on_numbers(v))
+            setattr(trace, name, on_numbers(v))
         elif isinstance(v, list):
-            setattr(flow, name, [value_of(item) for item in v])
+            setattr(trace, name, [value_of(item) for item in v])
         elif isinstance(v, dict):
-            setattr(flow, name, {key: value_of(item) for key, item in v.items()})
-    return flow
+            setattr(trace, name, {key: value_of(item) for key, item in v.items()})
+    return trace
 
 
 def flat(v: Var, lead: int = 2) -> Var:
@@ -653,30 +655,30 @@ def run(
     return NetworkRun(network, case, rounding, states).arrays()
 
 
-def flows_of(network: Network, case: Case) -> list[LayerTrace]:
-    """Return the flows of all layers and directions after the way forward; sequences of one length share one."""
+def traces_of(network: Network, case: Case) -> list[LayerTrace]:
+    """Return the traces of all layers and directions after the way forward; sequences of one length share one."""
     way = NetworkRun(replace(network, derived=False), case)
     way.advance()
-    return list(way.flows.values())
+    return list(way.traces.values())
 
 
-def lone_flow(network: Network, case: Case, at: Place) -> LayerTrace:
-    """Return the flow of a layer and direction before its first step; those below it and beside it are computed."""
+def lone_trace(network: Network, case: Case, at: Place) -> LayerTrace:
+    """Return the trace of a layer and direction before its first step; those below and beside it are computed."""
     return NetworkRun(replace(network, derived=False), case).alone(at)
 
 
-def derived_flow(network: Network, case: Case, at: Place) -> LayerTrace:
-    """Return the flow of a layer and direction of a derived network, with the gradients of its steps."""
+def derived_trace(network: Network, case: Case, at: Place) -> LayerTrace:
+    """Return the trace of a layer and direction of a derived network, with the gradients of its steps."""
     way = NetworkRun(network, case, by_step=True)
     way.arrays()
     return way.numbers((*at, 0))
 
 
 def run_whole(network: Network, case: Case) -> tuple[dict[Place, LayerTrace], dict[str, Numbers]]:
-    """Return every flow, too; of a case that is not packed, and a network that goes back by itself."""
+    """Return every trace, too; of a case that is not packed, and a network that goes back by itself."""
     way = NetworkRun(network, case)
     arrays = way.arrays()
-    return {(layer, d): f for (layer, d, _), f in way.flows.items()}, arrays
+    return {(layer, d): f for (layer, d, _), f in way.traces.items()}, arrays
 
 
 def goes_on(passes: TermSteps, T: int, t: int) -> bool:

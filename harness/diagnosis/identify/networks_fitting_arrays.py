@@ -1,7 +1,7 @@
 """The networks that give the arrays of a few known cases, where nothing can be asked of any subject.
 
 A network is nn.RNN with some plain choices (``choices``), as few as give every number within the derived bounds. They
-are looked for along the flow: the first step before later ones, layer by layer, the way forward before gradients, so
+are looked for along the trace: the first step before later ones, layer by layer, the way forward before gradients, so
 that mistakes which begin to show at different places only add up. What else gives the same numbers with as few choices
 is kept, and a case is looked for that would tell them apart.
 """
@@ -136,7 +136,7 @@ class _NetworkSearch:
         return np.concatenate([np.ravel(values_of(arrays[name])) for arrays, names in pairs for name in names])
 
     def _in_order(self) -> tuple[list[Bits], int]:
-        """Return which numbers are seen in each view, the first ones along the flow, then more and more.
+        """Return which numbers are seen in each view, the first ones along the trace, then more and more.
 
         Return, too, how many of the views are of the way forward.
         """

@@ -41,7 +41,7 @@ from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.space.config import role_of
 
-StepCoefs = tuple[LayerTrace, dict[int, dict[str, float]]]  # a flow, and the coefficients of terms by step
+StepCoefs = tuple[LayerTrace, dict[int, dict[str, float]]]  # a trace, and the coefficients of terms by step
 ENTRY: Final = "h_n.grad's way in"
 
 
@@ -62,7 +62,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         return DERIVATIVE if self.derived else RIGHT_GRADIENT_SUMS[role][0][0]
 
     def _columns(self, role: str, f: LayerTrace, names: Sequence[str] | None = None) -> dict[str, Any]:
-        """Return the terms of a role's gradient that a flow can have."""
+        """Return the terms of a role's gradient that a trace can have."""
         if names is not None:
             return dict.fromkeys(names)
         terms = terms_of_da(role, f)
@@ -428,7 +428,7 @@ def without_last(model: LayerModel) -> LayerModel:
 
 
 def terms_of_da(role: str, f: LayerTrace) -> list[str]:
-    """Return the terms of a role's gradient that a flow can have, each made of the gradients by its sums."""
+    """Return the terms of a role's gradient that a trace can have, each made of the gradients by its sums."""
     if role in ("x", "hx"):
         table = INPUT if role == "x" else START
         return [n for n, term in table.items() if n not in ARRANGED_BACK[role] and (f.square or not term.square)]

@@ -77,8 +77,8 @@ MIDDLE: Final = 7  # another T: with the others, two at least have a rest of blo
 MOST_COMMON_TERMS: Final = 3  # the terms that one factor has in common if it is the sum's
 
 
-# Flows, and the coefficients of each step's terms.
-FlowCoefficients = list[tuple[LayerTrace, dict[int, dict[str, float]]]]
+# Traces, and the coefficients of each step's terms.
+TraceCoefficients = list[tuple[LayerTrace, dict[int, dict[str, float]]]]
 
 
 class StepForm(NamedTuple):
@@ -114,7 +114,7 @@ class StepInquiry(Inquiry):
                 every = [self._observed(T, several, positive=positive) for T in (SHORT_TIME, MIDDLE, *self.asker.long)]
                 wide = self._observed(SHORT_TIME, several, **self._wide, positive=positive)
                 every += [wide] if wide and not wide[0].square else []
-                cases[positive, self.asker.shorter] = [flows for flows in every if flows and flows[0].out]
+                cases[positive, self.asker.shorter] = [traces for traces in every if traces and traces[0].out]
             return cases[positive, self.asker.shorter]
 
         if not observed():
@@ -195,7 +195,7 @@ class StepInquiry(Inquiry):
         self, kinds: Sequence[tuple[Activation, float]], cases: Sequence[Sequence[LayerTrace]]
     ) -> Iterator[StepForm]:
         """Yield the forms of nn.RNN's terms: what may be the activation, and what is returned of each step."""
-        if all((np.asarray(f.raw[0]) == f.given_hx).all() for flows in cases for f in flows):
+        if all((np.asarray(f.raw[0]) == f.given_hx).all() for traces in cases for f in traces):
             yield from (StepForm(kind, factor, written="h[t-1]") for kind, factor in self._kinds_by("h_n"))
         plain = [StepForm(kind, factor) for kind, factor in kinds]
         sums = [StepForm(kind, written="s[t]") for kind in self._kinds_of_sums(kinds)]
@@ -267,13 +267,13 @@ class StepInquiry(Inquiry):
         """Return the terms of a step by what x, hx and the biases each make alone; none if one of these is no term."""
         terms: list[str] = []
         for part, zero in (("x", ("hx", "bias")), ("h", ("x", "bias")), ("b", ("x", "hx"))):
-            flows = self._observed(1, 8, zero=zero, positive=form.kind.positive, **self._wide)
-            if not flows or not flows[0].out or (part == "h" and not (self._base or {}).get("hx")):
+            traces = self._observed(1, 8, zero=zero, positive=form.kind.positive, **self._wide)
+            if not traces or not traces[0].out or (part == "h" and not (self._base or {}).get("hx")):
                 continue
-            self._read(flows, form)
-            names = {n: None for n in (*GENERAL, *ARRANGED_TERMS) if STEP_TERMS[n].fits(flows[0]) and n != "1"}
+            self._read(traces, form)
+            names = {n: None for n in (*GENERAL, *ARRANGED_TERMS) if STEP_TERMS[n].fits(traces[0]) and n != "1"}
             own = [name for name, _ in LayerModel().step if name.startswith(part)]
-            system = self._system(flows, form, names, 0)
+            system = self._system(traces, form, names, 0)
             some = [own, *([name] for name in names if part != "b"), [name for name in names if name.startswith("b_")]]
             fits = (solve({name: system[0][name] for name in group}, system[1], self.noise) for group in some if system)
             terms += next((by for by in fits if by is not None), {})
@@ -313,7 +313,7 @@ class StepInquiry(Inquiry):
 
     def _visited(self, cases: Sequence[Sequence[LayerTrace]]) -> TermSteps | None:
         """Return the steps whose output is not 0, if others are, and they follow a pattern."""
-        hits = [(f.T, t, bool(f.raw[t].any())) for flows in cases for f in flows[:1] for t in range(f.T)]
+        hits = [(f.T, t, bool(f.raw[t].any())) for traces in cases for f in traces[:1] for t in range(f.T)]
         return None if all(hit for *_, hit in hits) else fitting_pattern(hits)
 
     def _writings(self, by: str) -> Iterator[tuple[str, TermSteps]]:
@@ -328,7 +328,7 @@ class StepInquiry(Inquiry):
         for a in [a for T in (SHORT_TIME, *self.asker.long) for a in self.answers(T, 1)]:
             if a.returned is None or a.shorter is None:
                 return
-            [f] = self._flows([a])
+            [f] = self._traces([a])
             states = {-1: f.given_hx, **dict(enumerate(a.shorter))}
             for t, o in enumerate(a.returned):
                 alike = [k for k, h in states.items() if np.abs(h - o).max() <= 64 * self.noise]
@@ -389,23 +389,23 @@ class StepInquiry(Inquiry):
 
     def _formed(self, form: StepForm, cases: Sequence[Sequence[LayerTrace]]) -> LayerModel | None:
         """Return the model whose step has a form, if there is one."""
-        every: FlowCoefficients = []
+        every: TraceCoefficients = []
         all_terms: dict[str, Any] = {name: STEP_TERMS[name] for name in form.terms} or dict(GENERAL)
         terms = all_terms
-        for flows in cases:
+        for traces in cases:
             if form.written == "h[t-1]" and not self.asker.shorter:
-                flows = [_ended_before(f) for f in flows if f.T > 1]
-            self._read(flows, form)
+                traces = [_ended_before(f) for f in traces if f.T > 1]
+            self._read(traces, form)
             # a step that no case has had so far may have others
-            others = [all_terms] if every and LONG_TIMES[-1] < flows[0].T else []
+            others = [all_terms] if every and LONG_TIMES[-1] < traces[0].T else []
             for some, numbered in ((terms, False), *((choice, False) for choice in others), (terms, True)):
-                fits = {name: term for name, term in some.items() if term.fits(flows[0])}
-                if (by := self._steps(flows, form, fits, numbered=numbered)) is not None:
+                fits = {name: term for name, term in some.items() if term.fits(traces[0])}
+                if (by := self._steps(traces, form, fits, numbered=numbered)) is not None:
                     break
             if by is None and not every:
                 return None
             if by is not None:
-                every.append((flows[0], by))
+                every.append((traces[0], by))
                 terms = {name: term for name, term in terms.items() if name in used(every)}
         every = _indexed(every)
         if not {*used(every)} <= STEP_TERMS.keys():  # other steps that follow no index
@@ -419,9 +419,9 @@ class StepInquiry(Inquiry):
             return self._model(form, step, otherwise, every[0][0].start, inside)
         return self._model(form, step, otherwise, every[0][0].start)
 
-    def _read(self, flows: Sequence[LayerTrace], form: StepForm) -> None:
-        """Give flows the states that a form says were returned."""
-        for f in flows:
+    def _read(self, traces: Sequence[LayerTrace], form: StepForm) -> None:
+        """Give traces the states that a form says were returned."""
+        for f in traces:
             f.hx = f.given_hx
             turned = form.written == "h[T-1-t]" and not self.asker.shorter
             f.out = dict(enumerate(reversed(f.raw) if turned else f.raw))
@@ -466,20 +466,20 @@ class StepInquiry(Inquiry):
         return tuple(pairs)
 
     def _observed(self, T: int, number: int, **factors: Any) -> list[LayerTrace]:
-        return self._flows(self.answers(T, number, **factors))
+        return self._traces(self.answers(T, number, **factors))
 
     def _outsides(self) -> Iterator[tuple[float, WeightedTerms]]:
         """Yield what may stand outside of the activation: its factor, and what is added to it."""
         yield 1.0, ()
         own = tuple(self._name(role).removesuffix(".grad") for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        flows = self._observed(SHORT_TIME, 8, zero=own)
+        traces = self._observed(SHORT_TIME, 8, zero=own)
         coefs: dict[str, float] | None = {}
-        if flows and flows[0].out:
-            rows = [(f, t) for f in flows for t in range(1, f.T)]  # the first step may read another state than hx
+        if traces and traces[0].out:
+            rows = [(f, t) for f in traces for t in range(1, f.T)]  # the first step may read another state than hx
             columns = {
                 name: np.concatenate([_filled(term.value(f, t), f) for f, t in rows])
                 for name, term in ADDED_TERMS.items()
-                if term.fits(flows[0])
+                if term.fits(traces[0])
             }
             coefs = solve(columns, np.concatenate([f.out[t].ravel() for f, t in rows]), self.noise)
         coefs = {name: plainest(c, self.noise) for name, c in (coefs or {}).items() if name != "1"}
@@ -492,7 +492,7 @@ class StepInquiry(Inquiry):
                         yield factor, (*base, *((name, ONE) for name in some))
 
     def _steps(
-        self, flows: Sequence[LayerTrace], form: StepForm, terms: Mapping[str, Any], *, numbered: bool = False
+        self, traces: Sequence[LayerTrace], form: StepForm, terms: Mapping[str, Any], *, numbered: bool = False
     ) -> dict[int, dict[str, float]] | None:
         """Return the coefficients of the terms of each step's sum; ``None`` if there are none.
 
@@ -501,22 +501,22 @@ class StepInquiry(Inquiry):
         kind = form.kind
         coefs: dict[int, dict[str, float]] = {}
         systems: dict[int, tuple[TermColumns[str], Floats]] = {}
-        flows[0].kinds, flows[0].start = {}, "hx"
+        traces[0].kinds, traces[0].start = {}, "hx"
         own = [name for name, _ in LayerModel().step]
         likely = own, [*own, *OVER_TIME]
-        steps = [t for t in range(flows[0].T) if form.visited.at(t, flows[0].T)]
-        ends = (0, flows[0].T - 1)
+        steps = [t for t in range(traces[0].T) if form.visited.at(t, traces[0].T)]
+        ends = (0, traces[0].T - 1)
         for t in sorted(steps, key=lambda t: (t in ends, -t)):  # those that rule most out first
             others = [function for function in OTHER_FUNCTIONS if function != kind and t in ends]
             for activation in (kind, *others):
-                system = self._system(flows, form._replace(kind=activation), terms, t)
+                system = self._system(traces, form._replace(kind=activation), terms, t)
                 by = None if system is None else solve(*system, self.noise, *likely)
                 if system is not None and by is not None:
                     systems[t], coefs[t] = system, by
-                    flows[0].kinds |= {} if activation == kind else {t: activation}
+                    traces[0].kinds |= {} if activation == kind else {t: activation}
                     break
             else:
-                by_number = self._of_other_step(flows, form, t) if numbered else None
+                by_number = self._of_other_step(traces, form, t) if numbered else None
                 if by_number is not None:
                     coefs[t] = by_number
                 elif t > steps[0]:
@@ -529,11 +529,11 @@ class StepInquiry(Inquiry):
         if only_there and len(steps) > 1 and not self._alike(coefs.get(start_at), later, systems.get(start_at)):
             # what it starts at shows where states are read
             starts = SEQUENCE_STARTS if form.added or any(map(_reads_state, later)) else ("hx",)
-            made = partial(self._system, flows, form, terms, start_at)
-            started = self._started(flows, made, later, likely, starts)
+            made = partial(self._system, traces, form, terms, start_at)
+            started = self._started(traces, made, later, likely, starts)
             if started is not None:
                 systems[start_at], coefs[start_at] = started
-                flows[0].kinds.pop(start_at, None)
+                traces[0].kinds.pop(start_at, None)
         if start_at not in coefs:
             return None
         coefs = dict(sorted(coefs.items()))
@@ -543,34 +543,34 @@ class StepInquiry(Inquiry):
 
     def _started(
         self,
-        flows: Sequence[LayerTrace],
+        traces: Sequence[LayerTrace],
         made: Callable[[], Any],
         later: Mapping[str, float],
         likely: Sequence[Collection[str]],
         starts: Iterable[str],
     ) -> tuple[Any, dict[str, float]] | None:
-        """Return the first step's system and coefficients, from what flows start at if it is to be as later ones."""
-        own = [f.hx for f in flows]
+        """Return the first step's system and coefficients, from what traces start at if it is to be as later ones."""
+        own = [f.hx for f in traces]
         for start in starts:
-            for f, hx in zip(flows, own, strict=True):
+            for f, hx in zip(traces, own, strict=True):
                 f.hx = hx
                 f.hx = SEQUENCE_STARTS[start](f)
             system = made()
             columns, y = system or ({}, np.zeros(0))
             by = None if system is None else solve(columns, y, self.noise, *likely)
             if self._alike(by, later, system):
-                flows[0].start = start
+                traces[0].start = start
                 return system, by or {}
-        for f, hx in zip(flows, own, strict=True):
+        for f, hx in zip(traces, own, strict=True):
             f.hx = hx
         return None
 
-    def _of_other_step(self, flows: Sequence[LayerTrace], form: StepForm, t: int) -> dict[str, float] | None:
+    def _of_other_step(self, traces: Sequence[LayerTrace], form: StepForm, t: int) -> dict[str, float] | None:
         """Return the coefficients of a step that reads x, or the state before, of other steps by their numbers."""
         x, b_ih, h, b_hh = (name for name, _ in LayerModel().step)
-        xs = [x, *(read_of("x", str(k)) for k in range(flows[0].T) if k != t)]
+        xs = [x, *(read_of("x", str(k)) for k in range(traces[0].T) if k != t)]
         hs = [h, *(read_of("h", str(k)) for k in range(t))]
-        system = self._system(flows, form, [*xs, b_ih, *hs, b_hh], t)
+        system = self._system(traces, form, [*xs, b_ih, *hs, b_hh], t)
         if system is None:
             return None
         columns, y = system
@@ -609,13 +609,13 @@ class StepInquiry(Inquiry):
         return all(plainest(step.get(n, 0.0), self.noise) == plainest(later.get(n, 0.0), self.noise) for n in names)
 
     def _system(
-        self, flows: Sequence[LayerTrace], form: StepForm, terms: Collection[str], t: int
+        self, traces: Sequence[LayerTrace], form: StepForm, terms: Collection[str], t: int
     ) -> tuple[TermColumns[str], Floats] | None:
         """Return the columns and the right side of a step's sum, as far as the activation can be inverted."""
         activation = form.kind
-        out = np.concatenate([f.out[t].ravel() for f in flows])
+        out = np.concatenate([f.out[t].ravel() for f in traces])
         if form.added:
-            beside = [np.asarray(total(form.added, ACTIVATION_TERMS, f, t)) + np.zeros((f.N, f.H)) for f in flows]
+            beside = [np.asarray(total(form.added, ACTIVATION_TERMS, f, t)) + np.zeros((f.N, f.H)) for f in traces]
             out = out - np.concatenate([v.ravel() for v in beside])
         weight = np.ones_like(out)
         s, known = out, np.isfinite(out)
@@ -626,21 +626,26 @@ class StepInquiry(Inquiry):
             ):  # no value of it
                 return None
             weight = np.where(known, activation.slope(s), 0.0)
-        if flows[0].update_mask is not None:
-            weight = weight * np.concatenate([f.update_mask.ravel() for f in flows if f.update_mask is not None])
+        if traces[0].update_mask is not None:
+            weight = weight * np.concatenate([f.update_mask.ravel() for f in traces if f.update_mask is not None])
         y = s * weight
         rows = y != 0
         if rows.sum() < y.size / 4:
             return None
-        return TermColumns(terms, lambda name: (self._column(flows, name, t) * weight)[rows]), y[rows]
+        return TermColumns(terms, lambda name: (self._column(traces, name, t) * weight)[rows]), y[rows]
 
-    def _column(self, flows: Sequence[LayerTrace], name: str, t: int) -> Floats:
-        """Return the values of a term at a step of some flows, which many forms have in common."""
-        key = (id(flows[0]), id(flows[0].hx), id(flows[0].h.get(0)), name, t)
+    def _column(self, traces: Sequence[LayerTrace], name: str, t: int) -> Floats:
+        """Return the values of a term at a step of some traces, which many forms have in common."""
+        key = (id(traces[0]), id(traces[0].hx), id(traces[0].h.get(0)), name, t)
         if key not in self._values:
             term = STEP_TERMS.get(name) or step_read(name)
-            parts = [_filled(term.value(f, t), f) for f in flows]
-            self._values[key] = flows, flows[0].hx, flows[0].h.get(0), np.concatenate(parts)  # what has an id is kept
+            parts = [_filled(term.value(f, t), f) for f in traces]
+            self._values[key] = (
+                traces,
+                traces[0].hx,
+                traces[0].h.get(0),
+                np.concatenate(parts),
+            )  # what has an id is kept
         column: Floats = self._values[key][-1]
         return column
 
@@ -654,8 +659,8 @@ class StepInquiry(Inquiry):
         names = [name for name, _ in LayerModel().step] + [
             name for name, term in STEP_TERMS.items() if term.other == WHERE_N_IS_H
         ]
-        flows = self._flows(answers)
-        system = self._system(flows, StepForm(self.model.activation or self._nonlinearity), dict.fromkeys(names), 0)
+        traces = self._traces(answers)
+        system = self._system(traces, StepForm(self.model.activation or self._nonlinearity), dict.fromkeys(names), 0)
         by = None if system is None else solve(*system, self.noise, names[:4])
         if by is not None:
             step = tuple((name, Coef(plainest(c, self.noise))) for name, c in by.items())
@@ -676,13 +681,13 @@ class StepInquiry(Inquiry):
         if not answers or "h_n" not in answers[0].arrays:
             return LayerModel().final
         fits = [*FINAL_STATES]
-        for a, f in zip(answers, self._flows(answers), strict=True):
+        for a, f in zip(answers, self._traces(answers), strict=True):
             forward(model, f, self.asker.nonlinearity, self._steps_of(a, model))
             fits = [n for n in fits if np.abs(a.arrays["h_n"][self._row] - FINAL_STATES[n](f)).max() <= 64 * self.noise]
         return next(iter(fits), None)
 
 
-def _indexed(every: FlowCoefficients) -> FlowCoefficients:
+def _indexed(every: TraceCoefficients) -> TraceCoefficients:
     """Return the steps with an index in the place of the number of each other step that they read."""
     for operand in ("x", "h"):
         numbers = {read_of(operand, str(k)): k for f, _ in every for k in range(f.T)}
@@ -737,7 +742,7 @@ def _filled(v: Any, f: LayerTrace) -> Floats:
 
 
 def _ended_before(f: LayerTrace) -> LayerTrace:
-    """Return the flow of the states before each step: that of a sequence that ends a step earlier, without hx."""
+    """Return the trace of the states before each step: that of a sequence that ends a step earlier, without hx."""
     earlier = copy(f)
     earlier.T, earlier.x, earlier.raw = f.T - 1, f.x[:-1], f.raw[1:]
     return earlier

@@ -193,14 +193,14 @@ WHERE_N_IS_H: Final = "N = H"  # of a term that can be where these are equal alo
 
 
 class Term(NamedTuple):
-    """A term of a sum: how it is made, whether it needs input_size = hidden_size, and of which other flow it is."""
+    """A term of a sum: how it is made, whether it needs input_size = hidden_size, and of which other trace it is."""
 
     value: Callable[[LayerTrace, int], Numbers]
     square: bool = False
     other: str = ""
 
     def fits(self, f: LayerTrace) -> bool:
-        """Tell whether a flow can have it."""
+        """Tell whether a trace can have it."""
         if self.square and not f.square:
             return False
         if not self.other:
@@ -210,8 +210,8 @@ class Term(NamedTuple):
         if self.other == "fed":
             return f.below is not None and bool(f.network_input[0].shape[-1] == f.F)
         which, _, read = self.other.partition(" ")
-        flow: LayerTrace | None = getattr(f, which)
-        width = None if flow is None else {"x": flow.F, "h": flow.H}.get(read, f.F)
+        trace: LayerTrace | None = getattr(f, which)
+        width = None if trace is None else {"x": trace.F, "h": trace.H}.get(read, f.F)
         return width == f.F
 
 
@@ -250,8 +250,8 @@ def _mapped_operand(function: Any, slope: Any, name: str, W: str) -> Callable[[L
 
 
 def _state_of(which: str, index: Callable[[int, int], int], f: LayerTrace, t: int) -> Numbers:
-    flow: LayerTrace = getattr(f, which)
-    return flow.state(index(t, f.T))
+    trace: LayerTrace = getattr(f, which)
+    return trace.state(index(t, f.T))
 
 
 def _input_at(index: Callable[[int, int], int], f: LayerTrace, t: int) -> Numbers:
@@ -262,8 +262,8 @@ def _of_other(which: str) -> dict[str, Term]:
     """Return the terms of a step with the parameters, or the states, of another layer or direction."""
 
     def source(f: LayerTrace) -> LayerTrace:
-        flow: LayerTrace = getattr(f, which)
-        return flow
+        trace: LayerTrace = getattr(f, which)
+        return trace
 
     return {
         f"x[t] @ W_ih_{which}.T": Term(lambda f, t: f.x[t] @ source(f).W_ih.T, other=f"{which} x"),

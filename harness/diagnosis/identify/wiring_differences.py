@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.wiring import FLIPS, OWN_WIRING, Wiring
+from harness.diagnosis.identify.wiring_choices import FLIPS, OWN_WIRING, Wiring
 
 Slot = tuple[str, ...]
 

@@ -17,7 +17,7 @@ from harness.diagnosis.identify.inquiry import explains, matched
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
-from harness.diagnosis.identify.wiring import (
+from harness.diagnosis.identify.wiring_choices import (
     DROPOUT_MASKS,
     DROPOUT_SCALES,
     EVALUATION,

@@ -19,7 +19,7 @@ from harness.diagnosis.identify.autodiff import Var, backward
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.cause import IdentifiedCause, error_of, identified_of
 from harness.diagnosis.identify.elman_layer_inquiry import Identification
-from harness.diagnosis.identify.gate_identify import identify_gated
+from harness.diagnosis.identify.gated_layer_inquiry import identify_gated
 from harness.diagnosis.identify.gates import GatedModel, limited, right_of, step_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import Network

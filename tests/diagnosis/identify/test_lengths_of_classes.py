@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness import RNNConfig, as_subject
-from harness.diagnosis.identify.gate_identify import identify_gated
+from harness.diagnosis.identify.gated_layer_inquiry import identify_gated
 from harness.diagnosis.identify.inquiry import departing
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker, CaseSizes

@@ -10,6 +10,7 @@ from benchmarks.composed import executed
 from harness import RNNConfig, draw
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.layer import FINAL_STATES
+from harness.diagnosis.identify.line_quantities import LineQuantity, quantities_of
 from harness.diagnosis.identify.model import (
     LOSS_SCALES,
     ONE,
@@ -24,7 +25,6 @@ from harness.diagnosis.identify.model import (
 )
 from harness.diagnosis.identify.model_differences import SUM_PARTS
 from harness.diagnosis.identify.network_run import run, run_whole
-from harness.diagnosis.identify.quantities import Quantity, quantities_of
 from harness.diagnosis.identify.recurrence import lines
 from harness.diagnosis.identify.step_patterns import PATTERNS, TermSteps
 from harness.diagnosis.identify.terms import (
@@ -56,11 +56,11 @@ def test_each_term_of_a_step_belongs_to_a_part_of_which_something_is_said(name: 
 @pytest.mark.parametrize("name", [name for name in STEP_TERMS if not STEP_TERMS[name].other])
 def test_the_line_of_each_term_of_a_step_is_evaluated_where_the_line_of_a_subject_is_looked_for(name: str) -> None:
     model = LayerModel(step=with_term(name))
-    flows, _ = run_whole(Network(model), draw(GENERIC.replace(loss=None), "normal", 1))
+    traces, _ = run_whole(Network(model), draw(GENERIC.replace(loss=None), "normal", 1))
 
-    made = quantities_of(lines(model, "tanh"), flows[0, 0])
+    made = quantities_of(lines(model, "tanh"), traces[0, 0])
 
-    assert np.allclose(made[Quantity("s", 4, result=True)][0], flows[0, 0].s[4])
+    assert np.allclose(made[LineQuantity("s", 4, result=True)][0], traces[0, 0].s[4])
 
 
 def on_the_way_forward() -> Iterator[tuple[str, LayerModel]]:

@@ -33,11 +33,11 @@ def test_a_ball_holds_what_the_narrow_dtype_computes(seed: int, dtype: str) -> N
 TERMS = [name for name, term in STEP_TERMS.items() if not term.other]
 
 
-def flow_of(arrays: list[Any]) -> LayerTrace:
-    """Return the flow of a layer of x (T, N, H), hx and the parameters, with states that are made of hx."""
-    flow = LayerTrace(list(arrays[0]), *arrays[1:])
-    flow.h = {t: arrays[1] * 0.5 ** (t + 1) for t in range(3)}
-    return flow
+def trace_of(arrays: list[Any]) -> LayerTrace:
+    """Return the trace of a layer of x (T, N, H), hx and the parameters, with states that are made of hx."""
+    trace = LayerTrace(list(arrays[0]), *arrays[1:])
+    trace.h = {t: arrays[1] * 0.5 ** (t + 1) for t in range(3)}
+    return trace
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -46,11 +46,11 @@ def test_the_bounds_of_each_term_hold_what_float32_makes_of_operands_within_thei
     shapes, off = ((3, 3, 4), (3, 4), (4, 4), (4, 4), (4,), (4,)), 0.01
     arrays = [random.uniform(-1, 1, shape) for shape in shapes]
     near = [(v + random.choice([-off, off], v.shape) * 0.99).astype(np.float32) for v in arrays]
-    narrow = STEP_TERMS[name].value(flow_of(near), 1) + np.zeros((3, 4), np.float32)
+    narrow = STEP_TERMS[name].value(trace_of(near), 1) + np.zeros((3, 4), np.float32)
 
     x, *others = arrays
     balls = [[Ball(v, off, rounding_of("float32")) for v in x], *(Ball(v, off, rounding_of("float32")) for v in others)]
-    bound = STEP_TERMS[name].value(flow_of(balls), 1) + np.zeros((3, 4))
+    bound = STEP_TERMS[name].value(trace_of(balls), 1) + np.zeros((3, 4))
 
     value, error = (bound.value, bound.error) if isinstance(bound, Ball) else (bound, 0.0)
     assert (np.abs(narrow - value) <= error).all()
@@ -60,7 +60,7 @@ def test_the_bounds_of_each_term_hold_what_float32_makes_of_operands_within_thei
 def test_each_term_has_a_value_where_there_is_no_sequence(name: str) -> None:
     arrays = [np.ones(shape) for shape in ((3, 0, 4), (0, 4), (4, 4), (4, 4), (4,), (4,))]
 
-    assert np.shape(STEP_TERMS[name].value(flow_of(arrays), 1) + np.zeros((0, 4))) == (0, 4)
+    assert np.shape(STEP_TERMS[name].value(trace_of(arrays), 1) + np.zeros((0, 4))) == (0, 4)
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -70,10 +70,10 @@ def test_the_tape_of_each_term_of_a_step_is_the_derivative_of_what_it_computes(n
     seed = random.uniform(-1, 1, (3, 4))
 
     def value(values: list[np.ndarray]) -> np.ndarray:
-        return np.broadcast_to(STEP_TERMS[name].value(flow_of(values), 1), (3, 4))
+        return np.broadcast_to(STEP_TERMS[name].value(trace_of(values), 1), (3, 4))
 
     leaves = [[Var(v) for v in arrays[0]], *(Var(v) for v in arrays[1:])]
-    made = STEP_TERMS[name].value(flow_of(leaves), 1) + np.zeros((3, 4))
+    made = STEP_TERMS[name].value(trace_of(leaves), 1) + np.zeros((3, 4))
     inputs = {"hx": leaves[1], "W_ih": leaves[2], "W_hh": leaves[3], "b_ih": leaves[4], "b_hh": leaves[5]}
     by = backward({made: seed}, inputs) if isinstance(made, Var) else {}  # type: ignore[arg-type]
 
@@ -97,6 +97,6 @@ def test_two_columns_of_many_are_found_by_few_equations_also_if_they_are_nearly_
 
 
 def test_a_coefficient_keeps_all_its_digits() -> None:
-    flow = LayerTrace(np.zeros((2, 1, 1)), *[np.zeros((1, 1))] * 3, *[np.zeros(1)] * 2)
+    trace = LayerTrace(np.zeros((2, 1, 1)), *[np.zeros((1, 1))] * 3, *[np.zeros(1)] * 2)
 
-    assert named([(flow, {0: 2 / 3, 1: 2 / 3})], 1e-15) == (Coef(2 / 3),)
+    assert named([(trace, {0: 2 / 3, 1: 2 / 3})], 1e-15) == (Coef(2 / 3),)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Subject, Verdict, as_subject, draw
-from harness.checks import full_check
+from harness.checks import case_checks
 from harness.checks.agreement import Observation
-from harness.checks.full_check import bits_of, check
+from harness.checks.case_checks import bits_of, check
 from harness.checks.repeatability import DEAREST, confirmed
 from harness.checks.result import ComparisonMethod, Result
 from harness.oracle.compare import Mismatch, MismatchKind
@@ -165,7 +165,7 @@ def test_a_known_issue_makes_a_failure_or_a_suspicion_agree_and_is_named(
 ) -> None:
     mismatch = Mismatch("output", MismatchKind.SUSPICIOUS)
     found = Result(verdict, (mismatch,), method=ComparisonMethod.END_TO_END)
-    monkeypatch.setattr(full_check, "assess", lambda *_, **__: found)
+    monkeypatch.setattr(case_checks, "assess", lambda *_, **__: found)
     subject = Watched()
 
     result = check(subject, FORWARD, known_causes=[Known("other", everything=False), Known("mine", excused)])

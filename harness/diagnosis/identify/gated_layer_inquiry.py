@@ -1,4 +1,4 @@
-"""gate_identify: a layer with gates as a whole: its step, what moves from step to step, and whether that is all."""
+"""gated_layer_inquiry: a layer with gates: its step, what moves from step to step, and whether that is all."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""wiring: which row, sequence, step and feature each step of a stack reads and writes.
+"""wiring_choices: which row, sequence, step and feature each step of a stack reads and writes.
 
 A layer's sums say what a step makes of its operands (``model``); its wiring says where these come from and where the
 results go. Each slot has a table of choices: an expression of NumPy, which is its name, and what it is worth. nn.RNN's

@@ -1,4 +1,4 @@
-"""threshold: the quantity whose size or sign decides whether a failure shows on a case.
+"""value_threshold: the quantity whose size or sign decides whether a failure shows on a case.
 
 Cases of one config are drawn whose arrays differ in size and in sign, each by itself. Where some fail and others pass,
 each quantity is tried as what divides them. Then the line from a failing case to a passing one is halved again and
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import RIGHT_NETWORK, Network
-from harness.diagnosis.identify.network_run import flows_of, run
+from harness.diagnosis.identify.network_run import run, traces_of
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.pinned_numpy import np
 from harness.oracle.setting import reference_of
@@ -46,7 +46,7 @@ CASE_STATISTICS: Final[Mapping[str, Callable[[Floats], float]]] = {
 }
 
 
-class Threshold(NamedTuple):
+class ValueThreshold(NamedTuple):
     """The threshold of a quantity that divides failing cases from passing ones."""
 
     quantity: str  # its numbers, in words
@@ -76,7 +76,7 @@ class NumbersNeeded:
 
     fails: int  # the draws that fail
     draws: int
-    threshold: Threshold | None = None  # what decides it, if that is known
+    threshold: ValueThreshold | None = None  # what decides it, if that is known
     failing: tuple[Case, ...] = field(default=(), compare=False, repr=False)  # the draws that fail
 
     @property
@@ -231,7 +231,7 @@ def _quantities(right: Network, case: Case) -> dict[_Key, float]:
             arrays = reference_of(plain.config).run(plain)
         else:
             arrays = {name: values_of(v) for name, v in run(right, plain).items()}
-            sums = [values_of(f.s[t]).ravel() for f in flows_of(right, plain) for t in range(f.T)]
+            sums = [values_of(f.s[t]).ravel() for f in traces_of(right, plain) for t in range(f.T)]
     gradients = {role_of(name): v.ravel() for name, v in arrays.items() if name.endswith(".grad")}
     by_name: dict[str, list[Floats]] = {
         "numbers of x": [to_float64(plain.x).ravel()],
@@ -265,12 +265,12 @@ def _bracket(trials: Sequence[_Trial], key: _Key) -> _Bracket | None:
     return None
 
 
-def _threshold(trials: Sequence[_Trial], keys: Sequence[_Key]) -> Threshold | None:
+def _threshold(trials: Sequence[_Trial], keys: Sequence[_Key]) -> ValueThreshold | None:
     """Return the threshold of the first quantity whose failing and passing values come close to each other."""
     for key in keys:
         bracket = _bracket(trials, key)
         if bracket is not None and bracket.narrow:
-            return Threshold(*key, bracket.above, 0.0 if bracket.of_sign else _plainest(bracket.low, bracket.high))
+            return ValueThreshold(*key, bracket.above, 0.0 if bracket.of_sign else _plainest(bracket.low, bracket.high))
     return None
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import Case, RNNConfig
-from harness.diagnosis.threshold import numbers_needed
+from harness.diagnosis.value_threshold import numbers_needed
 from harness.oracle.setting import REFERENCE
 
 SMALL = RNNConfig(1, 1, T=1, N=1, hx=True, loss="both")

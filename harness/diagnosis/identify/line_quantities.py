@@ -1,4 +1,4 @@
-"""quantities: every number that an identified layer's lines make on a case, down to the parts of each sum."""
+"""line_quantities: every number that an identified layer's lines make on a case, down to the parts of each sum."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ MOST_TERMS: Final = 7  # terms of a sum whose partial sums are made, 2**7
 SAME: Final = 1e-10  # the relative difference of two float64 numbers that are taken for one: some 1e6 roundings
 
 
-class Quantity(NamedTuple):
+class LineQuantity(NamedTuple):
     """A result of a line at a step: the line's key among ``lines``, and whether it is all of it or a part."""
 
     key: str
@@ -28,7 +28,7 @@ class Quantity(NamedTuple):
 
 
 class StepwiseArray:
-    """An array by step: of a flow, or as the line of a step has made it."""
+    """An array by step: of a trace, or as the line of a step has made it."""
 
     def __init__(self, T: int, value: Any) -> None:
         self._T, self._value, self._made = T, value, dict[int, Any]()
@@ -50,12 +50,12 @@ class StepwiseArray:
         return self.sum(axis) / self._T
 
 
-def quantities_of(text: Mapping[str, str], f: LayerTrace) -> dict[Quantity, list[Floats]]:
-    """Return what the lines of a layer make of a flow's numbers, whoever made those.
+def quantities_of(text: Mapping[str, str], f: LayerTrace) -> dict[LineQuantity, list[Floats]]:
+    """Return what the lines of a layer make of a trace's numbers, whoever made those.
 
-    Each step's lines read what the flow has of other steps. Raises what a line raises that does not stand for itself.
+    Each step's lines read what the trace has of other steps. Raises what a line raises that does not stand for itself.
     """
-    made: dict[Quantity, list[Floats]] = {}
+    made: dict[LineQuantity, list[Floats]] = {}
 
     def keep(key: str, t: int, taken: ast.expr, names: dict[str, Any]) -> None:
         read = (
@@ -64,10 +64,10 @@ def quantities_of(text: Mapping[str, str], f: LayerTrace) -> dict[Quantity, list
             else [v for v in _values(taken, names, ast.Subscript, ast.Name) if isinstance(v, np.ndarray)]
         )
         parts = [part for part in _parts(taken, names) if not any(map(one_like(part), read))]
-        made.setdefault(Quantity(key, t, result=False), []).extend(parts)
+        made.setdefault(LineQuantity(key, t, result=False), []).extend(parts)
         value = np.asarray(_value(taken, names), np.float64)
         if not any(map(one_like(value), read)):  # another name for a number is no new one
-            made.setdefault(Quantity(key, t, result=True), []).append(value)
+            made.setdefault(LineQuantity(key, t, result=True), []).append(value)
 
     for t in range(f.T):
         for group in (
@@ -83,9 +83,9 @@ def quantities_of(text: Mapping[str, str], f: LayerTrace) -> dict[Quantity, list
     for statement in _statements(text["start"]):
         keep("start", 0, statement.value, _names(f, 0) | {"hx": f.given_hx})
     for role in SUMS if f.da else ():
-        terms = [made[Quantity(role, t, result=True)][-1] for t in range(f.T)]
+        terms = [made[LineQuantity(role, t, result=True)][-1] for t in range(f.T)]
         for t in range(f.T):  # the sums of a loop in either order
-            made[Quantity(role, t, result=True)] += [np.asarray(sum(some)) for some in (terms[t:], terms[: t + 1])]
+            made[LineQuantity(role, t, result=True)] += [np.asarray(sum(some)) for some in (terms[t:], terms[: t + 1])]
     return made
 
 
@@ -117,10 +117,10 @@ def _names(f: LayerTrace, t: int) -> dict[str, Any]:
         "passed": f.h_n_gradient,
     }
     scope |= {name: StepwiseArray(f.T, lambda t, values=steps: f.back(values, t)) for name, steps in by_step.items()}
-    for end, flow in (("", f), ("_below", f.below), ("_beside", f.beside)):
-        scope |= {f"{name}{end}": getattr(flow, name, None) for name in ("W_ih", "W_hh", "b_ih", "b_hh")}
-        if end and flow is not None:
-            scope |= {f"h{end}": StepwiseArray(f.T, flow.state), f"hx{end}": flow.given_hx}
+    for end, trace in (("", f), ("_below", f.below), ("_beside", f.beside)):
+        scope |= {f"{name}{end}": getattr(trace, name, None) for name in ("W_ih", "W_hh", "b_ih", "b_hh")}
+        if end and trace is not None:
+            scope |= {f"h{end}": StepwiseArray(f.T, trace.state), f"hx{end}": trace.given_hx}
     return scope
 
 

@@ -1,4 +1,4 @@
-"""vector_selection: the cases that are written as files, for where nothing can be called."""
+"""vector_cases: the cases that are written as files, for where nothing can be called."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -39,33 +39,33 @@ class Shard(NamedTuple):
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
-    def units(self, planned: Iterable[PlanChunk], cases: int | None, *, aside: bool) -> Iterator[PlanChunk]:
-        """Yield the units of this shard."""
-        return (unit for number, unit in parted(planned, cases, self.of, aside=aside) if number == self.number)
+    def chunks(self, planned: Iterable[PlanChunk], cases: int | None, *, aside: bool) -> Iterator[PlanChunk]:
+        """Yield the chunks of this shard."""
+        return (chunk for number, chunk in parted(planned, cases, self.of, aside=aside) if number == self.number)
 
 
 def parted(
     planned: Iterable[PlanChunk], cases: int | None, shards: int, *, aside: bool
 ) -> Iterator[tuple[int, PlanChunk]]:
-    """Yield the units that hold the first ``cases`` cases of a plan, or all units, each with the number of its shard.
+    """Yield the chunks that hold the first ``cases`` cases of a plan, or all chunks, each with the number of its shard.
 
-    Each unit goes to the shard with the least predicted cost so far. So every shard knows the part of every other one,
-    and no two differ by more than a unit. ``aside`` tells whether the first shard makes other checks, too.
+    Each chunk goes to the shard with the least predicted cost so far. So every shard knows the part of every other one,
+    and no two differ by more than a chunk. ``aside`` tells whether the first shard makes other checks, too.
     """
     costs = [OTHER_CHECKS_COST if aside else 0, *[0] * (shards - 1)]
     remaining = math.inf if cases is None else cases
-    for unit in planned:
+    for chunk in planned:
         if remaining <= 0:
             return
-        remaining -= unit.cases
+        remaining -= chunk.cases
         shard = min(range(shards), key=costs.__getitem__)
-        costs[shard] += cost(unit)
-        yield shard + 1, unit
+        costs[shard] += cost(chunk)
+        yield shard + 1, chunk
 
 
-def cost(unit: PlanChunk) -> int:
-    """Return the predicted cost of a unit, in plain cases."""
+def cost(chunk: PlanChunk) -> int:
+    """Return the predicted cost of a chunk, in plain cases."""
     return sum(
         1 + GRADIENTS_COST * (case.config.loss is not None) + case.with_probes + case.with_relation
-        for case in unit.planned()
+        for case in chunk.planned()
     )

@@ -20,7 +20,7 @@ from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.identify.wiring import REVERSE, Wiring
+from harness.diagnosis.identify.wiring_choices import REVERSE, Wiring
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.scope import Scope

@@ -1,4 +1,4 @@
-"""probes: units added to a layer that show a subject's inner states and gradients in one ordinary run.
+"""probe_units: units added to a layer that show a subject's inner states and gradients in one ordinary run.
 
 A stack shows the states of its top layer, and of its gradients only sums. The probed case is another case of the same
 layer, with more features and units: the given network stands in it, and the added units only carry. Each layer gets
