@@ -387,6 +387,16 @@ def test_a_file_that_changes_meanwhile_does_not_end_the_search_of_the_next_subje
     assert run("merge", "shard.json").err == "Error: changing.py:rnn: no shard has come to it\n"
 
 
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+def test_the_reports_of_several_subjects_stand_apart_unless_each_is_a_line(run: Any, quiet: tuple[str, ...]) -> None:
+    Path("lost.py").write_text("def first(x, h0, weights, config):\n    pass\n\n\nsecond = third = first\n")
+    done = run("check", *(f"lost.py:{name}" for name in ("first", "second", "third")), "--examples", "1", *quiet)
+
+    above = ["first", *(lines := done.out.splitlines())]
+    apart = [before == "" for before, line in zip(above, lines, strict=False) if line.startswith("lost.py:")]
+    assert apart == [False, not quiet, not quiet]
+
+
 def test_all_findings_are_replayed_in_a_line_each_and_what_cannot_be_run_is_told(run: Any) -> None:
     still = kept_of(WRONG, RNNConfig(1, 1), 0)
     mended = kept_of(RIGHT, RNNConfig(1, 1), 1)

@@ -115,7 +115,7 @@ def check_all(
                 every.append(done)
                 took.append(start - began)
                 if quiet or verbose:
-                    print_summary(console, done, quiet=quiet, verbose=verbose)
+                    print_summary(console, done, quiet=quiet, verbose=verbose, first=len(every) == 1)
                 else:
                     console.print(terminal.findings_report(done))
                 if interrupted := done.examination.interrupted:

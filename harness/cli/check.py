@@ -341,7 +341,7 @@ def _searched(
 def _one_after_the_other(
     targets: Sequence[Target],
     search: Callable[[Target, int], SubjectFindings],
-    show: Callable[[SubjectFindings], None],
+    show: Callable[..., None],
     finished: list[SubjectFindings],
 ) -> _CompletedSearches:
     """Search the subjects and show what was found, until an interrupt."""
@@ -361,7 +361,7 @@ def _one_after_the_other(
             complain(f"interrupted before the first case of {target.subject.name}")
             return done._replace(interrupted=True)
         done.summaries.append(summary)
-        show(summary)
+        show(summary, first=len(done.summaries) == 1)
         if summary.examination.interrupted:
             break
     return done

@@ -121,14 +121,14 @@ def console_beside(targets: Mapping[str, str | None]) -> Console:
     return BrokenPipeConsole(stderr="-" in targets.values(), highlight=False)
 
 
-def print_summary(console: Console, summary: SubjectFindings, *, quiet: bool, verbose: bool) -> None:
-    """Print what an examination of a subject found, the gravest first."""
+def print_summary(console: Console, summary: SubjectFindings, *, quiet: bool, verbose: bool, first: bool) -> None:
+    """Print what an examination of a subject found, the gravest first, apart from the report above unless ``first``."""
     from harness.report import terminal
 
     if quiet:
         console.print(terminal.quiet_report(summary), soft_wrap=True)
     else:
-        console.print(terminal.subject_report(summary, verbose=verbose))
+        console.print(*[""] * (not first), terminal.subject_report(summary, verbose=verbose), sep="\n")
 
 
 def typed() -> str:

@@ -35,6 +35,6 @@ def merge(reports: tuple[Path, ...], folder: str, outputs: Outputs, *, verbose: 
     every = []
     for summary in add_up(shards, folder, lambda text: complain(f"Warning: {text}")):
         every.append(summary)
-        print_summary(console, summary, quiet=quiet, verbose=verbose)
+        print_summary(console, summary, quiet=quiet, verbose=verbose, first=len(every) == 1)
     outputs.write(every, replace(shards[0].run, shard=None))
     return exit_code([result.examination for result in every])
