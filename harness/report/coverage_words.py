@@ -11,7 +11,7 @@ from harness.checks.result import TWICE
 from harness.report import wording
 from harness.report.facts import FACT_CHARACTERS
 from harness.search.search_record import SearchRecord
-from harness.space.searched_scope import AGREEMENT, STRENGTH_WORDS, SearchedScope
+from harness.space.searched_scope import AGREEMENT, STRENGTH_WORDS, SearchedScope, percent
 
 
 def shares_record(searched: SearchedScope) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def shares_rows(searched: SearchedScope) -> TextTable:
     """Return each check's number of cases, and its shares of what can meet in the scope, whose sizes stand last."""
     none = searched.none()
     lines = [
-        (_shown(check), f"{coverage.cases:,}", *(wording.share(*share[1:]) for share in searched.shares(check)))
+        (_shown(check), f"{coverage.cases:,}", *(percent(*share[1:]) for share in searched.shares(check)))
         for check, coverage in searched.checks.items()
     ]
     sizes = ("of", "", *(f"{share.of:,}" for share in none))
@@ -85,7 +85,7 @@ def in_short(searched: SearchedScope) -> str:
     alike: dict[str, list[str]] = {}
     for name, covered, total in searched.shares(AGREEMENT):
         if total:
-            alike.setdefault(wording.share(covered, total), []).append(name)
+            alike.setdefault(percent(covered, total), []).append(name)
     text = ", ".join(f"{share} of {_listed(names)}" for share, names in alike.items())
     beside = ", ".join(
         f"{_shown(check)} in {wording.counted(c.cases, 'case')}"
@@ -106,7 +106,7 @@ def of_whole(searched: SearchedScope, *, verbose: bool = False) -> Iterator[tupl
             yield "never varied", _some(names, verbose=verbose)
     elif covered < total:
         without = ", without gradients" if "loss" in searched.never_varied else ""
-        text = f"{wording.share(covered, total)} of its pairs of values{without}"
+        text = f"{percent(covered, total)} of its pairs of values{without}"
         names = searched.never_varied
         yield "of nn.RNN", _some(names, f"{text}; never varied: ", verbose=verbose) if names else text
 

@@ -8,6 +8,7 @@ from harness.report import wording
 from harness.report.facts import code_of
 from harness.report.finding_entry import FindingEntry, SubjectFindings, verdict_on_all
 from harness.report.finding_files import Fact
+from harness.space.searched_scope import percent
 
 _MARKS: Final = re.compile(r"[!#$&*<>@\[\\\]^`{|}~]|_(?![^\W_])|:(?=\S)")
 """The characters that mean something within a line of GitHub's Markdown: emphasis, code, cells of tables, HTML, links,
@@ -50,7 +51,7 @@ def _table(summaries: Sequence[SubjectFindings]) -> Iterator[str]:
     yield "|---|---|--:|--:|--:|--:|"
     for summary in summaries:
         hunt, verdict = summary.examination.hunt, summary.shortfall or summary.verdict
-        share = wording.share(*hunt.searched.of_whole[1:])
+        share = percent(*hunt.searched.of_whole[1:])
         counts = f"{share} | {len(summary.entries)} | {hunt.total:,} | {hunt.seconds:.1f}"
         yield f"| {cell(summary.subject)} | {plain(verdict)} | {counts} |"
 

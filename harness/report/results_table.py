@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.report import wording
 from harness.report.finding_entry import SubjectFindings
 from harness.report.markdown import code, plain
-from harness.space.searched_scope import Share
+from harness.space.searched_scope import Share, percent
 
 LONGEST_SUBJECT: Final = 36  # characters of a name that is kept in one line of 80; the other columns take 44
 COLUMNS: Final = ("subject", "verdict", "covered", "findings", "minutes")
@@ -70,12 +70,7 @@ def _lines(rows: Sequence[SubjectRow]) -> list[tuple[str, ...]]:
     """Return the cells of each subject that was asked, and then those of all together."""
     pairs = [(row, row.covered) for row in rows if row.covered is not None]
     lines = [
-        (
-            row.subject,
-            row.verdict or "",
-            wording.share(covered.covered, covered.of),
-            *_counts(row.findings, row.seconds),
-        )
+        (row.subject, row.verdict or "", percent(covered.met, covered.of), *_counts(row.findings, row.seconds))
         for row, covered in pairs
     ]
     findings, seconds = sum(row.findings for row, _ in pairs), sum(row.seconds for row, _ in pairs)

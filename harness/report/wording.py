@@ -23,6 +23,7 @@ from harness.search.search_record import Helpers, SearchRecord
 from harness.space.config import AXIS_LETTERS, PLAINEST, RNNConfig
 from harness.space.factor_table import lacking
 from harness.space.scope import Scope, factors_of
+from harness.space.searched_scope import percent
 
 HINTS: Final = {
     MismatchKind.SHAPE: "if it need not support this config: raise NotImplementedError, or leave it out with --only",
@@ -167,10 +168,10 @@ def mismatch_line(mismatch: Mismatch) -> str:
         where = f"{where}, seen with probes,"
     if mismatch.sort in _SHARES:
         what = _SHARES[mismatch.sort]
-        share = 100 * mismatch.count / max(1, mismatch.total)  # a damaged report may have none
+        share = percent(mismatch.count, mismatch.total)
         if mismatch.relation:
             where = f"not the same with {mismatch.others}: {where}"
-        return f"{where} {what} in {mismatch.count} of {mismatch.total} elements ({share:.3g} %)"
+        return f"{where} {what} in {mismatch.count} of {mismatch.total} elements ({share})"
     if mismatch.relation:
         plain = replace(mismatch, relation="")
         return f"not the same with {mismatch.others}: {mismatch_line(plain)}"
@@ -380,13 +381,6 @@ def _together(whats: Iterable[str]) -> list[str]:
         f"{name}={values_line(map(int, some)) if all(map(str.isdigit, some)) else ', '.join(some)}"
         for name, some in values.items()
     ]
-
-
-def share(covered: int, total: int) -> str:
-    """Format a share: ``100 %`` only for all, at least ``0.1 %`` if there are any, and ``-`` of nothing."""
-    if not total:
-        return "-"
-    return "100 %" if covered == total else f"{max(math.floor(1000 * covered / total), min(covered, 1)) / 10:.1f} %"
 
 
 def values_line(values: Iterable[Any]) -> str:

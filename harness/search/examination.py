@@ -15,6 +15,7 @@ from harness.search.search_record import SearchRecord, Stop
 from harness.space.conformance_profile import KERNEL
 from harness.space.factor_table import SIZE_FACTORS
 from harness.space.scope import Scope
+from harness.space.searched_scope import percent
 from harness.subjects.protocol import Subject, has_more
 
 DROPOUT_RUNS: Final = 70
@@ -99,7 +100,7 @@ class Examination:
             lacking.append(f"{gradients} of {LEAST_WITH_GRADIENTS} cases with gradients")
         covered, missing = (_pairs(hunt, met=True), _pairs(hunt, met=False))
         if covered < LEAST_PAIRS * (covered + missing):
-            lacking.append(f"{covered / (covered + missing):.0%} of pairs of values")
+            lacking.append(f"{percent(covered, covered + missing)} of pairs of values")
         return lacking
 
     @property

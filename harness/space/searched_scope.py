@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -19,6 +20,13 @@ class Share(NamedTuple):
     name: str
     covered: int
     of: int
+
+
+def percent(part: int, total: int) -> str:
+    """Format a share: ``100 %`` only for all, at least ``0.1 %`` if there are any, and ``-`` of nothing."""
+    if not total:
+        return "-"
+    return "100 %" if part == total else f"{max(math.floor(1000 * part / total), min(part, 1)) / 10:.1f} %"
 
 
 @dataclass

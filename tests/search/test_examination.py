@@ -302,7 +302,7 @@ def test_a_subject_does_not_agree_before_pairs_of_what_it_offers_have_met() -> N
     for bias, batch_first in ((True, True), (False, False), (True, False)):
         record.coverage.add(RNNConfig(1, 1, bias=bias, batch_first=batch_first), "normal")
 
-    assert Examination(record).lacking == ["75% of pairs of values"]
+    assert Examination(record).lacking == ["75.0 % of pairs of values"]
 
 
 @pytest.mark.parametrize("where", ["dropout", "refusals"])
