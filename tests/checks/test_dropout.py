@@ -133,6 +133,11 @@ class Shrunk(Layered):
         return super().between(output, layer) * ((1 - self.dropout) ** 2 if self.training else 1)
 
 
+class DividesByZero(Layered):
+    def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
+        return super().between(output, layer) / (output * 0 if self.training and self.dropout == 1 else 1)
+
+
 class DropsOneMinusP(Layered):
     def between(self, output: torch.Tensor, layer: int) -> torch.Tensor:
         return drop(output, 1 - self.dropout if self.dropout else 0, self.training)
@@ -273,6 +278,7 @@ FAULTS: dict[type[Layered], str] = {
     Opposite: r"the masks of neighbouring sequences agree in 0 of 8,192 elements \(0\), expected 0.5; in",
     Unscaled: r"dropout's scale must be 1/\(1-p\) = 2 per layer: output is 1 at .*, expected 2",
     Shrunk: r"dropout's scale must be 1/\(1-p\) = 2 per layer: output is 0.5 at .*, expected 2",
+    DividesByZero: r"^dropout with p=1 must make everything zero: output is nan at .*, expected 0; in",
     DropsOneMinusP: r"scale must be .* = 1.11 per layer: output is 10 .*rate: .* \((0.09|0.1).*\) are kept, expected",
     WrongRate: r"rate: 9,\d\d\d of 16,384 elements \(0.5.*\) are kept, expected 0.5 with one mask; in",
     Never: r"^dropout does nothing in training: 16,384 of 16,384 elements \(1\) are kept, expected 0.5 with",
