@@ -285,9 +285,8 @@ def _rule(config: RNNConfig, name: str) -> str:
         return "dropout's gradient must follow from the output's masks"
     if name == "h_n":
         return "h_n must hold the states before dropout"
-    if config.dropout == 1:
-        return "dropout with p=1 must make everything zero"
-    return f"dropout's scale must be 1/(1-p) = {keep_scale(config):.3g} per layer"
+    scaled = f"dropout's scale must be 1/(1-p) = {keep_scale(config):.3g} per layer"
+    return scaled if config.dropout < 1 else "dropout with p=1 must make everything zero"
 
 
 def _by_chance(config: RNNConfig, calls: Masks, level: float) -> list[str]:
