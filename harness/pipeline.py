@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -36,7 +36,7 @@ from harness.search.plan import PlannedCase
 from harness.search.scope_and_workers import asked_scope
 from harness.search.search import Search
 from harness.search.search_options import SearchOptions
-from harness.search.search_record import Finding, SearchRecord
+from harness.search.search_record import TIME_OVER, Finding, SearchRecord
 from harness.space.case import Case
 from harness.space.conformance_profile import PROFILE_WORDS
 from harness.space.errors import UsageError, require_type
@@ -50,6 +50,8 @@ from harness.subjects.registry import as_subject
 
 Progress = Callable[[SearchRecord], object]
 Observe = Callable[[CheckedCase], object]
+
+_COMPARISON: Final = "the comparison with {}"  # with a subject's first stage, of what both return
 
 
 def run_pipeline(
@@ -94,7 +96,10 @@ def run_pipeline(
         of_dropout = attempt(partial(reported_dropout, subject, done, keeping))
         done.dropout_facts = {} if of_dropout is None else dropout_facts(of_dropout)
         drawn = {} if options.weights is not None else bits  # the first stage would have other weights
-        same = attempt(partial(same_as_the_first_stage, subject, drawn, search.record)) or {}
+        same = attempt(partial(same_as_the_first_stage, subject, drawn, search.record))
+        if same is None and any(drawn.values()):  # an interrupt came
+            search.record.interrupt(*map(_COMPARISON.format, subject.capabilities.stages[:1]))
+        same = same or {}
         done.equal = equal_of(subject.capabilities.stages, same.values())
         search.record.log.same = {number: same[planned] for number, planned in enumerate(bits) if planned in same}
         findings = []
@@ -118,12 +123,12 @@ def same_as_the_first_stage(
     """
     known = {planned: value for planned, value in bits.items() if value}
     for name in subject.capabilities.stages[:1] if known else ():
-        hunt.unfinished.append(what := f"the comparison with {name}")
+        hunt.unfinished[what := _COMPARISON.format(name)] = TIME_OVER
         with suppress(UsageError, Hang, TimeOver), IsolatedSubject(name) as process:
             first = DeadlineSubject(process, hunt.until)
             outcomes = ((planned, plain_outcome(planned.config, first.run(planned.case()))) for planned in known)
             same = {planned: bits_of(outcome.arrays) == known[planned] for planned, outcome in outcomes}
-            hunt.unfinished.remove(what)
+            del hunt.unfinished[what]
             return same
     return {}
 

@@ -57,8 +57,8 @@ def _dropout(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
 
 
 def _unfinished(hunt: SearchRecord) -> Facts:
-    if hunt.unfinished:
-        yield "unfinished", f"{', '.join(dict.fromkeys(hunt.unfinished))}: the time was over"
+    for why in dict.fromkeys(hunt.unfinished.values()):
+        yield "unfinished", f"{', '.join(what for what, reason in hunt.unfinished.items() if reason == why)}: {why}"
 
 
 def _in_a_line(hunt: SearchRecord) -> str:

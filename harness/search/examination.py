@@ -1,19 +1,20 @@
 """Examination: all that a subject is checked for, which is its cases, its refusals, and the statistics of dropout."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from harness.checks.dropout import check_dropout
+from harness.checks.dropout import applies, check_dropout
 from harness.checks.malformed import MalformedCallAnswers, RefusalDefect, check_refusals
 from harness.checks.result import ComparisonMethod, Result, Verdict
 from harness.checks.vacuous import MISTAKES, NO_GRADIENT, NO_RECURRENT
 from harness.search.deadline import DeadlineSubject, Hang, TimeOver
 from harness.search.search_options import SearchOptions
-from harness.search.search_record import SearchRecord, Stop
+from harness.search.search_record import TIME_OVER, SearchRecord, Stop
 from harness.space.conformance_profile import KERNEL
 from harness.space.factor_table import SIZE_FACTORS
+from harness.space.outcome import Outcome
 from harness.space.scope import Scope
 from harness.space.searched_scope import percent
 from harness.subjects.protocol import Subject, has_more
@@ -23,6 +24,8 @@ DROPOUT_RUNS: Final = 70
 search of fewer cases leaves it out.
 """
 
+DROPOUT_REST: Final = "the statistics of dropout"  # what is checked after a search, in words
+MALFORMED_REST: Final = "malformed calls"
 
 LEAST_CASES: Final = 200
 """The number of cases that must agree before the subject is said to agree: a mistake that shows on one in 66 is met
@@ -148,23 +151,27 @@ def examine(
     """
     own = subject.capabilities
     done = Examination(hunt, profile=options.profile, read_as=own.read_as)
-    if not done.interrupted:
-        try:
-            done.dropout = _dropout(subject, hunt, options.cases, dropping_until) if has_more(subject) else None
-            done.refusals = _refusals(subject, hunt) if options.profile == KERNEL else None
-        except KeyboardInterrupt:
-            hunt.interrupt()
+    call = own.call if options.profile == KERNEL and _with_numbers(hunt.scope) else None
+    left = [DROPOUT_REST] * _drops(subject, hunt.scope, options.cases) + [MALFORMED_REST] * (call is not None)
+    try:
+        if DROPOUT_REST in left and not done.interrupted:
+            done.dropout = _dropout(subject, hunt, dropping_until)
+            left.remove(DROPOUT_REST)
+        if call is not None and not done.interrupted:
+            done.refusals = _refusals(call, hunt)
+    except KeyboardInterrupt:
+        hunt.interrupt()
+    if done.interrupted:
+        hunt.interrupt(*left)
     return done
 
 
-def _refusals(subject: Subject, done: SearchRecord) -> MalformedCallAnswers | None:
+def _refusals(call: Callable[[str, str, str], Outcome], done: SearchRecord) -> MalformedCallAnswers | None:
     """Make malformed calls in the plainest dtype, except on meta, where few of the rules of a call matter."""
-    call, devices = subject.capabilities.call, _with_numbers(done.scope)
-    if call is None or not devices:
-        return None
-    made = check_refusals(call, done.scope.dtype[0], devices[0], done.until, cell=done.scope.values()["cell"][0])
+    scope = done.scope
+    made = check_refusals(call, scope.dtype[0], _with_numbers(scope)[0], done.until, cell=scope.values()["cell"][0])
     if made.late:
-        done.unfinished.append("malformed calls")
+        done.unfinished[MALFORMED_REST] = TIME_OVER
     return None if made.late and not made.calls else made
 
 
@@ -172,19 +179,21 @@ def _with_numbers(scope: Scope) -> tuple[str, ...]:
     return tuple(device for device in scope.device if device != "meta")
 
 
-def _dropout(subject: Subject, done: SearchRecord, cases: int | None, until: float) -> Result | None:
-    """Check the statistics of dropout on every device that has numbers, if dropout in training is in the scope."""
-    scope, devices = done.scope, _with_numbers(done.scope)
-    drops = any(scope.dropout) and True in scope.training and max(scope.num_layers) > 1
-    if not devices or not drops or (cases is not None and cases < DROPOUT_RUNS):
-        return None
-    results: list[Result] = []
-    for device in dict.fromkeys(devices):
+def _drops(subject: Subject, scope: Scope, cases: int | None) -> bool:
+    """Tell whether the statistics of dropout are checked: dropout in training must be in the scope, and numbers."""
+    drops = any(scope.dropout) and True in scope.training and max(scope.num_layers) > 1 and any(_with_numbers(scope))
+    return drops and applies(subject) and has_more(subject) and (cases is None or cases >= DROPOUT_RUNS)
+
+
+def _dropout(subject: Subject, done: SearchRecord, until: float) -> Result | None:
+    """Check the statistics of dropout on every device that has numbers."""
+    scope, results = done.scope, list[Result]()
+    for device in dict.fromkeys(_with_numbers(scope)):
         try:
             results.append(check_dropout(DeadlineSubject(subject, until), device, done.seed, scope, until))
         except Hang as hang:
             results.append(hang.result)
         except TimeOver:
-            done.unfinished.append("the statistics of dropout")
+            done.unfinished[DROPOUT_REST] = TIME_OVER
     answered = [result for result in results if result.verdict is not Verdict.UNSUPPORTED]
     return next((result for result in answered if result.failed), answered[0] if answered else None)

@@ -157,7 +157,7 @@ def _begun(parts: Sequence[SearchRecord]) -> SearchRecord:
         hunt.environment[name] = " | ".join(
             dict.fromkeys(part.environment[name] for part in parts if name in part.environment)
         )
-    hunt.unfinished = list(dict.fromkeys(work for part in parts for work in part.unfinished))
+    hunt.unfinished = {what: why for part in parts for what, why in part.unfinished.items()}
     hunt.unrepeated = sum(part.unrepeated for part in parts)
     hunt.seconds = sum(part.seconds for part in parts)
     done, total = set(map(_number, parts)), 1 if first.shard is None else first.shard.of

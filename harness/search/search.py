@@ -30,7 +30,7 @@ from harness.search.deadline import (
 from harness.search.evidence import Certificate
 from harness.search.plan import chunks
 from harness.search.search_options import SearchOptions
-from harness.search.search_record import Finding, Helpers, SearchRecord, Stop
+from harness.search.search_record import TIME_OVER, Finding, Helpers, SearchRecord, Stop
 from harness.search.workers import WorkerContext
 from harness.space.case import Case
 from harness.space.errors import require_type
@@ -321,7 +321,7 @@ class Search:
                 if not accuracy.assumed and (accuracy.close or wrong):
                     within.append(accuracy.accepted)
         except TimeOver:
-            record.unfinished.append("how precise its functions are")
+            record.unfinished["how precise its functions are"] = TIME_OVER
         record.accepted = record.accepted._replace(measured=(*record.accepted.measured, *within))
         self._checker.accepted = record.accepted
 

@@ -25,6 +25,7 @@ from harness.space.searched_scope import AGREEMENT, SearchedScope
 from harness.subjects.interpreters import portable
 
 RELATIONS_COUNT: Final = "relations"
+TIME_OVER: Final = "the time was over"  # why something was not done
 
 # The checks in addition to agreement that are made on some cases.
 BESIDE: Final = (RELATIONS_COUNT, TWICE, PROBES, DERIVATIVES)
@@ -139,7 +140,7 @@ class SearchRecord:
     until: float = math.inf
     explaining_until: float = math.inf
     unrepeated: int = 0  # deaths of the subject's process that were not seen again when the same was asked
-    unfinished: list[str] = field(default_factory=list)  # what was not done, or not to its end, because time was over
+    unfinished: dict[str, str] = field(default_factory=dict)  # what was not done, or not to its end, and why
     limit: int | None = None  # the number of cases at which it ends, if nothing ends it before
     shard: Shard | None = None  # the part of the plan that it went through; ``None`` for the whole plan
     missing: tuple[Shard, ...] = ()  # the parts of the plan that are missing, where it is made of several
@@ -166,9 +167,10 @@ class SearchRecord:
         hung = sum(is_last(finding.result.failure, finding.result.message) for finding in self.findings)
         return self.total + hung
 
-    def interrupt(self) -> None:
-        """Note that an interrupt ended it."""
+    def interrupt(self, *left: str) -> None:
+        """Note that an interrupt ended it, and what that left to be done."""
         self.stop = Stop.INTERRUPTED
+        self.unfinished |= dict.fromkeys(left, "an interrupt came")
 
     def report(self, case: Case, result: Result, certificate: Certificate) -> Finding:
         """Add a failure to the findings, and return it as one."""

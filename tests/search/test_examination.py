@@ -233,6 +233,8 @@ def test_after_an_interrupt_nothing_more_is_asked(asked: Asked) -> None:
 
     assert asked.names == []
     assert done.interrupted
+    assert [*done.hunt.unfinished] == ["the statistics of dropout", "malformed calls"]
+    assert not asked.examine(TORCH, ALL, profile="port", cases=50).hunt.unfinished
 
 
 @pytest.mark.parametrize(
@@ -315,6 +317,8 @@ def test_an_interrupt_of_the_rest_keeps_what_was_found(asked: Asked, where: str)
     assert done.hunt.total == 200
     assert done.refusals is None
     assert done.dropout is (None if where == "dropout" else GOOD_STATISTICS)
+    left = ["the statistics of dropout"] * (where == "dropout") + ["malformed calls"]
+    assert done.hunt.unfinished == dict.fromkeys(left, "an interrupt came")
     assert done.verdict is Verdict.AGREES
 
 
