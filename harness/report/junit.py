@@ -1,8 +1,9 @@
 """JUnit XML: a test suite for each subject, in which every check and every gap is a test case.
 
-A check has the same name whether it passes or fails; its failure holds all of its findings. The time of a check is its
-share of the search's, by cases. What was left out is skipped, with the reason. An upgrade has a suite of its own, and
-what fails in the old interpreter is skipped there: the new one decides.
+A check has the same name whether it passes or fails; its failure holds all of its findings. The whole text of a
+finding stands in the first check that it fails. The time of a check is its share of the search's, by cases. What was
+left out is skipped, with the reason. An upgrade has a suite of its own, and what fails in the old interpreter is
+skipped there: the new one decides.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def _suite(summary: SubjectFindings, *, old: bool = False) -> TestSuite:
         of_values = [problem for problem in summary.entries if problem.check.startswith(check_names.agreement(""))]
         failed.setdefault(check_names.agreement(dtype), of_values or [summary.entries[0]])
     cases = _cases(done)
+    whole: dict[str, str] = {}  # the check that has a finding's whole text
     each = done.hunt.seconds / max(1, sum(cases.values()))
     for name in [*failed, *(name for name in cases if name not in failed)]:
         seconds = each * cases.get(name, 0)
@@ -67,7 +69,9 @@ def _suite(summary: SubjectFindings, *, old: bool = False) -> TestSuite:
             continue
         headlines = "; ".join(problem.headline for problem in failed[name])
         failure = Failure(_xml(headlines), _xml(failed[name][0].kind))
-        failure.text = _xml("\n\n".join(problem.text for problem in failed[name]))
+        failure.text = _xml(
+            "\n\n".join(_text(problem, name, whole.setdefault(problem.text, name)) for problem in failed[name])
+        )
         _add(suite, name, Skipped(_xml(f"in the old interpreter: {headlines}")) if old else failure, seconds=seconds)
     if shortfall := _xml(summary.shortfall):
         error = Error(shortfall, "not enough seen")
@@ -79,7 +83,12 @@ def _suite(summary: SubjectFindings, *, old: bool = False) -> TestSuite:
     return suite
 
 
-def _upgrade_suite(upgrade: UpgradeComparison) -> TestSuite:
+def _text(problem: FindingEntry, check: str, whole: str) -> str:
+    """Return a finding's text for a check; if another one has it whole, the headline and where that is."""
+    return problem.text if check == whole else f"{problem.headline}\nits whole text is in the test case {whole!r}"
+
+
+def _upgrade_suite(upgrade: Upgrade) -> TestSuite:
     """Return the suite of what differs: what is new fails, what is gone passes, and all else is skipped."""
     from junitparser import Failure, Skipped, TestSuite
 

@@ -192,6 +192,17 @@ def test_a_check_that_fails_has_the_name_under_which_it_passes_and_holds_its_fin
         assert words in first.text
 
 
+def test_the_whole_text_of_a_finding_stands_once() -> None:
+    hunt = disagreement()
+    hunt.failing = Counter({"float32": 20, "float64": 3})
+    suite, found = cases(SubjectFindings(Examination(hunt), (TOLD,)))
+    first, second = (failure.text or "" for failure in suite.iter("failure"))
+
+    assert found["failure"] == ["agreement in float32", "agreement in float64"]
+    assert "smallest: Case.of(" in first
+    assert second.splitlines() == [first.splitlines()[0], "its whole text is in the test case 'agreement in float32'"]
+
+
 @pytest.mark.parametrize("failing", [{}, {"float32": 1}])
 def test_a_dtype_passes_only_if_no_case_failed_in_it(failing: Mapping[str, int]) -> None:
     hunt = disagreement()
