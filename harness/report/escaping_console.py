@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from io import StringIO
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -10,6 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.space.outcome import printable
+
+# The style of a verdict that is open: #af5f00, which stands out from white and from black alike, as yellow does not.
+OPEN_STYLE: Final = "bold color(130)"
 
 
 def fact_table(facts: Iterable[tuple[str, str]] = ()) -> Table:

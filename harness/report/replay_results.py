@@ -12,13 +12,10 @@ from harness.report import wording
 from harness.report.facts import failure_line
 from harness.report.finding_files import SavedFinding
 from harness.report.json_record import result_record
+from harness.report.plain_console import OPEN_STYLE
 from harness.search.case_replay import ReplayOutcome
 
-STYLES: Final = {
-    ReplayOutcome.FIXED: "bold green",
-    ReplayOutcome.FAILED: "bold red",
-    ReplayOutcome.ERROR: "bold yellow",
-}
+STYLES: Final = {ReplayOutcome.FIXED: "bold green", ReplayOutcome.FAILED: "bold red", ReplayOutcome.ERROR: OPEN_STYLE}
 
 
 @dataclass(frozen=True)

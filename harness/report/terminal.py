@@ -18,6 +18,7 @@ from harness.report.facts import FACT_CHARACTERS, FURTHER_MISTAKE, named, observ
 from harness.report.finding_entry import FindingEntry, SubjectFindings, dropout_problem, entry_of, entry_of_stored
 from harness.report.finding_files import SavedFinding
 from harness.report.malformed_calls import refusals_findings, refusals_findings_in_short
+from harness.report.plain_console import OPEN_STYLE, fact_table
 from harness.report.replay_results import STYLES, ReplayResult
 from harness.report.reported_finding import ReportedFinding, dropout_alone
 from harness.search.case_replay import ReplayOutcome
@@ -25,12 +26,12 @@ from harness.search.examination import Examination
 from harness.space.config import RNNConfig
 
 _STYLES = {
-    None: "bold yellow",
+    None: OPEN_STYLE,
     Verdict.AGREES: "bold green",
     Verdict.DISAGREES: "bold red",
-    Verdict.SUSPECT: "bold yellow",
-    Verdict.NOT_ENOUGH: "bold yellow",
-    Verdict.UNSUPPORTED: "bold yellow",
+    Verdict.SUSPECT: OPEN_STYLE,
+    Verdict.NOT_ENOUGH: OPEN_STYLE,
+    Verdict.UNSUPPORTED: OPEN_STYLE,
     Verdict.BROKEN: "bold magenta",
 }
 MOST_SUMMARY_LINES: Final = 8  # findings beside the first that a summary lists
@@ -272,7 +273,7 @@ def findings_table(stored: Sequence[SavedFinding], directory: str) -> Renderable
     table.add_column("subject", overflow="fold")
     table.add_column("cause", overflow="fold")
     for finding in stored:
-        text = Text(finding.damage, "bold yellow") if finding.damage else Text(finding.cause or finding.kind or "")
+        text = Text(finding.damage, OPEN_STYLE) if finding.damage else Text(finding.cause or finding.kind or "")
         table.add_row(finding.name, Text((finding.subject or "").rpartition("/")[2]), text)
     return Group(table, Text("rnn-harness replay --all tells which of them are fixed.", "dim"))
 

@@ -19,6 +19,7 @@ from harness.report.escaping_console import fact_table
 from harness.report.facts import failure_line
 from harness.report.finding_entry import SubjectFindings, entry_of
 from harness.report.markdown import code, plain
+from harness.report.plain_console import OPEN_STYLE, fact_table
 from harness.report.reported_finding import ReportedFinding
 from harness.search.common_scope import Behaviour
 from harness.search.search_record import Finding, SearchRecord
@@ -37,7 +38,7 @@ class DefectStanding(Enum):
     GONE = "gone"
 
 
-_STYLES: Final = {DefectStanding.NEW: "bold red", DefectStanding.BOTH: "bold yellow", DefectStanding.GONE: "bold green"}
+_STYLES: Final = {DefectStanding.NEW: "bold red", DefectStanding.BOTH: OPEN_STYLE, DefectStanding.GONE: "bold green"}
 _TONES: Final = {DefectStanding.NEW: "bad", DefectStanding.BOTH: "warn", DefectStanding.GONE: "good"}
 
 
