@@ -10,8 +10,8 @@ from harness.diagnosis.first_departure import FirstDeparture
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.kernels import FailingStage, KernelSwitchResults
 from harness.diagnosis.precision import FORMAT_NAMES, ShownPrecision
-from harness.diagnosis.value_threshold import NumbersNeeded
-from harness.report.wording import CALL_FACTORS, counted
+from harness.diagnosis.threshold import FIRST_DRAWS, NumbersNeeded
+from harness.report.wording import CALLED, counted
 from harness.search.evidence import Certificate
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.subjects.torch_variants import KERNEL_SWITCHES
@@ -81,10 +81,12 @@ def _numbers(numbers: NumbersNeeded) -> str:
         return ""
     if numbers.threshold is not None:
         return f"only {numbers.threshold.words}"
-    if not numbers.fails:
-        return f"with rare numbers: none of {numbers.draws} draws"
-    share = "few" if 4 * numbers.fails < numbers.draws else "some" if 2 * numbers.fails < numbers.draws else "most"
-    return f"with {share} numbers: {numbers.fails} of {numbers.draws} draws"
+    fails, draws = numbers.fails, numbers.draws
+    if not fails and draws < FIRST_DRAWS:  # too few to say that it is rare
+        do = "does" if draws == 1 else "do"
+        return f"not with all numbers: {counted(draws, 'set')} drawn at random {do} not show it"
+    share = "rare" if not fails else "few" if 4 * fails < draws else "some" if 2 * fails < draws else "most"
+    return f"with {share} numbers: it shows on {fails or 'none'} of {draws} sets drawn at random"
 
 
 def answers_line(answers: int, deterministic: Mapping[str, tuple[Any, ...]]) -> str:

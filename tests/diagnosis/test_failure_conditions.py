@@ -12,6 +12,7 @@ from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw
 from harness.checks.agreement import Observation, failure_of, observe
 from harness.checks.result import RaisedError, Result
 from harness.diagnosis.failure_conditions import IRREGULAR, FailingSizes, FailureConditions, depends_on
+from harness.diagnosis.threshold import NumbersNeeded
 from harness.diagnosis.unexplained_cause import UnexplainedCause
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.compare import Mismatch, MismatchKind
@@ -191,7 +192,22 @@ def test_that_some_numbers_pass_is_said_and_which() -> None:
         return fails_line(depends_on(finding, Scope(), lambda case: FAILS if fails(case) else AGREES))
 
     assert only(lambda case: case.x.min() < 0) == "only where some numbers of x are negative"
-    assert only(lambda case: int(case.id, 16) % 2).endswith(" of 24 draws")
+    assert only(lambda case: int(case.id, 16) % 2).endswith(" of 24 sets drawn at random")
+
+
+@pytest.mark.parametrize(
+    ("fails", "draws", "said"),
+    [
+        (0, 1, "not with all numbers: 1 set drawn at random does not show it"),
+        (0, 7, "not with all numbers: 7 sets drawn at random do not show it"),
+        (0, 8, "with rare numbers: it shows on none of 8 sets drawn at random"),
+        (1, 8, "with few numbers: it shows on 1 of 8 sets drawn at random"),
+        (5, 8, "with most numbers: it shows on 5 of 8 sets drawn at random"),
+        (8, 8, "at every size, whatever the other factors are"),
+    ],
+)
+def test_how_often_numbers_show_a_failure_is_said_as_far_as_that_is_known(fails: int, draws: int, said: str) -> None:
+    assert fails_line(FailureConditions(numbers=NumbersNeeded(fails, draws))) == said
 
 
 def test_a_size_that_must_be_larger_than_another_is_related_to_it() -> None:
