@@ -27,6 +27,7 @@ def draw(folder: Path) -> None:
     (folder / "my_rnn.py").write_text(code)
     command = ("rnn-harness", "check", "my_rnn.py:rnn", "--report", "report.html")
     environ = {"FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    environ["PYTHONPATH"] = str(ROOT)  # else it is whichever version is installed that is drawn
     done = subprocess.run(command, cwd=folder, env=environ, stdout=subprocess.PIPE, text=True, check=False)
 
     console = Console(width=WIDTH, record=True, file=(folder / "out").open("w"), force_terminal=True)
