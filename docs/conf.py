@@ -27,6 +27,7 @@ autodoc_typehints = "description"
 html_theme = "furo"
 html_title = "rnn-harness"
 html_copy_source = False
+html_static_path = html_css_files = ["narrow.css"]
 
 GENERATED = {"docs/index": generated.contents, "docs/api": generated.api}
 
