@@ -10,8 +10,8 @@ from harness.diagnosis.first_departure import FirstDeparture
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.kernels import FailingStage, KernelSwitchResults
 from harness.diagnosis.precision import FORMAT_NAMES, ShownPrecision
-from harness.diagnosis.threshold import FIRST_DRAWS, NumbersNeeded
-from harness.report.wording import CALLED, counted
+from harness.diagnosis.value_threshold import FIRST_DRAWS, NumbersNeeded
+from harness.report.wording import CALL_FACTORS, counted
 from harness.search.evidence import Certificate
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.subjects.torch_variants import KERNEL_SWITCHES

@@ -88,7 +88,7 @@ def _text(problem: FindingEntry, check: str, whole: str) -> str:
     return problem.text if check == whole else f"{problem.headline}\nits whole text is in the test case {whole!r}"
 
 
-def _upgrade_suite(upgrade: Upgrade) -> TestSuite:
+def _upgrade_suite(upgrade: UpgradeComparison) -> TestSuite:
     """Return the suite of what differs: what is new fails, what is gone passes, and all else is skipped."""
     from junitparser import Failure, Skipped, TestSuite
 

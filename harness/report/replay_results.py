@@ -9,10 +9,10 @@ from rich.text import Text
 
 from harness.checks.result import Result, Verdict
 from harness.report import wording
+from harness.report.escaping_console import OPEN_STYLE
 from harness.report.facts import failure_line
 from harness.report.finding_files import SavedFinding
 from harness.report.json_record import result_record
-from harness.report.plain_console import OPEN_STYLE
 from harness.search.case_replay import ReplayOutcome
 
 STYLES: Final = {ReplayOutcome.FIXED: "bold green", ReplayOutcome.FAILED: "bold red", ReplayOutcome.ERROR: OPEN_STYLE}

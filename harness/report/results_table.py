@@ -70,7 +70,7 @@ def _lines(rows: Sequence[SubjectRow]) -> list[tuple[str, ...]]:
     """Return the cells of each subject that was asked, and then those of all together."""
     pairs = [(row, row.covered) for row in rows if row.covered is not None]
     lines = [
-        (row.subject, row.verdict or "", percent(covered.met, covered.of), *_counts(row.findings, row.seconds))
+        (row.subject, row.verdict or "", percent(covered.covered, covered.of), *_counts(row.findings, row.seconds))
         for row, covered in pairs
     ]
     findings, seconds = sum(row.findings for row, _ in pairs), sum(row.seconds for row, _ in pairs)

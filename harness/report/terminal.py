@@ -12,13 +12,12 @@ from rich.text import Text
 
 from harness.checks.result import Result, Verdict
 from harness.report import coverage_words, wording
-from harness.report.escaping_console import fact_table
+from harness.report.escaping_console import OPEN_STYLE, fact_table
 from harness.report.examination_facts import examination_facts, gaps, unrefused_factors
 from harness.report.facts import FACT_CHARACTERS, FURTHER_MISTAKE, named, observed
 from harness.report.finding_entry import FindingEntry, SubjectFindings, dropout_problem, entry_of, entry_of_stored
 from harness.report.finding_files import SavedFinding
 from harness.report.malformed_calls import refusals_findings, refusals_findings_in_short
-from harness.report.plain_console import OPEN_STYLE, fact_table
 from harness.report.replay_results import STYLES, ReplayResult
 from harness.report.reported_finding import ReportedFinding, dropout_alone
 from harness.search.case_replay import ReplayOutcome

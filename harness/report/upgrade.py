@@ -15,11 +15,10 @@ from rich.text import Text
 
 from harness.diagnosis.finding_explainer import one_cause
 from harness.report import wording
-from harness.report.escaping_console import fact_table
+from harness.report.escaping_console import OPEN_STYLE, fact_table
 from harness.report.facts import failure_line
 from harness.report.finding_entry import SubjectFindings, entry_of
 from harness.report.markdown import code, plain
-from harness.report.plain_console import OPEN_STYLE, fact_table
 from harness.report.reported_finding import ReportedFinding
 from harness.search.common_scope import Behaviour
 from harness.search.search_record import Finding, SearchRecord

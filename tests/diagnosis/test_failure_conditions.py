@@ -12,8 +12,8 @@ from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw
 from harness.checks.agreement import Observation, failure_of, observe
 from harness.checks.result import RaisedError, Result
 from harness.diagnosis.failure_conditions import IRREGULAR, FailingSizes, FailureConditions, depends_on
-from harness.diagnosis.threshold import NumbersNeeded
 from harness.diagnosis.unexplained_cause import UnexplainedCause
+from harness.diagnosis.value_threshold import NumbersNeeded
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.explanation_lines import fails_line
