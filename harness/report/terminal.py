@@ -188,7 +188,7 @@ def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> list[str]:
         # Without a certain cause, two findings may come from one bug, and one of them from two.
         certain = max(1, sum(finding.mistakes for finding in wrong))
         sure = all(finding.certain for finding in wrong) or (len(wrong) == 1 and not wrong[0].certainty)
-        among = f" in {wording.counted(len(wrong), 'finding')}" if len(wrong) > certain else ""
+        among = f" in {wording.counted(len(wrong), 'finding')}" if len(wrong) != certain else ""
         parts.append(f"{'' if sure else 'at least '}{wording.counted(certain, 'bug')}{among}")
     if suspected:
         parts.append(wording.counted(suspected, "suspicion"))

@@ -319,6 +319,13 @@ def _require_shapes(
                 f"weights[{own!r}]: {', '.join(roles)} is {expected} with input_size={I} and hidden_size={H}, but "
                 f"{own} is {shapes[own]}"
             )
+    matrices = {own: terms[0] for own, terms in parsed.items() if terms[0][0].startswith("weight")}
+    if 0 < len(marked := [own for own, (*_, turn) in matrices.items() if turn]) < len(matrices):
+        plain = next(own for own in matrices if own not in marked)
+        raise SubjectUnavailable(
+            f"weights: {marked[0]} is marked .T, and {plain} is not: expected .T at all matrices or at none; otherwise "
+            "check a function with the argument weights"
+        )
 
 
 def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:

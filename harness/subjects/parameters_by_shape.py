@@ -178,6 +178,7 @@ class _Matrices:
     biases: dict[str, int]
     transposed: bool
     bias_shape: tuple[int, ...]
+    mixed: bool  # what is missing stands the other way round
 
     @classmethod
     def of(cls, shapes: Shapes, sizes: ModuleSizes) -> _Matrices:
@@ -204,7 +205,8 @@ class _Matrices:
             n: vectors[shape] for n, shape in shapes.items() if shape in vectors and n.rpartition(".")[2] != "weight"
         }
         both, ih, hh = turned if transposed else plain
-        return cls(both, ih, hh, biases, transposed, bias_shape)
+        mixed = not (both or hh) and bool(turned[2])
+        return cls(both, ih, hh, biases, transposed, bias_shape, mixed)
 
     def are(self, gates: int) -> bool:
         """Tell whether they are all matrices of a layer with so many gates."""
@@ -213,6 +215,8 @@ class _Matrices:
     @property
     def reason(self) -> str:
         """The reason why they are no layer's."""
+        if self.mixed:
+            return "one of its weight matrices has its rows where the others have their columns; expected all one way"
         if not all(self._blocks):
             return ""
         ih, hh = self._blocks

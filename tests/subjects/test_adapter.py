@@ -234,6 +234,22 @@ def test_weights_that_say_nothing_are_refused(weights: dict[str, str], said: str
     assert said in str(caught.value)
 
 
+def test_matrices_of_which_some_alone_are_turned_are_refused() -> None:
+    weights = {"W": "weight_ih", "U": "weight_hh.T", "b": "bias_ih + bias_hh"}
+
+    class Mixed(torch.nn.Module):
+        def __init__(self, input_size: int, hidden_size: int) -> None:
+            super().__init__()
+            self.W = torch.nn.Parameter(torch.zeros(4 * hidden_size, input_size))
+            self.U = torch.nn.Parameter(torch.zeros(hidden_size, 4 * hidden_size))
+            self.b = torch.nn.Parameter(torch.zeros(4 * hidden_size))
+
+    with pytest.raises(SubjectUnavailable, match=r"U is marked \.T, and W is not"):
+        as_subject(adapt(lambda config: Mixed(config.input_size, config.hidden_size), weights, call), "mine")
+    with pytest.raises(SubjectUnavailable, match="has its rows where the others have their columns"):
+        as_subject(Mixed)
+
+
 def test_arguments_that_make_no_sense_are_refused() -> None:
     for wrong in ({"build": 3}, {"call": 3}, {"weights": 3}, {"offers": {"layers": (1,)}}):
         with pytest.raises(UsageError):
