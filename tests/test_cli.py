@@ -824,8 +824,11 @@ def test_the_first_signal_is_acknowledged_at_once_and_a_ctrl_c_after_it_ends_all
     signals: tuple[int, ...], code: int, tmp_path: Path
 ) -> None:
     (tmp_path / "deaf.py").write_text(
-        "import time\n"
+        "import signal, time\n"
         "from harness.cli import main\n"
+        "from harness.processes import TERMINATION_SIGNALS\n"
+        "for number in TERMINATION_SIGNALS:\n"
+        "    signal.signal(number, signal.SIG_DFL)\n"  # nohup, under which tests may run, has SIGHUP ignored
         "def command(**_):\n"
         "    while True:\n"
         "        try:\n"
