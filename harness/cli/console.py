@@ -128,7 +128,9 @@ def print_summary(console: Console, summary: SubjectFindings, *, quiet: bool, ve
     if quiet:
         console.print(terminal.quiet_report(summary), soft_wrap=True)
     else:
-        console.print(*[""] * (not first), terminal.subject_report(summary, verbose=verbose), sep="\n")
+        if not first:
+            console.print()
+        console.print(terminal.subject_report(summary, verbose=verbose))
 
 
 def typed() -> str:

@@ -77,7 +77,7 @@ class OwnProcess(Protocol):
 
     @property
     def switchable(self) -> bool:
-        """True if it computes with torch, so that switches affect it (``torch_variants.SWITCHES``)."""
+        """True if it computes with torch, so that switches affect it (``torch_variants.KERNEL_SWITCHES``)."""
         ...
 
     def restart(self) -> None:

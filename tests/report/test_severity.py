@@ -1,5 +1,6 @@
 """Tests of the order of findings: the gravest first, and each once."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,6 +126,14 @@ def test_errors_of_one_type_from_one_line_are_told_once() -> None:
         (every[2], 0, 2),
         (every[3], 0, 2),
     ]
+
+
+def test_mistakes_without_a_finding_of_their_own_are_counted_beside_the_number_of_findings() -> None:
+    findings = [replace(reported(finding(RNNConfig(1, size))), mistakes=size) for size in (1, 2)]
+
+    first, *_ = rendered(subject_report(SubjectFindings(Examination(disagreement()), tuple(findings))), 80).splitlines()
+
+    assert "3 bugs in 2 findings" in first
 
 
 def test_the_first_of_many_findings_is_shown_whole_and_the_others_in_a_line_each() -> None:

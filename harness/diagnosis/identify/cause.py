@@ -495,8 +495,8 @@ def identified_of(
 ) -> Identification | None:
     """Return what a subject computes with a case's nonlinearity and stack; ``None`` if the step is not known.
 
-    Nor is it where an answer has a shape that no sum here has, or every h is projected. Raises ``SlowError`` where each
-    question takes long. What shows from a step on that is not before ``longest`` is not found. Gradients that are
+    Nor is it where an answer has a shape that no sum here has, or every h is projected. Raises ``SubjectTooSlow`` where
+    each question takes long. What shows from a step on that is not before ``longest`` is not found. Gradients that are
     ``hidden``, by role, are not looked at, and stay unknown.
     """
     if 0 not in scope.proj_size:
