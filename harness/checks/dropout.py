@@ -5,7 +5,7 @@ becomes zero with probability p, independently and newly in each call, and kept 
 
 A net that shows its masks is a stack of relu layers that pass on what they read (W_ih = 1, W_hh = 0), given x = 1. Its
 output is the product of the masks between its layers, scaled. Layers with gates pass on a tanh of it, with W_ih = 1 of
-g, or n, and the other gates held open or closed by their biases. Two things are checked.
+g, or n, and the other gates held open or closed by their biases. One layer has nothing to drop. Two things are checked.
 
 *Values.* With the masks that a run showed, everything else is determined: the scale, h_n, which holds states before
 they are dropped, and every gradient. The reference is given these masks, and the run is compared with it. For gradients
@@ -98,9 +98,11 @@ def check_dropout(
     cell = scope.values()["cell"][0]
     nonlinearity = "relu" if cell == "RNN" and scope.allows("nonlinearity", "relu") else "tanh"
     configs = [config for config in _configs(device, dtypes, nonlinearity, cell) if _is_in(scope, config)]
-    if not any(map(_shows, configs)):
+    masked = any(map(_shows, configs))
+    telling = [config for config in configs if (_shows(config) if masked else config.num_layers == 1)]
+    if not telling:
         return Result(Verdict.UNSUPPORTED, message="the scope has no net in which masks show")
-    level = FALSE_ALARMS / sum(_tests(config) for config in configs)
+    level = FALSE_ALARMS / max(1, sum(_tests(config) for config in configs))
     refused: list[Result] = []
     shown = False
     for config in configs:
@@ -109,10 +111,13 @@ def check_dropout(
         result = _check(subject, config, level, seed)
         if result.failed:
             return result
-        if _shows(config) and result.verdict is Verdict.UNSUPPORTED:
+        if config in telling and result.verdict is Verdict.UNSUPPORTED:
             refused.append(result)
-        shown |= _shows(config) and result.verdict is Verdict.AGREES
-    return Result(Verdict.AGREES, method=ComparisonMethod.DROPOUT) if shown else refused[0]
+        shown |= config in telling and result.verdict is Verdict.AGREES
+    if not shown:
+        return refused[0]
+    message = "" if masked else "one layer drops nothing in training, as it must"
+    return Result(Verdict.AGREES, message=message, method=ComparisonMethod.DROPOUT)
 
 
 def check_net(subject: Subject, config: RNNConfig, seed: int = 0) -> Result:
@@ -127,7 +132,10 @@ def _is_in(scope: Scope, config: RNNConfig) -> bool:
 
 
 def _configs(device: str, dtypes: Sequence[str], nonlinearity: str = "relu", cell: str = "RNN") -> Iterator[RNNConfig]:
-    """Yield the configs: nets with nothing to drop, then all p and dtypes, then ways of calling, then gradients."""
+    """Yield the configs: nets with nothing to drop, then all p and dtypes, then ways of calling, then gradients.
+
+    The first are of one layer, in training.
+    """
     base = RNNConfig(
         MASK_UNITS + 1,
         MASK_UNITS,
@@ -142,6 +150,7 @@ def _configs(device: str, dtypes: Sequence[str], nonlinearity: str = "relu", cel
         cell=cell,
     )
     stacked = base.replace(num_layers=3, bidirectional=True)
+    yield from (base.replace(num_layers=1), base.replace(num_layers=1, hx=True))
     for config in (base, stacked):
         yield config.replace(training=False)
         yield config.replace(dropout=0.0)
@@ -246,7 +255,10 @@ def _masks(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[int, Array]:
 
 
 def _elsewhere(config: RNNConfig, arrays: Mapping[str, Array]) -> str:
-    """Return where a subject drops, too, beside between layers, given the results of a net of two layers."""
+    """Return where a subject drops, too, beside between layers, given the results of a net of one layer or two."""
+    if config.num_layers == 1:
+        before = (arrays["h_n"] == 0).any()
+        return "" if config.hx else "input of the first one" if before else "output of the last one"
     output, (first, *between, last) = time_major(arrays["output"], config.plain), arrays["h_n"]
     if between or config.bidirectional or config.lengths or config.loss:
         return ""
@@ -279,7 +291,7 @@ def _rule(config: RNNConfig, name: str) -> str:
         return "dropout must do nothing in eval mode"
     if not config.dropout:
         return "dropout must do nothing with p=0"
-    if config.hx:
+    if config.hx or config.num_layers == 1:
         return "dropout must act between layers only"
     if name.endswith(".grad"):
         return "dropout's gradient must follow from the output's masks"

@@ -310,7 +310,7 @@ def equal_line(equal: EqualBits) -> str:
 
 def dropout_line(result: Result) -> str:
     """Return whether dropout has its statistics, and how certain that is."""
-    if result.failed:
+    if result.message:
         return result.message
     return f"its masks have the statistics of dropout (a correct layer fails them once in {1 / FALSE_ALARMS:,.0f} runs)"
 

@@ -271,7 +271,7 @@ FAULTS: dict[type[Layered], str] = {
     AfterTheLast: r"between layers only, not on the output of the last one: output is [02] at .*, expected 1",
     OnTheRecurrence: r"dropout must act between layers only: output is .*, expected 1",
     DropsHn: r"dropout must act between layers only: h_n is [02] at layer=0, .*, expected 1",
-    BeforeTheFirst: r"between layers only, not on the input of the first one: output is [04] at .*, expected 2; in",
+    BeforeTheFirst: r"between layers only, not on the input of the first one: output is [02] at .*, expected 1; in",
     VariationalDropout: "independence: the masks of successive time steps agree in 8,192 of 8,192 .*, expected 0.5; in",
     PerSequence: "independence: the masks of neighbouring sequences agree in 8,192 of 8,192 elements .*, expected 0.5;",
     WholeLayersOutput: "independence: the masks of neighbouring units agree in 8,192 of 8,192 elements .* expected 0.5",
@@ -303,9 +303,19 @@ def test_a_fault_is_found_and_named_by_the_default_sizes_from_any_seed(fault: ty
         assert re.search(FAULTS[fault], result.message), result.message
 
 
-@pytest.mark.parametrize("fault", [VariationalDropout, WrongRate, BeforeTheFirst, SameMaskInEveryCall])
+@pytest.mark.parametrize("fault", [VariationalDropout, WrongRate, SameMaskInEveryCall])
 def test_the_first_place_that_shows_a_fault_is_the_plainest(fault: type[Layered]) -> None:
     assert re.search(ONE_PLACE, check_dropout(as_subject(fault)).message)
+
+
+@pytest.mark.parametrize("fault", [AfterTheLast, BeforeTheFirst, OnTheRecurrence])
+def test_one_layer_drops_nothing(fault: type[Layered]) -> None:
+    subjects = [as_subject(layer) for layer in (fault, Layered)]
+    wrong, right = (check_dropout(subject, scope=scope_of(subject).only(num_layers=1)) for subject in subjects)
+
+    assert "between layers only" in wrong.message
+    assert wrong.verdict is Verdict.DISAGREES
+    assert right.verdict is Verdict.AGREES
 
 
 @pytest.mark.kernels
@@ -499,7 +509,7 @@ def test_it_is_shown_by_nothing_that_the_scope_has_not() -> None:
     whole = scope_of(subject)
 
     assert check_dropout(subject, scope=whole.only(hx=False, loss=None)).verdict is Verdict.AGREES
-    assert check_dropout(subject, scope=whole.only(hx=True)).verdict is Verdict.UNSUPPORTED
+    assert check_dropout(subject, scope=whole.only(hx=True, num_layers=2)).verdict is Verdict.UNSUPPORTED
     assert check_dropout(subject, scope=whole.only(bias=False)).verdict is Verdict.UNSUPPORTED
     assert check_dropout(subject, scope=whole.only(hidden_size=3)).verdict is Verdict.UNSUPPORTED
 
@@ -523,7 +533,7 @@ def gated(of: Any, *, last: bool = False, never: bool = False) -> Any:
     [
         (gated(torch.nn.GRU), ""),
         (gated(torch.nn.LSTM), ""),
-        (gated(torch.nn.GRU, last=True), "between layers only, not on the output of the last one: output is 2 at"),
+        (gated(torch.nn.GRU, last=True), "between layers only, not on the output of the last one: output is 1.523 at"),
         (gated(torch.nn.LSTM, never=True), "dropout does nothing in training"),
     ],
 )
