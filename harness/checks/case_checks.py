@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from harness.oracle.pinned_numpy import warn_if_replaced
 from harness.space.case import Array, Case
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
+from harness.subjects.registry import find_subject
+from harness.subjects.torch_variants import TORCH_LAYERS
 
 
 def check(
@@ -46,8 +49,9 @@ def check(
     result = assess(observation, with_margin=True)
     if against(result):
         warn_if_replaced()
+        result = _torch_issue_or_not(subject, case, observation, result)
         libraries = OF_NUMPY if subject.capabilities.takes is not None else ()
-        return known_or_not(observation, result, (*TORCH_ISSUES, *libraries, *known_causes))
+        return known_or_not(observation, result, (*libraries, *known_causes)) if against(result) else result
     if result.verdict is not Verdict.AGREES:
         return result
     if result.method is not ComparisonMethod.FORM:
@@ -64,6 +68,26 @@ def check(
         return known_or_not(observation, effects, known_causes)
     own = subject.capabilities.is_torch  # known issues are of torch's own layers
     return replace(rest, spared=spared(observation.case)) if own and rest.method is not ComparisonMethod.FORM else rest
+
+
+@cache
+def torch_layer(cell: str) -> Subject:
+    """Return torch's own layer of a cell, in this process."""
+    return find_subject(TORCH_LAYERS[cell])
+
+
+def _torch_issue_or_not(subject: Subject, case: Case, observation: Observation, result: Result) -> Result:
+    """Return an agreement, if a result is a known issue of torch: of another's layer, if torch's own has it here, too.
+
+    Else the result names the issue. A layer of another maker may call torch's, or have the same mistake by itself.
+    """
+    covered = known_or_not(observation, result)
+    if covered.known_as is None or subject.capabilities.is_torch:
+        return covered
+    seen = observe(torch_layer(case.config.cell), case, with_probes=False)
+    own = assess(seen)
+    shown = against(own) and known_or_not(seen, own).known_as == covered.known_as
+    return covered if shown else replace(result, resembles=covered.known_as or "")
 
 
 def bits_of(arrays: Mapping[str, Array]) -> str:

@@ -84,6 +84,8 @@ class Result:
     traceback: str = ""
     method: ComparisonMethod = ComparisonMethod.LOCAL
     known_as: str | None = None  # the name of the known issue, failure or finding that explains a disagreement
+    # The name of the known issue that it would be if torch's own layer had the issue in this case, too.
+    resembles: str = ""
     failure: Failure | None = None  # the failure of the subject's process, if it returned nothing
     raised: RaisedError | None = None  # the error that the subject raised, or how and where its process ended
     nondeterministic: bool = False  # true if the subject gave two answers to one question

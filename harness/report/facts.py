@@ -286,6 +286,8 @@ def _advice(failure: _ExplainedFinding) -> Iterator[Fact]:
 
 
 def _upstream(failure: _ExplainedFinding) -> Iterator[Fact]:
+    if issue := failure.finding.result.resembles:
+        yield Fact("known", f"{issue} looks so, but torch's own layer does not show it in this case here")
     known = upstream_line(
         failure.finding.subject, failure.finding.case.config, failure.finding.result, minimal=failure.finding.minimal
     )

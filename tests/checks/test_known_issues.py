@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
+from harness.checks import case_checks
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.case_checks import check
 from harness.checks.known_issues import KNOWN_ISSUES, TORCH_ISSUES, known_or_not, reported
@@ -33,6 +35,13 @@ def with_nan(config: RNNConfig) -> Case:
     x = arrays["x"] = arrays["x"].copy()
     (x.swapaxes(0, 1) if config.batch_first else x)[1, ..., 0] = np.nan
     return Case.from_arrays(config, arrays)
+
+
+def as_torch(factory: Any) -> TorchSubject:
+    """Return a class as if it were torch's own layer, with the kernels of another machine."""
+    subject = TorchSubject(factory)
+    subject.capabilities = replace(subject.capabilities, is_torch=True)
+    return subject
 
 
 class Off(TorchSubject):
@@ -141,10 +150,31 @@ LARGE = RNNConfig(9, 16, T=2, N=16, dtype="bfloat16")
 
 def test_nan_where_pairs_are_filled_up_is_known() -> None:
     case = with_an_infinity(LARGE, -1)
-    subject = as_subject(FillsUpPairs)
+    subject = as_torch(FillsUpPairs)
 
     assert check_agreement(subject, case).verdict is Verdict.DISAGREES
     assert check(subject, case).known_as == FILLED_UP
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_users_layer_is_excused_only_where_torch_s_own_has_the_issue(
+    monkeypatch: pytest.MonkeyPatch, *, shown: bool
+) -> None:
+    class InFloat32(torch.nn.RNN):
+        def forward(self, x: Any, hx: Any = None) -> Any:
+            output, h_n = deepcopy(self).float()._all_of(x.float())
+            return output.to(x.dtype), h_n.to(x.dtype)
+
+        def _all_of(self, x: torch.Tensor) -> Any:
+            return super().forward(x)
+
+    case, torch_layer = with_an_infinity(LARGE, -1), as_torch(FillsUpPairs if shown else InFloat32)
+    monkeypatch.setattr(case_checks, "torch_layer", lambda _: torch_layer)
+
+    result = check(as_subject(FillsUpPairs), case)
+
+    assert result.verdict is (Verdict.AGREES if shown else Verdict.DISAGREES)
+    assert (result.known_as, result.resembles) == ((FILLED_UP, "") if shown else (None, FILLED_UP))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +225,7 @@ class ReadsOn(torch.nn.RNN):
     ],
 )
 def test_nan_of_the_next_row_is_known(config: RNNConfig, *, known: bool) -> None:
-    case, subject = with_an_infinity(config, 0), as_subject(ReadsOn)
+    case, subject = with_an_infinity(config, 0), as_torch(ReadsOn)
 
     assert check_agreement(subject, case).verdict is Verdict.DISAGREES
     assert check(subject, case).known_as == (READ_ON if known else None)
@@ -216,7 +246,7 @@ def test_nan_of_the_next_row_reaches_a_projection(units: int, *, known: bool) ->
     arrays = dict(draw(config, "normal", 0).arrays)
     arrays["x"] = arrays["x"].copy()
     arrays["x"][:, 2] = np.nan
-    case, subject = Case.from_arrays(config, arrays), as_subject(ProjectsOn)
+    case, subject = Case.from_arrays(config, arrays), as_torch(ProjectsOn)
 
     assert check_agreement(subject, case).verdict is Verdict.DISAGREES
     assert check(subject, case).known_as == (READ_ON if known else None)
