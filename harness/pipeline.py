@@ -41,7 +41,7 @@ from harness.space.case import Case
 from harness.space.conformance_profile import PROFILE_WORDS
 from harness.space.errors import UsageError, require_type
 from harness.space.reading import MOST_WRITTEN, require_path
-from harness.space.scope import Scope
+from harness.space.scope import Scope, singular
 from harness.store.document import read_text
 from harness.store.save import FindingKeeper
 from harness.subjects.isolated import IsolatedSubject
@@ -226,7 +226,8 @@ def check(
     subject = as_subject(subject)
     held = profile or subject.capabilities.profile
     fixed = None if weights is None else load_weights(os.fspath(weights))
-    scope = asked_scope(subject, (), {**only, **({} if fixed is None else fixed.pins)}, held)
+    pins = singular({**only, **({} if fixed is None else fixed.pins)})
+    scope = asked_scope(subject, (), pins, held)
     own, idle = ([], []) if known is None else known_failures.parse(read_text(Path(known), MOST_WRITTEN), str(known))
     for text in idle:
         warnings.warn(text, stacklevel=2)
@@ -234,7 +235,9 @@ def check(
         done = run_pipeline(
             subject,
             scope,
-            SearchOptions(cases, seconds, seed, held, tolerance, tuple(own), weights=fixed, slow=slow),
+            SearchOptions(
+                cases, seconds, seed, held, tolerance, tuple(own), weights=fixed, slow=slow, pinned=frozenset(pins)
+            ),
             folder=findings,
             warn=lambda text: warnings.warn(text, stacklevel=3),
             progress=progress,

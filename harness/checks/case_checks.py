@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from harness.checks.agreement import Observation, assess, effects_of, observe
 from harness.checks.jvp_and_double_backward import check_derivatives
-from harness.checks.known_issues import OF_NUMPY, READ_ON, TORCH_ISSUES, KnownCause, known_or_not, spared
+from harness.checks.known_issues import OF_NUMPY, READ_ON, KnownCause, known_or_not, spared
 from harness.checks.relation_check import check_relations
 from harness.checks.relations import Relation
 from harness.checks.repeatability import check_twice

@@ -445,9 +445,11 @@ def _target(
 ) -> Target:
     from harness.cli.all_subjects import Target
     from harness.search.scope_and_workers import asked_scope
+    from harness.space.scope import singular
 
     held = profile or subject.capabilities.profile
-    return Target(subject, asked_scope(subject, devices, pinned, held), replace(options, profile=held))
+    scope = asked_scope(subject, devices, pinned, held)
+    return Target(subject, scope, replace(options, profile=held, pinned=frozenset(singular(pinned))))
 
 
 def _require_compatible(args: _Arguments) -> None:

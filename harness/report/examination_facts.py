@@ -25,20 +25,20 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
     if findings and not verbose:
         yield "checked", _in_a_line(done.hunt)
         yield from _not_compared(done.hunt)
-        yield from _never_given(done)
+        yield from _unchecked(done)
         yield from (("read", reading) for reading in done.read_as.split("; ") if reading.startswith(ASSUMED_ROWS))
         yield from _unrefused(done.hunt)
         yield from _unfinished(done.hunt)
         if done.dropout is not None and done.dropout.failed:
             yield from _dropout(done, findings)
         return
-    if done.verdict is Verdict.NOT_ENOUGH:
+    if done.verdict is Verdict.NOT_ENOUGH and done.lacking:
         longer = done.hunt.asked < LEAST_CASES and not done.hunt.missing  # after more cases, what is lacking is refused
         advice = f"; search longer: --examples {LEAST_CASES} or more, or --time" * longer
         yield "seen", f"{', '.join(done.lacking)}{advice}"
     yield from _of_search(done.hunt, verbose=verbose)
     yield from _vacuous(done, findings)
-    yield from _never_given(done)
+    yield from _unchecked(done)
     if read := [reading for reading in done.read_as.split("; ") if reading and NEVER_GIVEN not in reading]:
         yield "read", "; ".join(read)
     if done.equal is not None:
@@ -141,7 +141,10 @@ def _suspicions(hunt: SearchRecord, *, verbose: bool) -> str:
     )
 
 
-def _never_given(done: Examination) -> Facts:
+def _unchecked(done: Examination) -> Facts:
+    """Yield what was offered and not compared, unless the first line says so, and the arguments that are not given."""
+    if done.verdict is not Verdict.NOT_ENOUGH:
+        yield from (("unchecked", text) for text in wording.gap_lines(done.hunt))
     if missing := [reading for reading in done.read_as.split("; ") if NEVER_GIVEN in reading]:
         yield "unchecked", "; ".join(missing)
 

@@ -95,7 +95,7 @@ class SubjectFindings:
         if done.interrupted:
             return f"{self.verdict}: interrupted before the end of the search"
         if done.verdict is Verdict.NOT_ENOUGH:
-            return f"not enough seen: {', '.join(done.lacking)}"
+            return f"not enough seen: {', '.join((*done.lacking, *wording.gap_lines(done.hunt)))}"
         return "" if done.verdict is Verdict.AGREES else self.headline
 
 

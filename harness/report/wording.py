@@ -47,15 +47,36 @@ def verdict_on(hunt: SearchRecord, verdict: Verdict | None, end: str = "") -> st
     if verdict is Verdict.AGREES and (missing := [*_missing(hunt)]):
         part += f"{',' if part else ':'} without {' and '.join(missing)}"
     part += f", with the weights of {hunt.weights}" * bool(part and hunt.weights)
+    if verdict is Verdict.NOT_ENOUGH and hunt.gaps:
+        part = f": {'; '.join(gap_lines(hunt))}"
     return headline(hunt.subject, verdict, layer) + end + part + (", but for known failures" if known else "")
+
+
+# The arrays by which there are gradients, in the order of a call.
+_GRADIENTS_BY: Final = (
+    *("x", "hx", "cx", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"),
+    *("readout.weight", "readout.bias"),
+)
 
 
 def _missing(hunt: SearchRecord) -> Iterator[str]:
     """Yield what of a subject's results was not compared wherever it was asked for, in words."""
-    yield from (name for name in ("h_n", "c_n") if hunt.not_compared[name])
-    states = [name for name in ("hx", "cx") if hunt.not_compared[name]]
-    if states:
-        yield f"the gradient{'s' * (len(states) > 1)} of {' and '.join(states)}"
+    results = [name for name in ("output", "h_n", "c_n") if hunt.not_compared[name]]
+    yield from results
+    if gradients := [name for name in _GRADIENTS_BY if hunt.not_compared[name]]:
+        several = ", ".join(gradients[:-1]) + " and " * (len(gradients) > 1) + gradients[-1]
+        yield f"the gradient{'s' * (len(gradients) > 1)} of {several}"
+
+
+def gap_lines(hunt: SearchRecord) -> list[str]:
+    """Return what a subject offers and was not compared, each with the reason and the pin that settles it."""
+    values, lines = hunt.scope.values(), list[str]()
+    for name, why in hunt.gaps.items():
+        what = {"loss": "gradients are", "lengths": "lengths are"}.get(name, f"{name} is")
+        pin = ",".join(str(value).lower() for value in values.get(name, ()))
+        settled = f"; --only {name}={pin} says that this is what you want" * bool(pin)
+        lines.append(f"{what} not checked: {why}{settled}")
+    return lines
 
 
 def of_scope(scope: Scope) -> str:
@@ -69,6 +90,7 @@ def of_scope(scope: Scope) -> str:
         parts.append("two directions" if scope.bidirectional[0] else "one direction")
     parts.append("from zeros" * (not any(scope.hx)))
     parts.append("forward only" * (not any(scope.loss)))
+    parts.append(f"{scope.dtype[0]} alone" * (len({*scope.dtype}) == 1))
     return ": " * any(parts) + ", ".join(filter(None, parts))
 
 

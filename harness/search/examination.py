@@ -81,7 +81,7 @@ class Examination:
         if self.refusals is not None and self.refusals.findings:
             lapses = {finding.lapse for finding in self.refusals.findings}
             return Verdict.BROKEN if lapses <= {RefusalDefect.CRASHED, RefusalDefect.HUNG} else Verdict.DISAGREES
-        little = self.hunt.verdict is Verdict.AGREES and not self.interrupted and self.lacking
+        little = self.hunt.verdict is Verdict.AGREES and not self.interrupted and (self.lacking or self.gaps)
         return Verdict.NOT_ENOUGH if little else self.hunt.verdict
 
     @property
@@ -105,6 +105,11 @@ class Examination:
         if covered < LEAST_PAIRS * (covered + missing):
             lacking.append(f"{percent(covered, covered + missing)} of pairs of values")
         return lacking
+
+    @property
+    def gaps(self) -> Mapping[str, str]:
+        """What it offers and is not compared, with the reason. Of a shard, that is said of the whole."""
+        return self.hunt.gaps if self.hunt.shard is None else {}
 
     @property
     def unshown(self) -> dict[str, int]:

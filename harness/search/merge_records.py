@@ -151,6 +151,7 @@ def _begun(parts: Sequence[SearchRecord]) -> SearchRecord:
     hunt = SearchRecord(
         first.subject, first.seed, first.scope, refused=first.refused, unsupported_unrefused=first.unsupported_unrefused
     )
+    hunt.gaps = first.gaps
     hunt.slow, hunt.log.planned = first.slow, first.log.planned
     hunt.accepted, hunt.accuracy, hunt.own = first.accepted, first.accuracy, first.own
     for name in dict.fromkeys(name for part in parts for name in part.environment):

@@ -99,6 +99,7 @@ class Search:
         self._budget = Budget(options.cases, options.seconds, slow=slow, with_more=has_more(subject))
         scope = (scope or scope_of(subject)).only(device=choose_devices(subject, () if scope is None else scope.device))
         self.record = SearchRecord(subject.name, options.seed, scope, accepted=options.accepted)
+        self.record.gaps = {n: why for n, why in subject.capabilities.not_compared.items() if n not in options.pinned}
         self.record.own = tuple(failure for failure in options.own if failure.of(subject.name))
         self.record.until, self.record.explaining_until = map(self._budget.moment, (1, LAST_EXPLANATION))
         self.record.shard, self.record.slow = options.shard, slow

@@ -29,6 +29,7 @@ class SearchOptions:
     workers: WorkerPool | None = None  # they share the work, each with a copy of the subject, made by pickle
     weights: OwnWeights | None = None  # those that all cases have
     slow: bool = False  # each new shape takes the subject long, as in ``Capabilities``
+    pinned: frozenset[str] = frozenset()  # the factors that its user pinned
     narrowed: DiscoveredScope | None = None  # what the subject supports, if that is known
 
     def __post_init__(self) -> None:

@@ -96,6 +96,8 @@ class SearchRecord:
     """The values that it neither supports nor refuses, and that were left out: ``num_layers=2``, a case, and how that
     fails.
     """
+    # What the subject offers and is not compared, by factor or array, with the reason, unless its user pinned it away.
+    gaps: dict[str, str] = field(default_factory=dict)
     beyond: int = 0  # the findings on cases that are not of the plan
     weights: str = ""  # the file of the weights that all cases had, if they were not drawn
     accepted: AcceptedErrors = (

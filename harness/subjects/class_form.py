@@ -157,8 +157,10 @@ class ClassForm:
     needs: str = ""
     loader: str = ""  # the method of NumPy code that takes the weights of torch's layer by their names
     back: str = ""  # the method or function whose gradients are compared, of NumPy code
-    unread_back: str = ""  # the one whose are not, and why
+    unread_back: str = ""  # the one whose are not, and why: ``backward: names and shapes do not tell …``
     states: tuple[str, ...] = ()  # the arrays of a NumPy object that are states, as a call changes them
+    # What it offers and is not compared, by factor or array, with the reason.
+    not_compared: Mapping[str, str] = field(default_factory=dict)
     drop_in: bool = False  # its constructor and parameters are those of torch's layer
 
     @property
@@ -240,15 +242,10 @@ class ClassForm:
         if self.never_given:
             words += f"; {', '.join(self.never_given)} {'is' if len(self.never_given) == 1 else 'are'} never given"
         words += f"; gradients are those of its {self.back}" * bool(self.back)
-        words += f"; its {self.unread_back}" * bool(self.unread_back)
         words += f"; {', '.join(self.states)} taken for states, which a call changes" * bool(self.states)
-        words += f"; states are always given: {self.always_given}" * bool(self.always_given)
-        words += f"; hx is left out: {self.refusal('hx')}" if self.stateless else ""
         if missing := [dtype for dtype in FLOATS if dtype not in self.offers.get("dtype", FLOATS)]:
             words += f"; without {', '.join(missing)}, in which it does not compute"
-        may = {*self.takes, "training"}
-        lost = [name for name in ("num_layers", "bidirectional", "training") if name in may and name in self.offers]
-        words += "".join(f"; {name} is left out: {self.refusal(name)}" for name in lost)
+        words += f"; training is left out: {self.refusal('training')}" * ("training" in self.offers)
         return words
 
     def refusal(self, name: str) -> str:

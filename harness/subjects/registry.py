@@ -290,7 +290,7 @@ def _read(target: Any, name: str, conventions: Conventions | None) -> Subject:
 
 def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subject:
     from harness.subjects.axes import INPUT_ORDERS, with_axes
-    from harness.subjects.torch_form import form_of  # torch is imported only when a subject needs it
+    from harness.subjects.torch_form import form_of, with_not_compared  # torch is imported when a subject needs it
     from harness.subjects.torch_module import TorchSubject
     from harness.subjects.torch_own_form import OwnFormSubject, completed
 
@@ -303,7 +303,7 @@ def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subje
         return _of_modules(factory, name, conventions, [*others, *turned], error, last=not others)
     if form is not None and not form.drop_in:
         own = partial(OwnFormSubject, factory, name, conventions=conventions)
-        return own(completed(own, form))
+        return own(completed(own, with_not_compared(factory, form)))
     if form is not None and declared.cell == "RNN":
         conventions = form.conventions.beside(declared)
     return TorchSubject(factory, name, conventions=conventions)
@@ -324,7 +324,14 @@ def _of_modules(
     """
     from harness.subjects.axes import INPUT_ORDERS
     from harness.subjects.length_argument import LengthsUnreadError
-    from harness.subjects.torch_form import form_of, form_of_adapter, reads_each_gate, with_loader, with_way_back
+    from harness.subjects.torch_form import (
+        form_of,
+        form_of_adapter,
+        reads_each_gate,
+        with_loader,
+        with_not_compared,
+        with_way_back,
+    )
     from harness.subjects.torch_own_form import AdaptedSubject, ModuleOfSubject, OwnFormSubject, completed
 
     declared = declared_by(target, name) if conventions is None else conventions
@@ -355,7 +362,7 @@ def _of_modules(
                 if adapted
                 else partial(ModuleOfSubject, module, name, conventions=conventions, place=place_of(target))
             )
-            return own(completed(own, form))
+            return own(completed(own, with_not_compared(module, form)))
     raise of_lengths or (error if last or first is None else first)
 
 

@@ -59,6 +59,7 @@ from harness.subjects.parameters_by_shape import (
 )
 from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.signature import (
+    OF_STEPS,
     as_optional,
     by_state_names,
     constructor,
@@ -87,6 +88,16 @@ SPREAD: Final = 0.3
 yet one in float32. So it shows there on which numbers a state depends."""
 
 _SIZES: Final = ("input_size", "hidden_size")
+
+# The values of the options of a constructor.
+_CHOICES: Final[dict[str, tuple[Any, ...]]] = {
+    "num_layers": (2, 1),
+    "bidirectional": (True, False),
+    "batch_first": (True, False),
+    "dropout": (0.5, 0.0),
+    "nonlinearity": ("relu", "tanh"),
+    "bias": (False, True),
+}
 
 _WEIGHT: Final = re.compile("(?i)^[wub]|weight|bias|kernel")  # in the names of parameters
 
@@ -513,9 +524,55 @@ def with_way_back(factory: Any, form: ClassForm) -> ClassForm:
         holder = runs[0].call.holder if runs else None
         unread = next((call.name for call in calls_back(holder, factory.function)), "")
         why = "call is given" if by_hand else "names and shapes do not tell what it takes or gives"
-        unread = f"{unread} is not compared: {why}" if unread else ""
+        unread = f"{unread}: {why}" if unread else ""
         return replace(form, offers={**form.offers, "loss": (None,)}, unread_back=unread)
     return replace(form, offers={**form.offers, "loss": back.losses}, back=back.call.name)
+
+
+def with_not_compared(factory: Any, form: ClassForm) -> ClassForm:
+    """Return the form of a class with what it offers and is not compared: options, states, lengths, gradients.
+
+    What raises ``NotImplementedError`` is not offered, and neither is what an adapter's ``offers`` leave out.
+    """
+    why = dict(form.not_compared)
+    declared = factory.offers if isinstance(factory, AdapterModuleFactory) else {}
+    outside = ("dropout",) * bool(form.heads)  # what is dropped elsewhere is no part of the recurrence
+    for name, values in form.offers.items():
+        other = next((value for value in _CHOICES.get(name, ()) if value not in values), None)
+        asked = name in form.takes and other is not None and name not in {*declared, *outside}
+        if asked and (does := _with_option(factory, form, name, other)) is not None:
+            why[name] = f"with {other}, {does or form.refusal(name)}"
+    if form.stateless or form.always_given:
+        why["hx"] = form.refusal("hx")
+    if of_steps := [name for name in form.never_given if OF_STEPS.search(name)]:
+        tried = ": no kind of lengths or masks in it makes a sequence shorter" * (not (form.is_cell or form.unbatched))
+        why["lengths"] = f"{' or '.join(of_steps)} is never given{tried}"
+    why |= {name: f"{name} is never given" for name in form.never_given if name in OPTIONS}
+    if form.unread_back:
+        why["loss"] = form.unread_back
+    return replace(form, not_compared=why)
+
+
+def _with_option(factory: Any, form: ClassForm, name: str, value: Any) -> str | None:
+    """Say what a class does with a value of an option that is not compared, if that shows; ``None`` if it refuses it.
+
+    It is called on x alone, because its states may have other axes with the option.
+    """
+    sizes, plain_shapes = parameters_of_plain(factory, form)
+    try:
+        module = _built(factory, form, sizes, {name: value})
+        if False in form.offers["hx"]:
+            with torch.no_grad():
+                module(*_arguments(form, sizes, torch.ones, hx=False))
+    except NotImplementedError:
+        return None
+    except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+        return f"it raises {type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+    new = [f"{own} {shape}" for own, shape in _shapes_of(module).items() if own not in plain_shapes]
+    if not new or not {"h_n", "output"} & {*form.returns}:
+        return ""
+    where = f"with input_size={sizes.input_size} and hidden_size={sizes.hidden_size}"
+    return f"its parameters, such as {new[0]} {where}, are not read as nn.RNN's"
 
 
 def with_loader(factory: Any, form: ClassForm) -> ClassForm:

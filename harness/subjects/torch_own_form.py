@@ -70,7 +70,8 @@ class OwnFormSubject(TorchSubject):
         # A module of fixed T or N is not used at others before.
         aside = (*ONE_BY_ONE_PREPARATIONS, *["used"] * bool(self.built_for))
         offers = {"preparation": tuple(way for way in usual["preparation"] if way not in aside)}
-        more = {**NO_DROP_IN, **form.offers, **getattr(factory, "offers", {})}
+        declared_offers = getattr(factory, "offers", {})
+        more = {**NO_DROP_IN, **form.offers, **declared_offers}
         offers |= {factor: values for factor, values in more.items() if factor not in self._conventions.offers}
         offers |= {"loss": form.offers["loss"]} if "loss" in form.offers else {}
         self.capabilities = replace(
@@ -81,6 +82,7 @@ class OwnFormSubject(TorchSubject):
             recipe=Recipe(form=form),
             call=None,
             masks=None,  # it draws its own, which must have the statistics of dropout
+            not_compared={name: why for name, why in form.not_compared.items() if name not in declared_offers},
             read_as=form.words,
         )
 

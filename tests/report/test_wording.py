@@ -348,6 +348,8 @@ def test_each_mistake_that_the_first_line_counts_is_shown(*, quiet: bool) -> Non
         ([], ""),
         (["h_n"], ", without h_n"),
         (["hx"], ", without the gradient of hx"),
+        (["output"], ", without output"),
+        (["bias_ih", "x", "weight_hh"], ", without the gradients of x, weight_hh and bias_ih"),
         (["h_n", "hx", "cx"], ", without h_n and the gradients of hx and cx"),
     ],
 )

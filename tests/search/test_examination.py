@@ -15,6 +15,7 @@ from harness.search import examination
 from harness.search.deadline import Hang
 from harness.search.evidence import Certificate
 from harness.search.examination import DROPOUT_RUNS, Examination, examine
+from harness.search.plan_shards import Shard
 from harness.search.search_options import SearchOptions
 from harness.search.search_record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import scope_of
@@ -79,6 +80,36 @@ def test_a_finding_among_cases_comes_first_then_dropout_then_refusals(
     hunt: Verdict | None, dropout: Result | None, answers: list[RefusalDefect], verdict: Verdict | None
 ) -> None:
     assert Examination(hunted(hunt), refused(*answers), dropout).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("shard", "found", "verdict"),
+    [
+        (None, Verdict.AGREES, Verdict.NOT_ENOUGH),
+        (Shard(1, 2), Verdict.AGREES, Verdict.AGREES),
+        (None, Verdict.DISAGREES, Verdict.DISAGREES),
+    ],
+)
+def test_what_is_offered_and_not_compared_is_not_enough_seen(
+    shard: Shard | None, found: Verdict, verdict: Verdict
+) -> None:
+    record = hunted(found)
+    record.gaps, record.shard = {"num_layers": "with 2, it raises ValueError"}, shard
+
+    assert Examination(record).verdict is verdict
+
+
+def test_what_a_user_pins_is_no_gap() -> None:
+    class OneLayer(TorchSubject):
+        def __init__(self) -> None:
+            super().__init__(name="mine")
+            gaps = {"num_layers": "it raises", "h_n": "is not read"}
+            self.capabilities = replace(self.capabilities, not_compared=gaps)
+
+    pins = frozenset[str](), frozenset({"num_layers"})
+    searches = [hunt(OneLayer(), ALL, cases=1, pinned=pinned) for pinned in pins]
+
+    assert [{*record.gaps} for record in searches] == [{"num_layers", "h_n"}, {"h_n"}]
 
 
 def test_an_examination_is_interrupted_wherever_it_was() -> None:

@@ -411,7 +411,7 @@ def test_a_way_back_that_cannot_be_read_is_said() -> None:
     subject = as_subject(Unclear)
 
     assert {*scope_of(subject).loss} == {None}
-    assert "its backward is not compared: names and shapes do not tell" in subject.capabilities.read_as
+    assert subject.capabilities.not_compared["loss"].startswith("backward: names and shapes do not tell")
 
 
 class Updates(Layer):

@@ -843,11 +843,14 @@ def test_a_state_that_is_not_compared_is_said_in_the_first_line(tmp_path: Path) 
         (Channels, "its states are (N, H)"),
         (batch_first_from_zeros, "reads (N, T, input_size)"),
         (OfLayerSizes, "without float32, bfloat16, float16"),
-        (Caffe, "states are always given: a call on x alone raises ValueError"),
     ],
 )
 def test_it_is_said_how_it_was_read(given: Any, part: str) -> None:
     assert part in as_subject(given).capabilities.read_as
+
+
+def test_a_state_that_may_be_left_out_by_the_signature_alone_is_offered() -> None:
+    assert as_subject(Caffe).capabilities.not_compared == {"hx": "a call on x alone raises ValueError"}
 
 
 def test_layers_that_there_always_are_are_what_is_asked_for() -> None:

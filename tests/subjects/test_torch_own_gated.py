@@ -323,7 +323,7 @@ READ = {
         [LSTM.replace(batch_first=True)],
         (
             f"{_all('lstm.{}_l*')}; returns the last output alone; its output layer fc is replaced by the identity; "
-            "reads (N, T, input_size); num_layers is left out: it returns no h_n"
+            "reads (N, T, input_size)"
         ),
     ),
     Encoder: (
@@ -360,10 +360,7 @@ def test_gates_are_told_by_names_and_compared(layer: Any) -> None:
 
 @pytest.mark.parametrize(
     ("layer", "hx", "loss", "words"),
-    [
-        (InDict, (False,), (None, "output"), "hx is left out: no call with a state of a form that is known succeeds"),
-        (StatesApart, (False, True), LOSSES, "its states are (N, H)"),
-    ],
+    [(InDict, (False,), (None, "output"), ""), (StatesApart, (False, True), LOSSES, "its states are (N, H)")],
 )
 def test_a_class_is_asked_for_the_states_that_it_takes_and_returns(layer: Any, hx: Any, loss: Any, words: str) -> None:
     subject = as_subject(layer)

@@ -1,0 +1,111 @@
+"""Tests of what a layer offers and is not compared: it is named with its reason, unless the layer refuses it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from harness import as_subject
+
+
+class Loop(nn.Module):
+    """One layer of nn.RNNCell, which takes (1, N, H) or starts from zeros."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = nn.RNNCell(input_size, hidden_size)
+
+    def forward(self, x: Any, h0: Any = None) -> Any:
+        h, output = x.new_zeros(x.shape[1], self.cell.hidden_size) if h0 is None else h0[0], []
+        for x_t in x:
+            h = self.cell(x_t, h)
+            output.append(h)
+        return torch.stack(output), h[None]
+
+
+class EachReadsX(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__()
+        self.cells = nn.ModuleList(nn.RNNCell(input_size, hidden_size) for _ in range(num_layers))
+
+    def forward(self, x: Any) -> Any:
+        h, output = [x.new_zeros(x.shape[1], cell.hidden_size) for cell in self.cells], []
+        for x_t in x:
+            h = [cell(x_t, state) for cell, state in zip(self.cells, h, strict=True)]
+            output.append(h[-1])
+        return torch.stack(output), torch.stack(h)
+
+
+class OneLayer(Loop):
+    error: type[Exception] = ValueError
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__(input_size, hidden_size)
+        if num_layers > 1:
+            raise self.error("one layer only")
+
+
+class RefusesLayers(OneLayer):
+    error = NotImplementedError
+
+
+class DeclaresOneLayer(OneLayer):
+    offers = {"num_layers": (1,)}  # noqa: RUF012 - as a user writes it
+
+
+class LastOutput(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(input_size, hidden_size, bidirectional=bidirectional)
+
+    def forward(self, x: Any) -> Any:
+        return self.rnn(x)[0][-1]
+
+
+class TakesNoState(Loop):
+    def forward(self, x: Any, h0: Any = None) -> Any:
+        if h0 is not None:
+            raise TypeError("no state of any kind")
+        return super().forward(x)
+
+
+class NeedsState(Loop):
+    def forward(self, x: Any, h0: Any = None) -> Any:
+        return super().forward(x, h0[:1])
+
+
+class IgnoresMask(Loop):
+    def forward(self, x: Any, h0: Any = None, mask: Any = None) -> Any:
+        return super().forward(x, h0)
+
+
+def rnn(x: Any, h0: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh: Any, bias: bool = True, verbose: bool = False) -> Any:
+    h, output = h0, []
+    for x_t in x:
+        h = np.tanh(x_t @ W_ih.T + b_ih + h @ W_hh.T + b_hh)
+        output.append(h)
+    return np.stack(output), h
+
+
+@pytest.mark.parametrize(
+    ("layer", "gaps"),
+    [
+        (EachReadsX, {"num_layers": "with 2, its parameters, such as cells.1.weight_ih (3, 5) with input_size=5"}),
+        (OneLayer, {"num_layers": "with 2, it raises ValueError: one layer only"}),
+        (LastOutput, {"bidirectional": "with True, it returns no h_n"}),
+        (TakesNoState, {"hx": "no call with a state of a form that is known succeeds"}),
+        (NeedsState, {"hx": "a call on x alone raises TypeError"}),
+        (IgnoresMask, {"lengths": "mask is never given: no kind of lengths or masks in it makes a sequence shorter"}),
+        (rnn, {"bias": "bias is never given"}),
+        (Loop, {}),
+        (RefusesLayers, {}),
+        (DeclaresOneLayer, {}),
+    ],
+)
+def test_what_is_offered_and_not_compared_is_named(layer: Any, gaps: dict[str, str]) -> None:
+    found = as_subject(layer).capabilities.not_compared
+
+    assert {*found} == {*gaps}
+    assert all(found[name].startswith(why) for name, why in gaps.items())
