@@ -326,7 +326,10 @@ def completed(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) -> C
 
     ``make`` returns the subject of a form.
     """
-    form = replace(form, offers={**form.offers, "dtype": _dtypes(make(form), form)})
+    dtypes = _dtypes(make(form), form)
+    lost = [dtype for dtype in ("float32", "float64") if dtype not in dtypes and "dtype" in form.takes]
+    gaps = {"dtype": f"it does not compute in {lost[0]}"} if lost else {}
+    form = replace(form, offers={**form.offers, "dtype": dtypes}, not_compared={**form.not_compared, **gaps})
     both = form.cell.reset and {"bias_ih", "bias_hh"} <= {*form.names}
     return (
         _in_its_order(make, form)
