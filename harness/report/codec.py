@@ -41,6 +41,7 @@ _SEARCH: Final = (
         "refused",
         "slow",
         "unsupported_unrefused",
+        "gaps",
         "accepted",
         "accuracy",
         "own",

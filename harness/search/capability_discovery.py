@@ -21,7 +21,7 @@ from harness.space.scope import Scope, configure, factors_of
 from harness.space.size_product_edges import product_edges
 from harness.space.values import draw
 from harness.subjects.line_runs import lines_of
-from harness.subjects.protocol import Subject
+from harness.subjects.protocol import Subject, SubjectUnavailable
 
 # The others are left as they are: sizes are for the run itself to refuse, and dropout means nothing in one layer.
 PROBE_FACTORS: Final = tuple(name for name in having("discovered") if name not in SIZE_FACTORS)
@@ -75,6 +75,8 @@ def narrow(
     new shapes is asked for fewer layers and few sizes, and for no large products of sizes, as is one that computes each
     state by lines of its own. That is counted and not timed: the same search has the same cases on a busy machine, too.
     After ``until`` (``time.perf_counter``) nothing more is asked, and the remaining values count as supported.
+
+    Raises ``SubjectUnavailable`` for what returns the same whatever its weights are.
     """
     full, (unseen, scope) = scope, _without_unseen(subject, scope)
     factors = _asked_for(scope)
@@ -82,6 +84,7 @@ def narrow(
     if base is None:
         refusal = _refusal(subject, plainest(scope), {})
         return DiscoveredScope(full, {repr(plainest(scope)): refusal or ""}, accepted=False)
+    _require_weights(subject, base)
     if slow and (layers := tuple(number for number in scope.num_layers if number <= FEW_LAYERS)):
         scope = scope.only(num_layers=layers)
         factors = _asked_for(scope)
@@ -102,7 +105,7 @@ def narrow(
         offered: dict[Any, bool] = {}
         opened: dict[str, FactorRule | None] = {}
         for value in values:
-            if time.perf_counter() > until:
+            if time.perf_counter() > until or value == factors_of(base)[name]:  # which it has accepted
                 offered[value] = True
                 continue
             reason = _refusal(subject, base, {name: value})
@@ -126,6 +129,22 @@ def narrow(
     if product_edges(scope) and time.perf_counter() < until and _is_by_state(subject, base):
         scope = scope.only(products=False)
     return DiscoveredScope(scope, refused, unsupported_unrefused=tuple(unrefused))
+
+
+def _require_weights(subject: Subject, config: RNNConfig) -> None:
+    """Raise ``SubjectUnavailable`` for what takes no weights, or returns the same where all of them are zero."""
+    own = subject.capabilities
+    if own.is_torch:
+        return
+    case = draw(_with_unequal_sizes(config), "normal")
+    zeros = {name: array * 0 if name in config.weights else array for name, array in case.arrays.items()}
+    first, second = (subject.run(drawn).arrays for drawn in (case, Case.from_arrays(case.config, zeros)))
+    same = {name for name, array in first.items() if name in second and array.tobytes() == second[name].tobytes()}
+    if (own.takes is not None and "weights" not in own.takes) or (first and {*first} == same):
+        raise SubjectUnavailable(
+            f"{subject.name}: what it returns does not depend on its weights\n"
+            "expected a recurrent layer: an output and h_n made of x, the initial state and the weights"
+        )
 
 
 def _asked_for(scope: Scope) -> dict[str, tuple[Any, ...]]:

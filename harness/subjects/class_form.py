@@ -259,8 +259,9 @@ class ClassForm:
             (name == "training", "it drops elements with dropout=0, too"),
             (takes and name == "dropout" and bool(self.heads), "it drops elements elsewhere than between layers"),
             (takes and self.is_cell, "a call is one step of one layer"),
+            (takes and name == "dropout" and "output" not in self.returns, "the output, which shows masks, is hidden"),
             (takes and not {"h_n", "output"} & {*self.returns}, "it returns no h_n"),
-            (takes, "with it, its parameters or its results have other shapes than nn.RNN's"),
+            (takes, "with it, its parameters or its results are not read as nn.RNN's"),
         )
         return next((why for holds, why in reasons if holds), "its constructor does not take that")
 

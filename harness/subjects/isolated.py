@@ -91,7 +91,7 @@ IF_LOST: Final[dict[str, Callable[[Outcome], Any]]] = {
 
 
 class ChangedError(SubjectUnavailable):
-    """The file of a subject is another one than that which was checked so far."""
+    """The file of a subject, or the working folder, is not that in which it was checked so far."""
 
 
 class IsolatedSubject:
@@ -207,7 +207,12 @@ class IsolatedSubject:
             what = "changed" if digest else "deleted"
             raise ChangedError(f"{self._spec}: its file was {what} while it was checked; start again")
         self._calls.clear()
-        self._child = Child(self._spec)
+        try:
+            self._child = Child(self._spec)
+        except FileNotFoundError as error:  # a process starts in a folder
+            raise ChangedError(
+                f"{self._spec}: the working folder was removed while it was checked; make it, and start again"
+            ) from error
         try:
             about: _About = self._child.call(max(self._timeout, START_SECONDS), _find, self._spec, self._switches)
         except LostError as lost:

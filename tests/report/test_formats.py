@@ -286,7 +286,8 @@ def test_a_summary_says_what_makes_a_pass_mean_less() -> None:
     shown = markdown([agreeing()])
 
     assert shown.startswith(
-        "## rnn-harness: `torch` agrees with nn.RNN: one tanh layer, one direction, from zeros, forward only\n\n"
+        "## rnn-harness: `torch` agrees with nn.RNN: one tanh layer, one direction, from zeros, forward only, float32 "
+        "alone\n\n"
     )
     assert "- left out of `torch`: `num_layers=2-3`: one layer only\n- left out of `torch`: `hx=True`: no hx\n" in shown
     assert "not enough seen: 20 of 200 cases" in text_of(render(markdown([seen_too_little()])))

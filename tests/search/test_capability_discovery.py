@@ -19,6 +19,7 @@ from harness.search.plan import chunks
 from harness.search.search import Search
 from harness.search.search_options import SearchOptions
 from harness.space.factor_table import AUTOCASTS, GRAD_MODES, PACKINGS, PREPARATIONS, STRIDES
+from harness.subjects.protocol import SubjectUnavailable
 from tests import implementations
 
 CALLS = Scope().only(
@@ -82,10 +83,10 @@ def test_a_subject_that_refuses_all_of_a_pinned_way_of_calling_is_not_accepted(p
 
 
 def test_a_packed_batch_is_met_at_sizes_that_the_subject_does() -> None:
-    def rnn(x: Any, h0: Any, lengths: Any, config: RNNConfig) -> Any:
+    def rnn(x: Any, h0: Any, weights: Any, lengths: Any, config: RNNConfig) -> Any:
         if config.N < 8 or config.T < 8:
             raise NotImplementedError("eight or more")
-        return x[..., :1].repeat(config.hidden_size, -1), h0
+        return x[..., :1].repeat(config.hidden_size, -1) + weights["weight_ih_l0"].sum(), h0
 
     narrowed = narrow(as_subject(rnn), Scope().only(lengths="any", hx=False))
 
@@ -223,6 +224,35 @@ def test_what_another_factor_opens_is_asked_for_beside_it() -> None:
     found = hunt(subject, cases=100).finding
     assert found is not None
     assert found.result.kind == "x.grad: finiteness"
+
+
+def test_what_refuses_everything_after_some_calls_is_asked_for_what_it_has_accepted() -> None:
+    calls = count()
+
+    def tired(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if next(calls) > 6:
+            raise NotImplementedError("tired")
+        return of_one_layer(x, h0, weights, config)
+
+    narrowed = narrow(as_subject(tired), Scope())
+
+    assert narrowed.accepted
+    assert narrowed.refused["bias=False"] == "tired"
+    assert set(narrowed.scope.bias) == {True}
+
+
+def gives_x(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    return x, h0
+
+
+def takes_x(x: Any) -> Any:
+    return x, x[-1:]
+
+
+@pytest.mark.parametrize("rnn", [gives_x, takes_x])
+def test_what_returns_the_same_whatever_its_weights_is_refused(rnn: Any) -> None:
+    with pytest.raises(SubjectUnavailable, match="what it returns does not depend on its weights"):
+        narrow(as_subject(rnn), Scope())
 
 
 def of_one_layer(x: Any, h0: Any, weights: Any, config: Any) -> Any:

@@ -211,7 +211,7 @@ class DiesOnce:
 
     def run(self, case: Case) -> Outcome:
         self.runs += 1
-        return Outcome(failure=Failure.CRASHED, message="its process died") if self.runs == 150 else RIGHT.run(case)
+        return Outcome(failure=Failure.CRASHED, message="its process died") if self.runs == 200 else RIGHT.run(case)
 
 
 def test_a_death_that_does_not_come_again_is_told_as_wavering() -> None:
@@ -313,7 +313,7 @@ def test_an_interrupt_while_shrinking_keeps_the_failure_found() -> None:
             calls.append(config)
             if len(calls) > 20:  # after narrowing
                 time.sleep(30)
-            return x, h0
+            return x + weights["weight_ih_l0"].sum(), h0
         return implementations.vectorised(x, h0, weights, config)
 
     calls: list[RNNConfig] = []
@@ -778,7 +778,9 @@ def test_a_failure_without_time_to_make_it_smaller_is_confirmed_once(monkeypatch
     monkeypatch.setattr(confirm_and_shrink, "confirmed", confirming)
     monkeypatch.setattr("harness.search.budget.LAST_SHRINKING", 0)
 
-    record = hunt(lambda x, h0, weights, config: (x * 0, h0), Scope().only(num_layers=1), seconds=60)
+    record = hunt(
+        lambda x, h0, weights, config: (x + weights["weight_ih_l0"].sum(), h0), Scope().only(num_layers=1), seconds=60
+    )
 
     assert record.finding is not None
     assert len(confirmations) == len(record.findings)

@@ -339,6 +339,21 @@ def test_a_file_that_is_changed_or_deleted_meanwhile_is_told(tmp_path: Path) -> 
             subject.run(draw(RNNConfig(1, 1)))
 
 
+def test_a_working_folder_that_is_removed_meanwhile_is_said_of_the_subject(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, file = tmp_path / "work", tmp_path / "own.py"
+    folder.mkdir()
+    file.write_text(SOURCE)
+    monkeypatch.chdir(folder)
+    with IsolatedSubject(f"{file}:right") as subject:
+        folder.rmdir()
+        subject.restart()
+
+        with pytest.raises(SubjectUnavailable, match=r"own\.py:right: the working folder was removed"):
+            subject.run(draw(RNNConfig(1, 1)))
+
+
 def test_a_traceback_ends_where_the_child_s_own_harness_begins() -> None:
     trace = "/elsewhere/harness\nFatal\n  mine.py\n  /elsewhere/harness/subjects/run_user_code.py\n  main.py\n"
 

@@ -454,7 +454,7 @@ def test_options_that_it_cannot_have_are_refused_and_said() -> None:
         (
             Scattered,
             PLAIN.replace(num_layers=2),
-            "num_layers=2: with it, its parameters or its results have other shapes than nn.RNN's",
+            "num_layers=2: with it, its parameters or its results are not read as nn.RNN's",
         ),
     ):
         outcome = as_subject(layer).run(draw(config))
