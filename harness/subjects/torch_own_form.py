@@ -264,7 +264,7 @@ class ModuleOfSubject(OwnFormSubject):
         """Return a module with the weights, which its own loader takes if it has one."""
         module: Any = super().prepare(config, weights)
         if self._form.loader:
-            self._load(module, {name: weights[name].detach() for name in self._weights_of(config)})
+            module.load_by(self._form.loader, {name: weights[name].detach() for name in self._weights_of(config)})
         return module  # type: ignore[no-any-return]
 
     def gradients_back(self, gradients: Tensors, config: RNNConfig) -> dict[str, torch.Tensor]:
@@ -295,7 +295,7 @@ class ModuleOfSubject(OwnFormSubject):
             zeros = {name: torch.zeros(shape, dtype=getattr(torch, dtype)) for name, shape in shapes.items()}
 
             def loaded(**weights: torch.Tensor) -> dict[str, torch.Tensor]:
-                self._load(module, {**zeros, **weights})
+                module.load_by(self._form.loader, {**zeros, **weights})
                 return {own: parameter.detach().flatten().clone() for own, parameter in module.named_parameters()}
 
             places, before = dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]](), loaded()
@@ -311,14 +311,6 @@ class ModuleOfSubject(OwnFormSubject):
                     places[name][own] = place.long(), torch.where(place == 0, 0, linear / place)
             self._places[config] = places
         return self._places[config]
-
-    def _load(self, module: Any, weights: Tensors) -> None:
-        try:
-            module.load_by(self._form.loader, weights)
-        except NotImplementedError:
-            raise
-        except Exception as error:
-            raise NotImplementedError(f"its {self._form.loader} raises {type(error).__name__}: {error}") from error
 
 
 def completed(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) -> ClassForm:
