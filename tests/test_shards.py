@@ -168,14 +168,13 @@ def test_a_shard_left_out_is_named_everywhere(sharded: Sharded, run: Run) -> Non
     assert "shards 2/4, 3/4 are missing" in Path("some.md").read_text()
 
 
-def test_one_report_counts_once_and_one_shard_may_not_come_twice(sharded: Sharded, run: Run, tmp_path: Path) -> None:
+def test_a_shard_that_comes_twice_is_refused(sharded: Sharded, run: Run, tmp_path: Path) -> None:
     first, *others = sharded.reports
-    again = changed(first, tmp_path / "again", lambda _: None)
+    link = tmp_path / "link.json"
+    link.symlink_to(first)
 
-    code, _, _ = run("merge", first, *others, first)
-
-    assert code == codes.FINDING
-    assert f"{again}: shard 1/4, as {first}; name each shard once" in refused(run, first, *others, again)
+    for again in (first, link, changed(first, tmp_path / "again", lambda _: None)):
+        assert f"{again}: shard 1/4, as {first}; name each shard once" in refused(run, first, *others, again)
 
 
 @pytest.mark.parametrize(
