@@ -8,21 +8,22 @@ from typing import BinaryIO
 from uuid import uuid4
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str, *, follow: bool = False) -> None:
     """Write a text in UTF-8 with ``atomic_write``; halves of surrogate pairs, as in names of files, become escapes."""
-    with atomic_write(path) as file:
+    with atomic_write(path, follow=follow) as file:
         file.write(text.encode(errors="backslashreplace"))
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike[str], *, follow: bool = False) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of ``path`` if the block ends well, and is deleted otherwise.
 
-    If ``path`` exists and is not a regular file, such as a pipe, it is written to directly. A link is followed. Raises
-    ``OSError`` if the folder cannot be written to.
+    It takes the place of a link, too: one that came with a folder must not choose what is overwritten. With ``follow``,
+    for a path that the user named, a link is followed, and what is no regular file, such as a pipe, is written to
+    directly. Raises ``OSError`` if the folder cannot be written to.
     """
-    target = Path(path).resolve()
-    if target.exists() and not target.is_file():
+    target = Path(path).resolve() if follow else Path(path)
+    if follow and target.exists() and not target.is_file():
         with target.open("wb") as file:
             yield file
         return

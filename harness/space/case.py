@@ -197,7 +197,7 @@ class Case:
         """Write the case to an ``.npz`` file, exactly and atomically; ``notes`` (plain data) go into its header."""
         header = {"format": CASE_FILE_VERSION, "config": self.config.to_dict(), "origin": self.origin, "notes": notes}
         arrays = {name: _storable(array) for name, array in self.arrays.items()}
-        with atomic_write(path) as file:
+        with atomic_write(path, follow=True) as file:
             np.savez(file, header=np.array(json.dumps(header)), **arrays)  # type: ignore[arg-type]
 
     @classmethod

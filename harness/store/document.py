@@ -111,7 +111,7 @@ def write(text: str, target: str) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
-    write_text(target, text)
+    write_text(target, text, follow=True)
 
 
 @contextmanager
@@ -120,5 +120,5 @@ def lines_to(target: str) -> Iterator[Callable[[str], object]]:
     if target == "-":
         yield sys.stdout.write
         return
-    with atomic_write(target) as file:
+    with atomic_write(target, follow=True) as file:
         yield lambda line: file.write(line.encode(errors="backslashreplace"))

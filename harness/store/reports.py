@@ -92,7 +92,7 @@ def _subject(record: Mapping[str, Any]) -> SubjectReport:
 def met_together(paths: Sequence[Path]) -> list[SearchedScope]:
     """Return what the runs that wrote these reports met together, by subject. A file counts once."""
     scopes: dict[str, SearchedScope] = {}
-    for path in _once(paths):
+    for path in {os.path.realpath(path): path for path in paths}.values():
         for report in read_report(path).subjects:
             searched = _counted(report.search).searched
             if searched.subject in scopes:
@@ -109,17 +109,13 @@ def _counted(search: SearchRecord) -> SearchRecord:
     return again
 
 
-def _once(paths: Sequence[Path]) -> list[Path]:
-    return list({os.path.realpath(path): path for path in paths}.values())
-
-
 def read_shards(paths: Sequence[Path]) -> list[RunReport]:
     """Read the reports of one search's shards, in their order.
 
     Raises ``UsageError`` for damaged files, for shards of another search, and for a shard that is there twice.
     """
     shards: dict[int, RunReport] = {}
-    for path in _once(paths):
+    for path in paths:
         report = read_report(path)
         first, shard = next(iter(shards.values()), report), report.run.shard
         if shard is None:
@@ -165,7 +161,8 @@ def _added_up(
             return finding
         source = place.parent / finding.saved.folder.parent.name / finding.id
         try:
-            return replace(finding, saved=replace(finding.saved, folder=Store(folder).copy(source, finding.id)))
+            copied = (store := Store(folder)).copy(source, finding.id)
+            return replace(finding, saved=replace(finding.saved, folder=copied, own=store.owns(finding.id)))
         except (OSError, UsageError) as error:  # the report has all of it, but for what runs it again
             warn(f"--findings {folder}: the finding could not be kept: {error}")
             return replace(finding, saved=None)
