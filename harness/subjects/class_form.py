@@ -157,7 +157,7 @@ class ClassForm:
     needs: str = ""
     loader: str = ""  # the method of NumPy code that takes the weights of torch's layer by their names
     back: str = ""  # the method or function whose gradients are compared, of NumPy code
-    unread_back: str = ""  # the one whose are not, and why
+    not_compared: Names = field(default_factory=dict)  # what it offers that is not compared, with the reasons
     states: tuple[str, ...] = ()  # the arrays of a NumPy object that are states, as a call changes them
     drop_in: bool = False  # its constructor and parameters are those of torch's layer
 
@@ -240,7 +240,7 @@ class ClassForm:
         if self.never_given:
             words += f"; {', '.join(self.never_given)} {'is' if len(self.never_given) == 1 else 'are'} never given"
         words += f"; gradients are those of its {self.back}" * bool(self.back)
-        words += f"; its {self.unread_back}" * bool(self.unread_back)
+        words += "".join(f"; {what} not compared: {why}" for what, why in self.not_compared.items())
         words += f"; {', '.join(self.states)} taken for states, which a call changes" * bool(self.states)
         words += f"; states are always given: {self.always_given}" * bool(self.always_given)
         words += f"; hx is left out: {self.refusal('hx')}" if self.stateless else ""

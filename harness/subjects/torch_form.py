@@ -46,7 +46,8 @@ from harness.subjects.length_argument import (
     with_all_steps,
 )
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
-from harness.subjects.numpy_back import BackwardRequest, NumpyCall, calls_back, in_numpy, way_back_of
+from harness.subjects.numpy_back import BackwardRecorder, NumpyCall
+from harness.subjects.numpy_back_reading import BackwardTrial, Masks, calls_back, read_backward
 from harness.subjects.parameters_by_shape import (
     TELLING_SIZES,
     Roles,
@@ -85,6 +86,8 @@ not dead under relu, whatever the random numbers are."""
 SPREAD: Final = 0.3
 """The standard deviation of the parameters in a trial. With up to 80 terms that of a sum is below 3, where tanh is not
 yet one in float32. So it shows there on which numbers a state depends."""
+
+LARGE_C: Final = 64.0  # halved by a forget gate near 1/2 in each of 4 steps, it is 4, where the slope of tanh is 1e-3
 
 _SIZES: Final = ("input_size", "hidden_size")
 
@@ -500,22 +503,21 @@ def returned_by(factory: Any, form: ClassForm, sizes: ModuleSizes, module: torch
 def with_way_back(factory: Any, form: ClassForm) -> ClassForm:
     """Return the form of a class of modules of NumPy code, and give the class its own way back, if that can be read."""
     sizes, _ = parameters_of_plain(factory, form)
-    several = form.is_cell and len(form.cell.final) > 1  # a step of an LSTM takes two gradients
-    # Its own arrays are laid out otherwise.
-    by_hand = isinstance(factory, AdapterModuleFactory) and factory.adapter.call is not None
-    runs = [*_numpy_runs(factory, form, sizes)]
-    readable = runs and not several and not by_hand
-    back = way_back_of(runs, sizes[:2], factory.function) if readable else None
-    if back is not None and form.is_cell and not all(place.of_states for place in back.given.values()):
-        back = None  # steps would not hang together
+    trials = [*_numpy_trials(factory, form, sizes)]
+    losses = form.offers.get("loss", ("output", "h_n", "both"))
+    if isinstance(factory, AdapterModuleFactory) and factory.adapter.call is not None:
+        # Its own arrays are laid out otherwise.
+        names = [call.words for call in calls_back(trials[0].call.holder)] if trials else []
+        unread = {"gradients": f"its {name} is not read: an adapter's call is given" for name in names[:1]}
+        return replace(form, offers={**form.offers, "loss": (None,)}, not_compared=unread)
+    if not trials:
+        return replace(form, offers={**form.offers, "loss": (None,)})
+    back, unread = read_backward(trials, form.cell.final, factory.function, is_cell=form.is_cell)
     factory.back = back
     if back is None:
-        holder = runs[0].call.holder if runs else None
-        unread = next((call.name for call in calls_back(holder, factory.function)), "")
-        why = "call is given" if by_hand else "names and shapes do not tell what it takes or gives"
-        unread = f"{unread} is not compared: {why}" if unread else ""
-        return replace(form, offers={**form.offers, "loss": (None,)}, unread_back=unread)
-    return replace(form, offers={**form.offers, "loss": back.losses}, back=back.call.name)
+        return replace(form, offers={**form.offers, "loss": (None,)}, not_compared=unread)
+    offers = {**form.offers, "loss": tuple(loss for loss in back.losses if loss is None or loss in losses)}
+    return replace(form, offers=offers, back=back.call.function.name, not_compared=unread)
 
 
 def with_loader(factory: Any, form: ClassForm) -> ClassForm:
@@ -557,30 +559,60 @@ def _stacks(form: ClassForm) -> Iterator[tuple[int, bool]]:
     return product(layers, form.offers.get("bidirectional", (False, True)))
 
 
-def _numpy_runs(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[BackwardRequest]:
-    """Yield runs of each stack that a class of modules of NumPy code offers, the plain one first."""
-    for number, bidirectional in _stacks(form):
-        config = RNNConfig(*sizes[:2], num_layers=number, bidirectional=bidirectional, cell=form.conventions.cell)
+def _numpy_trials(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[BackwardTrial]:
+    """Yield calls of each stack that a class of modules of NumPy code offers, the plain one first."""
+    gated = len(form.cell.final) > 1
+    for stack, hx in product(_stacks(form), form.offers["hx"]):
+        directions = 1 + stack[1]
+        config = RNNConfig(*sizes[:2], num_layers=stack[0], bidirectional=stack[1], cell=form.conventions.cell)
         of_layers = [name for name in config.weights if role_of(name) in form.roles]
-        stack = number, config.num_directions
-        for hx in form.offers["hx"]:
-            with suppress(Exception), torch.no_grad(), seeded(0):
-                module: Any = _built(factory, form, sizes, {"num_layers": number, "bidirectional": bidirectional})
-                for parameter in module.parameters():
-                    parameter.normal_(0, SPREAD)
-                own = to_numpy(dict(module.named_parameters()))
-                given = _arguments(form, sizes, torch.randn, hx=hx, stack=stack)
-                T, N = given[0].shape[:2][:: -1 if form.needs == "NT" else 1]
-                more = in_numpy(lengths_by_name(form.valid, [T] * N, T, given[0])) if form.needs else {}
-                arguments = to_numpy(given, factory.axes)
-                holder, returned = module.run(arguments, own, more)
-                needed = {block.own for name in of_layers for block in form.blocks(name, stack[1])}
-                of_zeros: NumpyCall | None = None
-                if hx and len(form.cell.final) > 1:
-                    zeros = {name: np.zeros_like(array) for name, array in own.items()}
-                    other, returned_of_zeros = module.run(arguments, zeros, more)
-                    of_zeros = NumpyCall(other, arguments, zeros, returned_of_zeros)
-                yield BackwardRequest(NumpyCall(holder, arguments, own, returned), stack, frozenset(needed), of_zeros)
+        needed = frozenset(block.own for name in of_layers for block in form.blocks(name, directions))
+
+        def tried(T: int = STEPS, spread: float = SPREAD, c: float | None = None) -> tuple[NumpyCall, Masks]:
+            return _numpy_call(factory, form, sizes._replace(T=T), stack, hx=hx, spread=spread, c=c)  # noqa: B023
+
+        with suppress(Exception):
+            call, masks = tried()
+            trial = BackwardTrial(call, masks, needed, (stack[0], directions))
+            if hx and gated:
+                with suppress(Exception):
+                    trial = trial._replace(of_zeros=tried(spread=0)[0], of_large=tried(c=LARGE_C)[0])
+            with suppress(Exception):
+                longer = BackwardTrial(*tried(1 + max(SEQUENCES, sizes.hidden_size)), needed, trial.stack)
+                trial = trial._replace(longer=longer)
+            yield trial
+
+
+def _numpy_call(
+    factory: Any, form: ClassForm, sizes: ModuleSizes, stack: tuple[int, bool], *, hx: bool, spread: float, c: float | None
+) -> tuple[NumpyCall, Masks]:
+    """Return a call of a stack, and on which elements of what it returned each result depends."""
+    layers, directions = stack[0], 1 + stack[1]
+    with seeded(0):
+        module: Any = _built(factory, form, sizes, {"num_layers": layers, "bidirectional": stack[1]})
+        for parameter in module.parameters():
+            parameter.detach().normal_(0, spread)
+        given = _arguments(form, sizes, torch.randn, hx=hx, stack=(layers, directions), c=c)
+    module.back = recorder = BackwardRecorder()
+    with torch.enable_grad():
+        returned, masks = module(*given), dict[str, Sequence[np.ndarray]]()
+        for name, result in _results_of(form, returned, given[0], directions).items():
+            torch.autograd.grad(
+                result, [*module.parameters()], torch.ones_like(result), retain_graph=True, allow_unused=True
+            )
+            masks[name] = [array != 0 for array in recorder.of_returned]
+    return recorder.run, masks
+
+
+def _results_of(form: ClassForm, returned: Any, x: torch.Tensor, directions: int) -> dict[str, torch.Tensor]:
+    """Return the results of a call by their names, those that are compared."""
+    names = ("output", *form.cell.final)
+    if form.is_cell:
+        parts = dict(zip(form.returns, form.parts(returned), strict=True))
+        return {name: parts[form.cell.final[0] if name == "output" else name] for name in names}
+    turned = form.conventions.batch_first
+    made = form.arranged(returned, tuple(x.shape[:2]), torch.stack, batch_first=turned, directions=directions)
+    return {name: result for name, result in zip(names, made, strict=True) if result is not None}
 
 
 def _arguments(
@@ -590,13 +622,19 @@ def _arguments(
     *,
     hx: bool,
     stack: tuple[int, int] | None = None,
+    c: float | None = None,
 ) -> Given:
-    """Return the arguments of a call of a class of a known form, of layers and directions if it is not plain."""
+    """Return the arguments of a call of a class of a known form, of layers and directions if it is not plain.
+
+    All states but h may be a number ``c``.
+    """
     batch = [SEQUENCES] * (not form.unbatched)
     layers, directions = stack or _always(form)
     shape = (*[layers * directions] * (not (form.flat or form.is_cell)), *batch, sizes.hidden_size)
-    states = [to_axes(fill(*shape), form.state_axes, directions) for _ in form.cell.final if hx]
-    x = fill(STEPS, *batch, sizes.input_size)
+    every = [fill(*shape) for _ in form.cell.final if hx]
+    every[1:] = every[1:] if c is None else [torch.full(shape, c) for _ in every[1:]]
+    states = [to_axes(state, form.state_axes, directions) for state in every]
+    x = fill(sizes.T, *batch, sizes.input_size)
     x = x.transpose(0, 1) if form.conventions.batch_first else x
     return x[0] if form.is_cell else x, *form.passed(states)
 
