@@ -204,6 +204,7 @@ def _with_needed_argument(plain: "_FormReader", shapes: Shapes) -> Iterator[tupl
 def _read(plain: "_FormReader", shapes: Shapes) -> ClassForm:
     """Return what a reader finds out of a class as it is, or without those of its arrays that are states."""
     plain.form = replace(plain.form, state_names=states_by_name(plain.forward))
+    plain.form = replace(plain.form, steps=plain.steps_in_tuple())
     plain.form = replace(plain.form, container=plain.container())
     try:
         read, apart = _either_way(plain, shapes)
@@ -502,22 +503,29 @@ def returned_by(factory: Any, form: ClassForm, sizes: ModuleSizes, module: torch
 
 def with_way_back(factory: Any, form: ClassForm) -> ClassForm:
     """Return the form of a class of modules of NumPy code, and give the class its own way back, if that can be read."""
-    sizes, _ = parameters_of_plain(factory, form)
-    trials = [*_numpy_trials(factory, form, sizes)]
-    losses = form.offers.get("loss", ("output", "h_n", "both"))
+    forward_only = replace(form, offers={**form.offers, "loss": (None,)})
     if isinstance(factory, AdapterModuleFactory) and factory.adapter.call is not None:
         # Its own arrays are laid out otherwise.
-        names = [call.words for call in calls_back(trials[0].call.holder)] if trials else []
-        unread = {"gradients": f"its {name} is not read: an adapter's call is given" for name in names[:1]}
-        return replace(form, offers={**form.offers, "loss": (None,)}, not_compared=unread)
-    if not trials:
-        return replace(form, offers={**form.offers, "loss": (None,)})
-    back, unread = read_backward(trials, form.cell.final, factory.function, is_cell=form.is_cell)
-    factory.back = back
-    if back is None:
-        return replace(form, offers={**form.offers, "loss": (None,)}, not_compared=unread)
-    offers = {**form.offers, "loss": tuple(loss for loss in back.losses if loss is None or loss in losses)}
-    return replace(form, offers=offers, back=back.call.function.name, not_compared=unread)
+        trials = [*_numpy_trials(factory, form)][:1]
+        calls = [call for trial in trials for call in calls_back(trial.call.holder)]
+        why = {"gradients": f"its {call.words} is not read: an adapter's call is given" for call in calls[:1]}
+        return replace(forward_only, not_compared=why)
+    # Where a call takes several sequences, its way back may take one alone.
+    alone = [] if form.unbatched or form.is_cell or form.rows else [replace(form, unbatched=True)]
+    readings = []
+    for candidate in (form, *alone):
+        if trials := [*_numpy_trials(factory, candidate)]:
+            reading = read_backward(trials, form.cell.final, factory.function, is_cell=form.is_cell)
+            if (back := reading.back) is not None:
+                factory.back = back
+                losses = form.offers.get("loss", back.losses)
+                offers = {**form.offers, "loss": tuple(loss for loss in back.losses if loss is None or loss in losses)}
+                name, apart = back.call.function.name, candidate is not form
+                return replace(
+                    form, offers=offers, back=name, back_of_one=apart, not_compared=reading.not_compared
+                )
+            readings.append(reading)
+    return replace(forward_only, not_compared=readings[0].not_compared if readings else {})
 
 
 def with_loader(factory: Any, form: ClassForm) -> ClassForm:
@@ -559,8 +567,9 @@ def _stacks(form: ClassForm) -> Iterator[tuple[int, bool]]:
     return product(layers, form.offers.get("bidirectional", (False, True)))
 
 
-def _numpy_trials(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[BackwardTrial]:
+def _numpy_trials(factory: Any, form: ClassForm) -> Iterator[BackwardTrial]:
     """Yield calls of each stack that a class of modules of NumPy code offers, the plain one first."""
+    sizes, _ = parameters_of_plain(factory, form)
     gated = len(form.cell.final) > 1
     for stack, hx in product(_stacks(form), form.offers["hx"]):
         directions = 1 + stack[1]
@@ -987,6 +996,24 @@ class _FormReader:
         with suppress(Exception):
             mapped(returned_by(self.factory, form, self.sizes), tensors.append)
         return tensors
+
+    def steps_in_tuple(self) -> tuple[Any, ...] | None:
+        """Return the place of a tuple of all steps in what a call returns: of one step more, it has one array more."""
+        every: list[Given] = []
+        for cell in [self.cell] if self.cell else ["RNN", "LSTM"]:  # one or two states
+            with suppress(SubjectUnavailable):
+                every += [] if self.has_own_call else replace(self, cell=cell)._candidate_arguments()
+        for arguments in every:
+            with suppress(Exception), torch.no_grad(), seeded(0):
+                x, *states = arguments
+                if not (places := _tuples(self._module()(x, *states), STEPS)):
+                    return None
+                for axis in (0, 1):
+                    longer = torch.cat([x, x.narrow(axis, 0, 1)], axis)
+                    with suppress(Exception):
+                        if same := [at for at in _tuples(self._module()(longer, *states), STEPS + 1) if at in places]:
+                            return same[0]
+        return None
 
     def container(self) -> StateContainer | None:
         """Return the container in which a call returns the states of its end: without states, or with tuples."""
@@ -1535,6 +1562,8 @@ def _built(factory: Any, form: ClassForm, sizes: ModuleSizes, options: Mapping[s
     if form.needs:
         turned = values["batch_first"] if "batch_first" in form.takes else form.needs == "NT"
         module.forward = partial(with_all_steps, module.forward, form.valid, turned)
+    if form.steps is not None:
+        module.forward = partial(with_steps, module.forward, form.steps)
     if form.state_names:
         module.forward = partial(by_state_names, module.forward, form.state_names)
     if form.container is not None:
@@ -1595,6 +1624,24 @@ def _is_layered(part: Any) -> bool:
     if isinstance(part, tuple | list) and not is_steps(part):
         return (is_layered(part) and len(part) == 1) or any(map(_is_layered, part))
     return False
+
+
+def with_steps(call: Callable[..., Any], place: tuple[Any, ...], /, *arguments: Any, **named: Any) -> Any:
+    """Return what a call returns, with a list of steps for the tuple of them in a place."""
+    returned = call(*arguments, **named)
+    if not place:
+        return list(returned)
+    if isinstance(returned, Mapping):
+        return {name: list(part) if name == place[0] else part for name, part in returned.items()}
+    return tuple(list(part) if k == place[0] else part for k, part in enumerate(returned))
+
+
+def _tuples(returned: Any, number: int) -> list[tuple[Any, ...]]:
+    """Return the places of tuples of so many arrays in what a call returned."""
+    parts = returned.items() if isinstance(returned, Mapping) else ()
+    parts = enumerate(returned) if isinstance(returned, list | tuple) else parts
+    every = [((), returned), *(((key,), part) for key, part in parts)]
+    return [place for place, part in every if isinstance(part, tuple) and len(part) == number]
 
 
 def each_sequence(forward: Callable[..., Any], x: torch.Tensor, *states: Any) -> Any:

@@ -33,7 +33,7 @@ from harness.subjects.signature import by_state_names
 from harness.subjects.state_axes import to_axes
 from harness.subjects.state_containers import with_container
 from harness.subjects.torch_autograd import seeded
-from harness.subjects.torch_form import each_sequence, without, without_packing
+from harness.subjects.torch_form import each_sequence, with_steps, without, without_packing
 from harness.subjects.torch_module import ForwardPass, Tensors, TorchSubject
 from harness.subjects.torch_preparation import structure
 
@@ -122,11 +122,13 @@ class OwnFormSubject(TorchSubject):
         step = partial(super().call, module, parameters)
         if self._form.needs:
             step = partial(with_all_steps, step, self._form.valid, getattr(module, _BATCH_FIRST, False))
+        if self._form.steps is not None:
+            step = partial(with_steps, step, self._form.steps)
         if self._form.state_names:
             step = partial(by_state_names, step, self._form.state_names)
         if self._form.container is not None:
             step = partial(with_container, step, self._form.container)
-        if self._form.unbatched and x.ndim == 3:
+        if (self._form.unbatched or (self._form.back_of_one and torch.is_grad_enabled())) and x.ndim == 3:
             step = partial(each_sequence, step)
         if self._form.is_cell:
             return looped(step, self._form, torch.stack, x, *hx)

@@ -10,6 +10,7 @@ import pytest
 
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
+from harness.checks.case_checks import check
 from harness.subjects.protocol import scope_of
 
 PLAIN = RNNConfig(4, 3, T=4, N=2, dtype="float64", loss="output")
@@ -197,14 +198,145 @@ def test_gradients_of_zero_are_gradients() -> None:
     assert check_agreement(as_subject(InList), silent).verdict is Verdict.AGREES
 
 
-def test_what_has_no_gradient_by_its_state_is_asked_for_the_others() -> None:
-    subject = as_subject(Layer)
-    result = check_agreement(subject, draw(PLAIN.replace(hx=True), "normal", 1))
+def test_gradients_that_it_does_not_return_are_left_out_and_the_others_are_compared() -> None:
+    right, wrong = as_subject(Layer), as_subject(LayerForgetful)
+    case = draw(PLAIN.replace(hx=True), "normal", 1)
 
-    assert result.verdict is Verdict.UNSUPPORTED
-    assert "its backward returns nothing known to be the gradient by hx" in result.message
-    assert {*scope_of(subject).loss} == {None, "output"}
-    assert "gradients are those of its backward" in subject.capabilities.read_as
+    assert check_agreement(right, case).verdict is Verdict.AGREES
+    assert check(right, case).not_compared == ("hx.grad",)
+    assert {m.array for m in check_agreement(wrong, case).mismatches} == {"bias_ih_l0.grad", "bias_hh_l0.grad"}
+    assert {*scope_of(right).loss} == {None, "output", "h_n", "both"}
+    assert "gradients are those of its backward" in right.capabilities.read_as
+    assert not right.capabilities.not_compared
+
+
+class Steps:
+    """A class with lists of steps, in and out."""
+
+    slope = 2
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        self.Wx, self.Wh, self.b = np.ones((n_in, n_hidden)), np.ones((n_hidden, n_hidden)), np.zeros(n_hidden)
+
+    def forward(self, xs: Any, h0: Any) -> Any:
+        self.xs, self.hs = xs, [h0]
+        for x in xs:
+            self.hs.append(np.tanh(x @ self.Wx + self.hs[-1] @ self.Wh + self.b))
+        return self.hs[1:]
+
+    def backward(self, dhs: list[Any]) -> Any:
+        self.dWx, self.dWh, self.db, dh, dxs = 0 * self.Wx, 0 * self.Wh, 0 * self.b, 0, list[Any]()
+        while dhs:
+            x, h, before = self.xs[len(dhs) - 1], self.hs[len(dhs)], self.hs[len(dhs) - 1]
+            da = (dhs.pop() + dh) * (1 - h**self.slope)
+            self.dWx, self.dWh, self.db = self.dWx + x.T @ da, self.dWh + before.T @ da, self.db + da.sum(0)
+            dxs.insert(0, da @ self.Wx.T)
+            dh = da @ self.Wh.T
+        return dxs, dh
+
+
+class InTuple(Steps):
+    def forward(self, xs: Any, h0: Any) -> Any:
+        *steps, last = super().forward(xs, h0)
+        return (*steps, last), last
+
+    def backward(self, dhs: Any) -> Any:
+        dxs, dh = super().backward([*dhs])
+        return tuple(dxs), dh
+
+
+class OfStack(Steps):
+    """A class that returns a list, and goes back from an array."""
+
+    def backward(self, dhs: Any) -> Any:
+        return super().backward([*np.asarray(dhs, dhs.dtype)])
+
+
+class OfLastStep(Steps):
+    """A class that returns all states, and goes back from the last one."""
+
+    def backward(self, dh: Any) -> Any:
+        return super().backward([*[0 * dh] * (len(self.xs) - 1), dh])
+
+
+class OfBoth(Steps):
+    """A class that returns the last state beside a list, and may be given the gradients of both."""
+
+    def forward(self, xs: Any, h0: Any) -> Any:
+        return (hs := super().forward(xs, h0)), hs[-1]
+
+    def backward(self, dhs: Any, dh: Any = None) -> Any:
+        return super().backward(dhs if dh is None else [*dhs[:-1], dhs[-1] + dh])
+
+
+class OfInputs(Steps):
+    """A class that is given what it was given forward, and what it returned, and has no gradient by x or h0."""
+
+    def backward(self, xs: Any, hs: Any, dhs: Any) -> Any:  # type: ignore[override]
+        self.xs, self.hs[1:] = xs, hs
+        super().backward(dhs)
+        return self.dWx, self.dWh, self.db
+
+
+class OfOneSequence(Steps):
+    """A class that returns states of several sequences, and goes back through one."""
+
+    def backward(self, dhs: Any) -> Any:
+        if dhs[0].ndim > 1:
+            raise ValueError("one sequence")
+        self.xs, self.hs = self.xs[:, None], [h[None] for h in self.hs]
+        dxs, dh = super().backward([d[None] for d in dhs])
+        return [dx[0] for dx in dxs], dh[0]
+
+
+class LSTMSteps:
+    """An LSTM's cell that goes back from c and h, in this order, with lists of gates."""
+
+    slope = 2
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        self.W, self.U = np.ones((4 * n_hidden, n_in)), np.ones((4 * n_hidden, n_hidden))
+        self.b = np.zeros(4 * n_hidden)
+
+    def forward(self, x: Any, h: Any, c: Any) -> Any:
+        i, f, g, o = np.split(x @ self.W.T + h @ self.U.T + self.b, 4, 1)
+        self.gates = [1 / (1 + np.exp(-i)), 1 / (1 + np.exp(-f)), np.tanh(g), 1 / (1 + np.exp(-o))]
+        self.x, self.h, self.c = x, h, c
+        self.tanh_c = np.tanh(self.gates[1] * c + self.gates[0] * self.gates[2])
+        return self.gates[3] * self.tanh_c, self.gates[1] * c + self.gates[0] * self.gates[2]
+
+    def backward(self, first: Any, second: Any) -> Any:
+        i, f, g, o = self.gates
+        dc = first + second * o * (1 - self.tanh_c**self.slope)
+        parts = [dc * g * i * (1 - i), dc * self.c * f * (1 - f), dc * i * (1 - g**2), second * self.tanh_c * o * (1 - o)]
+        da = np.concatenate(parts, 1)
+        self.dW, self.dU, self.db = da.T @ self.x, da.T @ self.h, da.sum(0)
+        return da @ self.W, da @ self.U, dc * f
+
+
+@pytest.mark.parametrize(
+    ("right", "losses", "lacking", "fields"),
+    [
+        (Steps, {"output", "h_n", "both"}, set(), {}),
+        (InTuple, {"output"}, set(), {}),
+        (OfStack, {"output", "h_n", "both"}, set(), {}),
+        (OfLastStep, {"h_n"}, set(), {}),
+        (OfBoth, {"output", "h_n", "both"}, set(), {}),
+        (OfInputs, {"output", "h_n", "both"}, {"x.grad", "hx.grad"}, {}),
+        (OfOneSequence, {"output", "h_n", "both"}, set(), {}),
+        (LSTMSteps, {"output", "h_n", "both"}, set(), {"cell": "LSTM"}),
+    ],
+)
+def test_runs_tell_which_gradients_it_takes(right: Any, losses: set[str], lacking: set[str], fields: Any) -> None:
+    wrong = type(f"{right.__name__}Wrong", (right,), {"slope": 4})
+    subject, other = as_subject(right), as_subject(wrong)
+
+    assert {*scope_of(subject).loss} == {None, *losses}
+    for loss in losses:
+        case = draw(PLAIN.replace(hx=True, loss=loss, **fields), "normal", 1)
+        assert check_agreement(subject, case).verdict is Verdict.AGREES, loss
+        assert {*subject.run(case).not_returned} == lacking
+        assert check_agreement(other, case).verdict is Verdict.DISAGREES, loss
 
 
 class Stack:
@@ -261,12 +393,11 @@ class TopFirst(Stack):
 
 
 def test_where_the_layers_of_gradients_are_in_another_order_they_are_not_compared() -> None:
-    case = draw(PLAIN.replace(bias=False, num_layers=2), "normal", 1)
+    case, subject = draw(PLAIN.replace(bias=False, num_layers=2), "normal", 1), as_subject(TopFirst)
 
-    result = check_agreement(as_subject(TopFirst), case)
-
-    assert result.verdict is Verdict.UNSUPPORTED
-    assert "its backward returns nothing known to be the gradient by the weights" in result.message
+    assert check_agreement(subject, case).verdict is Verdict.AGREES
+    assert {*subject.run(case).not_returned} - {"h_n"} == {"weight_hh_l0.grad", "weight_hh_l1.grad"}
+    assert "names and shapes do not tell" in subject.capabilities.not_compared["gradients by layers.0.U"]
 
 
 class Unclear(Layer):
@@ -411,7 +542,8 @@ def test_a_way_back_that_cannot_be_read_is_said() -> None:
     subject = as_subject(Unclear)
 
     assert {*scope_of(subject).loss} == {None}
-    assert "its backward is not compared: names and shapes do not tell" in subject.capabilities.read_as
+    assert "its backward(dhs, step) is not read" in subject.capabilities.not_compared["gradients"]
+    assert "gradients not compared: its backward(dhs, step) is not read" in subject.capabilities.read_as
 
 
 class Updates(Layer):
