@@ -156,7 +156,7 @@ class Capabilities:
     # The names of its parameters and what they are read as, if they are not nn.RNN's: ``cell.w as weight_ih``.
     read_as: str = ""
     not_compared: Mapping[str, str] = field(default_factory=dict)
-    """What it offers that is not compared, with the reasons: ``{"gradients": "its backward(dh, lr) is not read: …"}``."""
+    """What it offers that is not compared, with the reasons: ``{"gradients": "its backward(d, lr) is not read"}``."""
     # Returns the fields of the config that it reads in ``run``, if it is a function that is given a config.
     reads: Callable[[Case], frozenset[str]] | None = None
     # Does what ``run`` does, as if it had declared other conventions.

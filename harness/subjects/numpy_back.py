@@ -106,21 +106,22 @@ def _named_parts(node: ast.expr | None, returned: Any) -> Iterator[tuple[str, An
 class ArgumentSource(NamedTuple):
     """What an argument of a way back is given: of what a call returned, or took, or of the gradients by the former."""
 
-    origin: str  # GRADIENT, RETURNED or TAKEN
+    origin: str  # GRADIENT, ZERO as one, RETURNED or TAKEN
     path: tuple[Any, ...]  # the keys of a part in it
     stacked: bool = False  # the part is a list, and given as one array
     axis: int | None = None  # the axis of the part of which the last place alone is given
 
     def value(self, run: NumpyCall, of_returned: Any) -> Any:
         """Return it, of a call and the gradients by all that the call returned."""
-        value = {GRADIENT: of_returned, RETURNED: run.returned, TAKEN: run.arguments}[self.origin]
+        value = {RETURNED: run.returned, TAKEN: run.arguments}.get(self.origin, of_returned)
         for key in self.path:
             value = value[key]
         value = np.stack(value) if self.stacked else value
-        return value if self.axis is None else value.take(-1, self.axis)
+        value = value if self.axis is None else value.take(-1, self.axis)
+        return in_form(value, (np.zeros_like(array) for array in each_array(value))) if self.origin == ZERO else value
 
 
-GRADIENT, RETURNED, TAKEN = "gradient", "returned", "taken"
+GRADIENT, ZERO, RETURNED, TAKEN = "gradient", "zero", "returned", "taken"
 
 
 @dataclass(frozen=True)

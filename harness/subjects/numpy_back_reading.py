@@ -1,9 +1,9 @@
 """numpy_back_reading: how the way back of NumPy code is called, and which gradients it gives, told by runs.
 
-An argument of it is the gradient by a part of what the forward call returned, or such a part itself, as a cache, or what
-the forward call took. Of all ways to call it, that counts which gives most gradients. As a gradient is, they are linear
-in the gradients that are given. What they are of is told by names, or by a shape that nothing else has, with all sizes
-different, and of two states also by a run.
+An argument of it is the gradient by a part of what the forward call returned, or such a part itself, as a cache is, or
+an argument of that call. Of all ways to call it, the one counts that gives most gradients, which are linear in those
+that it is given. What they are of is told by names, or by a shape that nothing else has, with all sizes different, and
+of two states also by a run.
 """
 
 import inspect
@@ -24,6 +24,7 @@ from harness.subjects.numpy_back import (
     RETURNED_PATH,
     TAKEN,
     X_NUMBER,
+    ZERO,
     ArgumentSource,
     BackwardCall,
     BackwardFunction,
@@ -46,6 +47,11 @@ FORWARD_WORDS: Final = {"forward": "backward", "fwd": "bwd", "fprop": "bprop"}
 _SAVED: Final = re.compile("(?i)cache|ctx|tape|saved|history|memory|trace")
 _MARK: Final = re.compile(r"(?i)^(grads?|gradients?|delta|d|g)_?(?=.)|_?(grads?|gradients?|d)$")
 _HOLDS: Final = {"grad", "grads", "gradient", "gradients"}  # the names of what holds gradients alone
+
+# The names of arguments that may be the gradient of a final state.
+_OF_FINAL: Final = re.compile(
+    r"(?i)^(grads?|gradients?|delta|d|g)_?(h|c|a|s|state|hidden|cell)_?(n|t|last|final|next)?$"
+)
 
 # The names of x, and of each state before the first step, plain and without a mark.
 OF_X: Final = {"x", "xs", "input", "inputs", "seq"}
@@ -117,7 +123,9 @@ def _steps_apart(way: "_Way", finals: Sequence[str]) -> str:
     """Say why the steps of a cell do not hang together; nothing if they do."""
     if lacks := [name for name in finals if name not in way.covered]:
         return f"it takes no gradient of {lacks[0]}, which the next step has"
-    return "" if {*way.trial.states} <= {*way.sources} else "nothing that it gives is known to be the gradient by a state"
+    return (
+        "" if {*way.trial.states} <= {*way.sources} else "nothing that it gives is known to be the gradient by a state"
+    )
 
 
 def _read_stacks(way: "_Way", trials: Sequence[BackwardTrial], finals: Sequence[str]) -> BackwardReading:
@@ -132,8 +140,11 @@ def _read_stacks(way: "_Way", trials: Sequence[BackwardTrial], finals: Sequence[
             if here.sources:
                 places[trial.stack, bool(trial.states)] = GradientPlaces(frozenset(trial.call.targets), here.sources)
                 words = {X_NUMBER: "x", **dict.fromkeys(trial.states, "hx")}
-                why = f"names and shapes do not tell which of what {way.call.function.name} gives they are"
-                not_compared |= {f"gradients by {words.get(name, name)}": why for name in sorted(here.unclear)}
+                back = way.call.function.name
+                for name, why in here.unclear.items():
+                    not_compared[f"gradients by {words.get(name, name)}"] = why.format(back)
+                for name in here.without_effect:
+                    not_compared[f"{name} of {back}"] = "no gradient of a final state has an effect there"
                 continue
         (layers, directions), hx = trial.stack, bool(trial.states)
         where = f"num_layers={layers}, bidirectional={directions > 1}, hx={hx}"
@@ -187,6 +198,8 @@ def _ways_to_call(call: BackwardFunction, trial: BackwardTrial) -> Iterator[dict
     saved = [ArgumentSource(RETURNED, (-1,))] * several + [ArgumentSource(RETURNED, ())]
     saved += [ArgumentSource(RETURNED, (k,)) for k in range(len(returned) - 1)] if several else []
     saved += [ArgumentSource(TAKEN, (k,)) for k in range(len(trial.call.arguments))]
+    # Where no final state is returned, its gradient is zero.
+    saved += [source._replace(origin=ZERO) for result in trial.masks for source in _gradients_of(trial, result)]
     choices = [[*saved, *of] if _SAVED.search(name) else [*of, *saved] for name in call.needed]
     ranked = sorted(product(*map(enumerate, choices)), key=lambda chosen: sum(rank for rank, _ in chosen))
     every = ([source for _, source in chosen] for chosen in ranked)
@@ -255,10 +268,13 @@ def _marked(source: ArgumentSource, trial: BackwardTrial) -> list[Array]:
     """Return of which elements that a call returned an argument is the gradient, array by array."""
     marks = [np.zeros(np.shape(array), bool) for array in each_array(trial.call.returned)]
     tree = in_form(trial.call.returned, iter(marks))
-    for key in source.path:
-        tree = tree[key]
-    for mark in each_array(tree):
-        (mark if source.axis is None else mark.swapaxes(0, source.axis)[-1])[...] = True
+    try:
+        for key in source.path:
+            tree = tree[key]
+        for mark in each_array(tree):
+            (mark if source.axis is None else mark.swapaxes(0, source.axis)[-1])[...] = True
+    except (LookupError, TypeError, ValueError) as error:  # another stack returns something else
+        raise _UnfitCallError from error
     return marks
 
 
@@ -272,23 +288,40 @@ class _Way:
     @cached_property
     def sources(self) -> dict[str, Path]:
         """The paths of the gradients that it gives, by what they are of."""
-        targets, linear = self.trial.call.targets, self._linear(self._random())
+        targets, linear = self.trial.call.targets, self._linear(self.random())
         sources = _sources(targets, linear)
         if self.trial.of_zeros is not None:
             of_zeros = replace(self, trial=self.trial._replace(call=self.trial.of_zeros))
-            sources |= _two_states(targets, sources, linear, of_zeros._made(self._random()))
+            sources |= _two_states(targets, sources, linear, of_zeros.made(self.random()))
         return sources
 
     @property
-    def unclear(self) -> set[str]:
-        """What it gives gradients by that are not told from others of their shape."""
-        linear, sources = self._linear(self._random()), self.sources
-        given = {path: array for path, array in linear.items() if _is_given(path) and array.any()}
-        free = {array.shape for path, array in given.items() if path not in sources.values()}
-        targets = self.trial.call.targets.items()
-        lacking = {name: array.shape for name, array in targets if name not in sources}
-        compared = {X_NUMBER, *self.trial.states, *self.trial.needed}
-        return {name for name, shape in lacking.items() if shape in free and name in compared}
+    def unclear(self) -> dict[str, str]:
+        """What it may give gradients by that are not known, and why."""
+        sources, targets, linear = self.sources, self.trial.call.targets, self._linear(self.random())
+        free = {path: array for path, array in self.made(self.random()).items() if path not in sources.values()}
+        reasons: dict[str, str] = {}
+        for name, (path, array) in product(
+            {X_NUMBER, *self.trial.states, *self.trial.needed} - {*sources}, free.items()
+        ):
+            own = path == (*name.split("."),)  # which it changes, as a step of an optimiser does
+            if (
+                array.shape == targets[name].shape
+                and array.any()
+                and (_is_given(path) or _fits(name, path))
+                and not own
+            ):
+                many = "names and shapes do not tell which of what {} gives they are"
+                reasons[name] = many if path in linear else "what {} gives is not linear in the gradients that it takes"
+        return reasons
+
+    @property
+    def without_effect(self) -> list[str]:
+        """The arguments by whose names it takes the gradient of a state, and which have no effect."""
+        given = {name: source for name, source in self.call.given.items() if source.origin == GRADIENT}
+        every = (*self.call.function.needed, *self.call.function.optional)
+        missing = {*self.trial.masks} - self.covered
+        return [name for name in every if name not in given and _OF_FINAL.match(name)] if missing else []
 
     @cached_property
     def covered(self) -> set[str]:
@@ -329,8 +362,11 @@ class _Way:
         given = self.call.given
         turned = replace(self, call=replace(self.call, given={**given, of_h: given[of_c], of_c: given[of_h]}))
         with suppress(_UnfitCallError), np.errstate(all="ignore"):
-            large, path = replace(self, trial=self.trial._replace(call=self.trial.of_large)), self.sources.get(states[1])
-            by_h, by_c = (np.abs(large._made(large._random(name)).get(path, 0)).max() for name in (of_h, of_c))
+            large, path = (
+                replace(self, trial=self.trial._replace(call=self.trial.of_large)),
+                self.sources.get(states[1]),
+            )
+            by_h, by_c = (np.abs(large.made(large.random(name)).get(path, 0)).max() for name in (of_h, of_c))
             return turned if by_c < NEAR * by_h else self
         return self
 
@@ -339,7 +375,7 @@ class _Way:
         sources, others = self.sources, [other for other in self._gradients if other != name]
         if not before.sources.items() <= sources.items() or not self._effect(name, sources):
             return False
-        without, zero = before._made(before._random()), self._made(self._random(*others))
+        without, zero = before.made(before.random()), self.made(self.random(*others))
         same = (path in zero and np.allclose(without[path], zero[path], NEAR, 0) for path in before.sources.values())
         return all(same)
 
@@ -348,10 +384,10 @@ class _Way:
         return {name: source for name, source in self.call.given.items() if source.origin == GRADIENT}
 
     def _effect(self, name: str, sources: Mapping[str, Path]) -> bool:
-        made = self._made(self._random(name))
+        made = self.made(self.random(name))
         return any(path in made and made[path].any() for path in sources.values())
 
-    def _random(self, *names: str) -> list[Array]:
+    def random(self, *names: str) -> list[Array]:
         """Return random gradients by what the call returned, those that some arguments are given, or all.
 
         They are small, so that a gradient that is clipped is linear, too.
@@ -363,7 +399,7 @@ class _Way:
         every = [np.logical_or.reduce(marks) for marks in zip(*given, strict=True)]
         return [array * mark for array, mark in zip(drawn, every, strict=True)]
 
-    def _made(self, of_returned: Sequence[Array]) -> Paths:
+    def made(self, of_returned: Sequence[Array]) -> Paths:
         """Return the arrays that it returns, and those that it changes in the object, by their paths."""
         try:
             returned, held = self.call.made(self.trial.call, of_returned)
@@ -377,7 +413,7 @@ class _Way:
 
     def _linear(self, of_returned: Sequence[Array]) -> Paths:
         """Return what it gives that is linear in the gradients that it is given."""
-        made, twice = (self._made([factor * array for array in of_returned]) for factor in (1, 2))
+        made, twice = (self.made([factor * array for array in of_returned]) for factor in (1, 2))
         return {
             path: array
             for path, array in made.items()
@@ -444,16 +480,29 @@ def _in_lists(states: Sequence[str], alike: Mapping[str, Sequence[Path]]) -> dic
 
 
 def _named(name: str, paths: Sequence[Path]) -> Path | None:
-    """Return the path whose last part is a name with a mark of gradients, what is returned first, else the shortest."""
-    own = {_plain(name.rpartition(".")[2])}
+    """Return the path whose last part is a name with a mark of gradients; ``None`` if there is none, or several.
+
+    What is returned comes first, then the shortest path, then that which has most in common with the name's own.
+    """
+    own, rank = tuple(name.split(".")), dict[Path, tuple[int, int, int]]()
+    for path in paths:
+        if _fits(name, path):
+            common = next(
+                (k for k, parts in enumerate(zip(own, path, strict=False)) if parts[0] != parts[1]), len(path)
+            )
+            rank[path] = (path[0] != RETURNED_PATH, len(path), -common)
+    best = [path for path, place in rank.items() if place == min(rank.values())]
+    return best[0] if len(best) == 1 else None
+
+
+def _fits(name: str, path: Path) -> bool:
+    """Tell whether the last part of a path is a name with a mark of gradients, as ``W.grad`` beside ``W.data`` is."""
+    *holder, last = name.split(".")
+    own = {_plain(last)}
     if name.isdigit():
         own = OF_X if name == X_NUMBER else dict(enumerate(OF_STATES, 1)).get(int(name), set())
-    fits = [path for path in paths if {_plain(_MARK.sub("", path[-1])), _plain(path[-1])} & own]
-    fits.sort(key=lambda path: (path[0] != RETURNED_PATH, len(path)))
-    first = [
-        path for path in fits if (path[0] != RETURNED_PATH, len(path)) == (fits[0][0] != RETURNED_PATH, len(fits[0]))
-    ]
-    return first[0] if len(first) == 1 else None
+    beside = bool(holder) and (*holder,) == path[:-1] and path[-1] in _HOLDS
+    return beside or bool({_plain(_MARK.sub("", path[-1])), _plain(path[-1])} & own)
 
 
 def _plain(name: str) -> str:

@@ -41,7 +41,6 @@ from harness.subjects.length_argument import (
     LENGTH_KINDS,
     LengthsUnreadError,
     LengthTrial,
-    lengths_by_name,
     valid_steps_of,
     with_all_steps,
 )
@@ -204,7 +203,9 @@ def _with_needed_argument(plain: "_FormReader", shapes: Shapes) -> Iterator[tupl
 def _read(plain: "_FormReader", shapes: Shapes) -> ClassForm:
     """Return what a reader finds out of a class as it is, or without those of its arrays that are states."""
     plain.form = replace(plain.form, state_names=states_by_name(plain.forward))
-    plain.form = replace(plain.form, steps=plain.steps_in_tuple())
+    cells = [plain.cell] if plain.cell else ["RNN", "LSTM"]  # with one or two states
+    places = [replace(plain, cell=cell).steps_in_tuple() for cell in cells]
+    plain.form = replace(plain.form, steps=next((place for place in places if place is not None), None))
     plain.form = replace(plain.form, container=plain.container())
     try:
         read, apart = _either_way(plain, shapes)
@@ -507,9 +508,9 @@ def with_way_back(factory: Any, form: ClassForm) -> ClassForm:
     if isinstance(factory, AdapterModuleFactory) and factory.adapter.call is not None:
         # Its own arrays are laid out otherwise.
         trials = [*_numpy_trials(factory, form)][:1]
-        calls = [call for trial in trials for call in calls_back(trial.call.holder)]
-        why = {"gradients": f"its {call.words} is not read: an adapter's call is given" for call in calls[:1]}
-        return replace(forward_only, not_compared=why)
+        calls = [call.words for trial in trials for call in calls_back(trial.call.holder)]
+        why = f"its {calls[0]} is not read: an adapter's call is given" if calls else ""
+        return replace(forward_only, not_compared={"gradients": why} if why else {})
     # Where a call takes several sequences, its way back may take one alone.
     alone = [] if form.unbatched or form.is_cell or form.rows else [replace(form, unbatched=True)]
     readings = []
@@ -521,9 +522,7 @@ def with_way_back(factory: Any, form: ClassForm) -> ClassForm:
                 losses = form.offers.get("loss", back.losses)
                 offers = {**form.offers, "loss": tuple(loss for loss in back.losses if loss is None or loss in losses)}
                 name, apart = back.call.function.name, candidate is not form
-                return replace(
-                    form, offers=offers, back=name, back_of_one=apart, not_compared=reading.not_compared
-                )
+                return replace(form, offers=offers, back=name, back_of_one=apart, not_compared=reading.not_compared)
             readings.append(reading)
     return replace(forward_only, not_compared=readings[0].not_compared if readings else {})
 
@@ -593,7 +592,14 @@ def _numpy_trials(factory: Any, form: ClassForm) -> Iterator[BackwardTrial]:
 
 
 def _numpy_call(
-    factory: Any, form: ClassForm, sizes: ModuleSizes, stack: tuple[int, bool], *, hx: bool, spread: float, c: float | None
+    factory: Any,
+    form: ClassForm,
+    sizes: ModuleSizes,
+    stack: tuple[int, bool],
+    *,
+    hx: bool,
+    spread: float,
+    c: float | None,
 ) -> tuple[NumpyCall, Masks]:
     """Return a call of a stack, and on which elements of what it returned each result depends."""
     layers, directions = stack[0], 1 + stack[1]
@@ -1000,9 +1006,8 @@ class _FormReader:
     def steps_in_tuple(self) -> tuple[Any, ...] | None:
         """Return the place of a tuple of all steps in what a call returns: of one step more, it has one array more."""
         every: list[Given] = []
-        for cell in [self.cell] if self.cell else ["RNN", "LSTM"]:  # one or two states
-            with suppress(SubjectUnavailable):
-                every += [] if self.has_own_call else replace(self, cell=cell)._candidate_arguments()
+        with suppress(SubjectUnavailable):
+            every += [] if self.has_own_call else self._candidate_arguments()
         for arguments in every:
             with suppress(Exception), torch.no_grad(), seeded(0):
                 x, *states = arguments

@@ -105,7 +105,10 @@ class OwnFormSubject(TorchSubject):
         needs = {name: [by_state[name]] if by_state else numbers for name in config.hidden}
         needs |= {"x": [X_NUMBER], **{name: self.held_in(name, config) for name in self._weights_of(config)}}
         gradients = (name.removesuffix(".grad") for name in config.gradients)
-        return (*self.not_returned, *(f"{name}.grad" for name in gradients if not {*needs.get(name, ())} <= {*places.sources}))
+        return (
+            *self.not_returned,
+            *(f"{name}.grad" for name in gradients if not {*needs.get(name, ())} <= {*places.sources}),
+        )
 
     def held_in(self, name: str, config: RNNConfig) -> list[str]:
         """Return its own parameters that hold one of torch's."""
@@ -289,7 +292,9 @@ class ModuleOfSubject(OwnFormSubject):
         if not self._form.loader or config.wrt == "inputs":
             return super().gradients_back(gradients, config)
         lacking = self.lacking(config)
-        results = {name: tensor for name, tensor in gradients.items() if name in config.gradients and name not in lacking}
+        results = {
+            name: tensor for name, tensor in gradients.items() if name in config.gradients and name not in lacking
+        }
         for name, places in self._loaded_from(structure(config, self.built_for)).items():
             own = {block: gradients[f"{block}.grad"] for block in places if f"{block}.grad" in gradients}
             if own and f"{name}.grad" not in lacking:

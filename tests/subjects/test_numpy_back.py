@@ -252,6 +252,13 @@ class OfStack(Steps):
         return super().backward([*np.asarray(dhs, dhs.dtype)])
 
 
+class FromNothing(Steps):
+    """A class that must be given a gradient after the last step, which it does not return."""
+
+    def backward(self, dhs: Any, dh_next: Any) -> Any:  # type: ignore[override]
+        return super().backward([*dhs[:-1], dhs[-1] + dh_next])
+
+
 class OfLastStep(Steps):
     """A class that returns all states, and goes back from the last one."""
 
@@ -308,7 +315,12 @@ class LSTMSteps:
     def backward(self, first: Any, second: Any) -> Any:
         i, f, g, o = self.gates
         dc = first + second * o * (1 - self.tanh_c**self.slope)
-        parts = [dc * g * i * (1 - i), dc * self.c * f * (1 - f), dc * i * (1 - g**2), second * self.tanh_c * o * (1 - o)]
+        parts = [
+            dc * g * i * (1 - i),
+            dc * self.c * f * (1 - f),
+            dc * i * (1 - g**2),
+            second * self.tanh_c * o * (1 - o),
+        ]
         da = np.concatenate(parts, 1)
         self.dW, self.dU, self.db = da.T @ self.x, da.T @ self.h, da.sum(0)
         return da @ self.W, da @ self.U, dc * f
@@ -320,6 +332,7 @@ class LSTMSteps:
         (Steps, {"output", "h_n", "both"}, set(), {}),
         (InTuple, {"output"}, set(), {}),
         (OfStack, {"output", "h_n", "both"}, set(), {}),
+        (FromNothing, {"output", "h_n", "both"}, set(), {}),
         (OfLastStep, {"h_n"}, set(), {}),
         (OfBoth, {"output", "h_n", "both"}, set(), {}),
         (OfInputs, {"output", "h_n", "both"}, {"x.grad", "hx.grad"}, {}),
@@ -397,7 +410,6 @@ def test_where_the_layers_of_gradients_are_in_another_order_they_are_not_compare
 
     assert check_agreement(subject, case).verdict is Verdict.AGREES
     assert {*subject.run(case).not_returned} - {"h_n"} == {"weight_hh_l0.grad", "weight_hh_l1.grad"}
-    assert "names and shapes do not tell" in subject.capabilities.not_compared["gradients by layers.0.U"]
 
 
 class Unclear(Layer):
@@ -538,12 +550,37 @@ def test_a_loader_that_does_something_else_accuses_nobody(layer: Any) -> None:
     assert (dtype == "float64") == ("float64" in scope_of(subject).dtype)
 
 
-def test_a_way_back_that_cannot_be_read_is_said() -> None:
-    subject = as_subject(Unclear)
+class OfBothForgetful(OfBoth):
+    """A class that takes the gradient of the last state, and does nothing with it."""
 
-    assert {*scope_of(subject).loss} == {None}
-    assert "its backward(dhs, step) is not read" in subject.capabilities.not_compared["gradients"]
-    assert "gradients not compared: its backward(dhs, step) is not read" in subject.capabilities.read_as
+    def backward(self, dhs: Any, dh_n: Any) -> Any:  # type: ignore[override]
+        return super().backward(dhs)
+
+
+class Decaying(Steps):
+    """A class with the gradient of a term of its own, which no gradient of nn.RNN's has."""
+
+    def backward(self, dhs: Any) -> Any:
+        returned = super().backward(dhs)
+        self.dWh = self.dWh + 0.1 * self.Wh
+        return returned
+
+
+@pytest.mark.parametrize(
+    ("layer", "losses", "what", "why"),
+    [
+        (Unclear, set(), "gradients", "its backward(dhs, step) is not read"),
+        (TopFirst, {"output"}, "gradients by layers.0.U", "names and shapes do not tell"),
+        (OfBothForgetful, {"output"}, "dh_n of backward", "no gradient of a final state has an effect"),
+        (Decaying, {"output", "h_n", "both"}, "gradients by Wh", "not linear in the gradients"),
+    ],
+)
+def test_what_of_a_way_back_is_not_compared_is_said(layer: Any, losses: set[str], what: str, why: str) -> None:
+    subject = as_subject(layer)
+
+    assert {*scope_of(subject).loss} == {None, *losses}
+    assert why in subject.capabilities.not_compared[what]
+    assert f"{what} not compared: " in subject.capabilities.read_as
 
 
 class Updates(Layer):
