@@ -172,7 +172,7 @@ def _likeliest(call: BackwardFunction, trial: BackwardTrial) -> "_Way | None":
     for given in _ways_to_call(call, trial):
         way = _Way(BackwardCall(call, given), trial)
         with suppress(_UnfitCallError), np.errstate(all="ignore"):
-            if len(way.sources) > (0 if best is None else len(best.sources)) and way.counts:
+            if way.number > (0 if best is None else best.number) and way.counts:
                 best = way
     if best is None:
         return None
@@ -334,14 +334,32 @@ class _Way:
             if all(not (mask & ~has).any() for mask, has in zip(masks, every, strict=True))
         }
 
+    @cached_property
+    def number(self) -> int:
+        """The number of gradients that it gives, but for zeros."""
+        made = self.made(self.random())
+        return sum(bool(made[path].any()) for path in self.sources.values())
+
     @property
     def counts(self) -> bool:
-        """True if each gradient that it is given has an effect, and steps are not taken from the gradient of one."""
+        """True if each gradient that it is given has an effect, and steps are not taken from the gradient of one.
+
+        One that is zero must have an effect where it is not, and all must be linear in that, too.
+        """
         sources = self.sources
         if not all(self._effect(name, sources) for name in self._gradients):
             return False
+        for name, source in self.call.given.items():
+            if source.origin == ZERO:
+                given = {**self.call.given, name: source._replace(origin=GRADIENT)}
+                other = replace(self, call=replace(self.call, given=given))
+                zero, made = self.made(self.random()), other.made(self.random())
+                if not {*other.sources} >= {*sources} or all(_near(zero[p], made.get(p)) for p in sources.values()):
+                    return False
         longer = self.trial.longer
-        return "output" in self.covered or longer is None or {*replace(self, trial=longer).sources} >= {*sources}
+        if "output" in self.covered or longer is None:
+            return True
+        return {*replace(self, trial=longer).sources} >= {*sources} - {*self.trial.states}  # of two, other runs tell
 
     @property
     def in_order(self) -> "_Way":
@@ -376,8 +394,7 @@ class _Way:
         if not before.sources.items() <= sources.items() or not self._effect(name, sources):
             return False
         without, zero = before.made(before.random()), self.made(self.random(*others))
-        same = (path in zero and np.allclose(without[path], zero[path], NEAR, 0) for path in before.sources.values())
-        return all(same)
+        return all(_near(without[path], zero.get(path)) for path in before.sources.values())
 
     @property
     def _gradients(self) -> dict[str, ArgumentSource]:
@@ -419,6 +436,10 @@ class _Way:
             for path, array in made.items()
             if path in twice and np.allclose(twice[path], 2 * array, NEAR, NEAR * np.abs(array).max(initial=0))
         }
+
+
+def _near(array: Array, other: Array | None) -> bool:
+    return other is not None and array.shape == other.shape and np.allclose(array, other, NEAR, 0)
 
 
 def _sources(targets: Mapping[str, Array], made: Mapping[Path, Array]) -> dict[str, Path]:
@@ -482,15 +503,17 @@ def _in_lists(states: Sequence[str], alike: Mapping[str, Sequence[Path]]) -> dic
 def _named(name: str, paths: Sequence[Path]) -> Path | None:
     """Return the path whose last part is a name with a mark of gradients; ``None`` if there is none, or several.
 
-    What is returned comes first, then the shortest path, then that which has most in common with the name's own.
+    What is in a list of the same name comes first, then what is returned, then the shortest path, then that which has
+    most in common with the name's own.
     """
-    own, rank = tuple(name.split(".")), dict[Path, tuple[int, int, int]]()
+    own, rank = tuple(name.split(".")), dict[Path, tuple[bool, bool, int, int]]()
     for path in paths:
         if _fits(name, path):
             common = next(
                 (k for k, parts in enumerate(zip(own, path, strict=False)) if parts[0] != parts[1]), len(path)
             )
-            rank[path] = (path[0] != RETURNED_PATH, len(path), -common)
+            listed = own[-1].isdigit() and len(own) > 1 < len(path) and _fits(own[-2], path[:-1])
+            rank[path] = (not listed, path[0] != RETURNED_PATH, len(path), -common)
     best = [path for path, place in rank.items() if place == min(rank.values())]
     return best[0] if len(best) == 1 else None
 
