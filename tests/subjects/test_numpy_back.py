@@ -326,6 +326,78 @@ class LSTMSteps:
         return da @ self.W, da @ self.U, dc * f
 
 
+class Parameter:
+    """An array and its gradient."""
+
+    def __init__(self, *shape: int) -> None:
+        self.data, self.grad = np.ones(shape), np.zeros(shape)
+
+
+class TwoWays:
+    """A class of two directions, each with objects that hold a parameter and its gradient."""
+
+    slope = 2
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        self.fw, self.bw = (
+            SimpleNamespace(W=Parameter(n_hidden, n_in), U=Parameter(n_hidden, n_hidden)) for _ in range(2)
+        )
+
+    def forward(self, x: Any) -> Any:
+        return np.concatenate([self.along(self.fw, x), self.along(self.bw, x[::-1])[::-1]], 2)
+
+    def along(self, way: Any, x: Any) -> Any:
+        way.x, way.hs = x, [np.zeros((x.shape[1], len(way.U.data)), x.dtype)]
+        for step in x:
+            way.hs.append(np.tanh(step @ way.W.data.T + way.hs[-1] @ way.U.data.T))
+        return np.stack(way.hs[1:])
+
+    def backward(self, d: Any) -> Any:
+        half = d.shape[2] // 2
+        return self.back(self.fw, d[:, :, :half]) + self.back(self.bw, d[::-1, :, half:])[::-1]
+
+    def back(self, way: Any, d: Any) -> Any:
+        dh, dx = 0, []
+        for t in reversed(range(len(d))):
+            da = (d[t] + dh) * (1 - way.hs[t + 1] ** self.slope)
+            way.W.grad, way.U.grad = way.W.grad + da.T @ way.x[t], way.U.grad + da.T @ way.hs[t]
+            dx.insert(0, da @ way.W.data)
+            dh = da @ way.U.data
+        return np.stack(dx)
+
+
+class Deep:
+    """A stack with lists of steps, of parameters and of their gradients, some of one shape."""
+
+    slope = 2
+
+    def __init__(self, n_in: int, n_hidden: int, n_layers: int = 1) -> None:
+        self.W = [np.ones((n_hidden, n_hidden if k else n_in)) for k in range(n_layers)]
+        self.U = [np.ones((n_hidden, n_hidden)) for k in range(n_layers)]
+
+    def forward(self, x: Any) -> Any:
+        self.tape, xs = [], [*x]
+        for W, U in zip(self.W, self.U, strict=True):
+            hs = [np.zeros((len(xs[0]), len(U)), x.dtype)]
+            for step in xs:
+                hs.append(np.tanh(step @ W.T + hs[-1] @ U.T))
+            self.tape.append((xs, hs))
+            xs = hs[1:]
+        return xs
+
+    def backward(self, d: Any) -> Any:
+        self.dW, self.dU = [0 * W for W in self.W], [0 * U for U in self.U]
+        for k in reversed(range(len(self.W))):
+            (xs, hs), dh, below = self.tape[k], 0, list[Any]()
+            for t in reversed(range(len(xs))):
+                da = (d[t] + dh) * (1 - hs[t + 1] ** self.slope)
+                self.dW[k], self.dU[k] = self.dW[k] + da.T @ xs[t], self.dU[k] + da.T @ hs[t]
+                below.insert(0, da @ self.W[k])
+                dh = da @ self.U[k]
+            d = below
+        return d
+
+
 @pytest.mark.parametrize(
     ("right", "losses", "lacking", "fields"),
     [
@@ -338,6 +410,8 @@ class LSTMSteps:
         (OfInputs, {"output", "h_n", "both"}, {"x.grad", "hx.grad"}, {}),
         (OfOneSequence, {"output", "h_n", "both"}, set(), {}),
         (LSTMSteps, {"output", "h_n", "both"}, set(), {"cell": "LSTM"}),
+        (TwoWays, {"output"}, {"h_n"}, {"bias": False, "hx": False, "bidirectional": True}),
+        (Deep, {"output"}, {"h_n"}, {"bias": False, "hx": False, "num_layers": 3}),
     ],
 )
 def test_runs_tell_which_gradients_it_takes(right: Any, losses: set[str], lacking: set[str], fields: Any) -> None:
@@ -346,7 +420,7 @@ def test_runs_tell_which_gradients_it_takes(right: Any, losses: set[str], lackin
 
     assert {*scope_of(subject).loss} == {None, *losses}
     for loss in losses:
-        case = draw(PLAIN.replace(hx=True, loss=loss, **fields), "normal", 1)
+        case = draw(PLAIN.replace(loss=loss, **{"hx": True, **fields}), "normal", 1)
         assert check_agreement(subject, case).verdict is Verdict.AGREES, loss
         assert {*subject.run(case).not_returned} == lacking
         assert check_agreement(other, case).verdict is Verdict.DISAGREES, loss
