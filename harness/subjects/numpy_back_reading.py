@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice, product
+from itertools import chain, islice, product
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -60,8 +60,8 @@ OF_STATES: Final = (
     {f"c{end}" for end in ("0", "x", "prev", "init", "next")},
 )
 
-# The most calls of one function that are tried: all of three arguments, each of six kinds.
-MOST_CALLS: Final = 216
+# The most calls of one function that are tried, the likeliest first: all of three arguments, each of ten kinds.
+MOST_CALLS: Final = 1000
 
 # Ten times what sums over 4 steps of fewer than 40 terms each may be off by in float32, some 160 u.
 NEAR: Final = 1e-4
@@ -174,6 +174,8 @@ def _likeliest(call: BackwardFunction, trial: BackwardTrial) -> "_Way | None":
         with suppress(_UnfitCallError), np.errstate(all="ignore"):
             if way.number > (0 if best is None else best.number) and way.counts:
                 best = way
+                if {X_NUMBER, *trial.states, *trial.needed} <= {*way.sources}:
+                    break
     if best is None:
         return None
     best = best.in_order
@@ -201,11 +203,20 @@ def _ways_to_call(call: BackwardFunction, trial: BackwardTrial) -> Iterator[dict
     # Where no final state is returned, its gradient is zero.
     saved += [source._replace(origin=ZERO) for result in trial.masks for source in _gradients_of(trial, result)]
     choices = [[*saved, *of] if _SAVED.search(name) else [*of, *saved] for name in call.needed]
-    ranked = sorted(product(*map(enumerate, choices)), key=lambda chosen: sum(rank for rank, _ in chosen))
-    every = ([source for _, source in chosen] for chosen in ranked)
-    apart = (sources for sources in every if _are_apart([s for s in sources if s.origin == GRADIENT], trial))
-    for sources in islice(apart, MOST_CALLS):
-        yield dict(zip(call.needed, sources, strict=True))
+    every = chain.from_iterable(_of_rank(choices, rank) for rank in range(sum(map(len, choices))))
+    for sources in islice(every, MOST_CALLS):
+        if _are_apart([source for source in sources if source.origin == GRADIENT], trial):
+            yield dict(zip(call.needed, sources, strict=True))
+
+
+def _of_rank(choices: Sequence[Sequence[ArgumentSource]], rank: int) -> Iterator[list[ArgumentSource]]:
+    """Yield one of each of several choices, whose places in these have a sum."""
+    if not choices:
+        yield from [[]] * (rank == 0)
+        return
+    first, *others = choices
+    for place in range(min(rank + 1, len(first))):
+        yield from ([first[place], *rest] for rest in _of_rank(others, rank - place))
 
 
 def _are_apart(sources: Sequence[ArgumentSource], trial: BackwardTrial) -> bool:
@@ -250,9 +261,9 @@ def _nodes(trial: BackwardTrial) -> Iterator[tuple[tuple[Any, ...], set[int], An
     numbers = iter(range(len([*each_array(trial.call.returned)])))
 
     def walked(node: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], set[int], Any]]:
-        parts = node.items() if isinstance(node, Mapping) else ()
+        parts: list[tuple[Any, Any]] = [*node.items()] if isinstance(node, Mapping) else []
         if isinstance(node, list | tuple):
-            parts = ((k if k < len(node) - 1 else -1, part) for k, part in enumerate(node))
+            parts = [(k if k < len(node) - 1 else -1, part) for k, part in enumerate(node)]
         elif not isinstance(node, Mapping):
             yield path, ({next(numbers)} if node is not None else set()), node
             return
@@ -375,17 +386,16 @@ class _Way:
                 if masks and all(np.array_equal(mark, mask) for mark, mask in zip(marks, masks, strict=True)):
                     alone[result] = name
         of_h, of_c = alone.values()
-        if not (of_h and of_c) or self.trial.of_large is None or len(states := self.trial.states) != len(alone):
+        states, call = self.trial.states, self.trial.of_large
+        path = self.sources.get(states[1]) if len(states) == len(alone) else None
+        if not (of_h and of_c) or call is None or path is None:
             return self
-        given = self.call.given
-        turned = replace(self, call=replace(self.call, given={**given, of_h: given[of_c], of_c: given[of_h]}))
+        given, large = self.call.given, replace(self, trial=self.trial._replace(call=call))
         with suppress(_UnfitCallError), np.errstate(all="ignore"):
-            large, path = (
-                replace(self, trial=self.trial._replace(call=self.trial.of_large)),
-                self.sources.get(states[1]),
-            )
             by_h, by_c = (np.abs(large.made(large.random(name)).get(path, 0)).max() for name in (of_h, of_c))
-            return turned if by_c < NEAR * by_h else self
+            if by_c < NEAR * by_h:
+                turned = {**given, of_h: given[of_c], of_c: given[of_h]}
+                return replace(self, call=replace(self.call, given=turned))
         return self
 
     def adds(self, name: str, before: "_Way") -> bool:

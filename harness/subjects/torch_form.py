@@ -1643,8 +1643,8 @@ def with_steps(call: Callable[..., Any], place: tuple[Any, ...], /, *arguments: 
 
 def _tuples(returned: Any, number: int) -> list[tuple[Any, ...]]:
     """Return the places of tuples of so many arrays in what a call returned."""
-    parts = returned.items() if isinstance(returned, Mapping) else ()
-    parts = enumerate(returned) if isinstance(returned, list | tuple) else parts
+    parts: list[tuple[Any, Any]] = [*returned.items()] if isinstance(returned, Mapping) else []
+    parts = [*enumerate(returned)] if isinstance(returned, list | tuple) else parts
     every = [((), returned), *(((key,), part) for key, part in parts)]
     return [place for place, part in every if isinstance(part, tuple) and len(part) == number]
 
