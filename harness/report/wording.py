@@ -73,9 +73,10 @@ def gap_lines(hunt: SearchRecord) -> list[str]:
     values, lines = hunt.scope.values(), list[str]()
     for name, why in hunt.gaps.items():
         what = {"loss": "gradients are", "lengths": "lengths are"}.get(name, f"{name} is")
-        pin = ",".join(str(value).lower() for value in values.get(name, ()))
+        part = "all " * (name == "loss" and any(hunt.scope.loss))
+        pin = "none" if name == "loss" else ",".join(str(value).lower() for value in values.get(name, ()))
         settled = f"; --only {name}={pin} says that this is what you want" * bool(pin)
-        lines.append(f"{what} not checked: {why}{settled}")
+        lines.append(f"{what} not {part}checked: {why}{settled}")
     return lines
 
 

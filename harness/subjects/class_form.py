@@ -142,6 +142,7 @@ class ClassForm:
     unbatched: bool = False  # a call takes one sequence, without an axis for the batch
     layered: bool = False  # each of its states is a list of (N, H), one for each layer
     listed: bool = False  # its output is a list of steps
+    steps: tuple[Any, ...] | None = None  # the place of a tuple of steps in what a call returns, if there is one
     state_axes: str = TORCH_AXES  # the axes of the states that it takes (``state_axes``), if they are not flat
     final_axes: str = TORCH_AXES  # and of those that it returns
     axes: str = ""  # the order of the axes of x, T, N and I, if it is neither (T, N, I) nor (N, T, I)
@@ -157,10 +158,9 @@ class ClassForm:
     needs: str = ""
     loader: str = ""  # the method of NumPy code that takes the weights of torch's layer by their names
     back: str = ""  # the method or function whose gradients are compared, of NumPy code
-    unread_back: str = ""  # the one whose are not, and why: ``backward: names and shapes do not tell …``
+    back_of_one: bool = False  # that takes one sequence, though a call takes several
     states: tuple[str, ...] = ()  # the arrays of a NumPy object that are states, as a call changes them
-    # What it offers and is not compared, by factor or array, with the reason.
-    not_compared: Mapping[str, str] = field(default_factory=dict)
+    not_compared: Names = field(default_factory=dict)  # what it offers and is not compared, with the reason
     drop_in: bool = False  # its constructor and parameters are those of torch's layer
 
     @property
@@ -242,6 +242,7 @@ class ClassForm:
         if self.never_given:
             words += f"; {', '.join(self.never_given)} {'is' if len(self.never_given) == 1 else 'are'} never given"
         words += f"; gradients are those of its {self.back}" * bool(self.back)
+        words += ", which takes one sequence: with them, called once for each" * self.back_of_one
         words += f"; {', '.join(self.states)} taken for states, which a call changes" * bool(self.states)
         if missing := [dtype for dtype in FLOATS if dtype not in self.offers.get("dtype", FLOATS)]:
             words += f"; without {', '.join(missing)}, in which it does not compute"

@@ -17,6 +17,19 @@ def arrays_of(holder: Any) -> dict[tuple[str, ...], Array]:
     return dict(_walked(holder, ()))
 
 
+def stacks_of(arrays: Mapping[tuple[str, ...], Array]) -> dict[tuple[str, ...], Array]:
+    """Return each list of arrays of one shape, of arrays by their paths, as one array by the path of the list."""
+    lists: dict[tuple[str, ...], dict[int, Array]] = {}
+    for path, array in arrays.items():
+        if path and path[-1].isdigit():
+            lists.setdefault(path[:-1], {})[int(path[-1])] = array
+    return {
+        path: np.stack([steps[t] for t in range(len(steps))])
+        for path, steps in lists.items()
+        if {*steps} == {*range(len(steps))} and len({array.shape for array in steps.values()}) == 1
+    }
+
+
 def _walked(holder: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Array]]:
     if isinstance(holder, np.ndarray):
         if holder.dtype.kind == "f" and holder.ndim:

@@ -201,9 +201,11 @@ def parameters_held(layer: Any) -> dict[tuple[str, ...], Array]:
         for path, array in arrays.items()
         if not {last[path], last[path].removesuffix("prev").strip("_")} & (STATE_WORDS | STATES_OF_C)
         and not any(
-            names[base] in names[path]
-            and names[path].replace(names[base], "", 1).strip("_") in OF_OTHERS
-            and arrays[base].shape == array.shape
+            arrays[base].shape == array.shape
+            and (
+                (names[base] in names[path] and names[path].replace(names[base], "", 1).strip("_") in OF_OTHERS)
+                or (base[:-1] == path[:-1] != () and len(last[path]) > 1 and last[path] in OF_OTHERS - {last[base]})
+            )
             for base in arrays
         )
     }

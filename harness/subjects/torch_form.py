@@ -41,12 +41,12 @@ from harness.subjects.length_argument import (
     LENGTH_KINDS,
     LengthsUnreadError,
     LengthTrial,
-    lengths_by_name,
     valid_steps_of,
     with_all_steps,
 )
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
-from harness.subjects.numpy_back import BackwardRequest, NumpyCall, calls_back, in_numpy, way_back_of
+from harness.subjects.numpy_back import BackwardRecorder, NumpyCall
+from harness.subjects.numpy_back_reading import BackwardTrial, Masks, calls_back, read_backward
 from harness.subjects.parameters_by_shape import (
     TELLING_SIZES,
     Roles,
@@ -86,6 +86,8 @@ not dead under relu, whatever the random numbers are."""
 SPREAD: Final = 0.3
 """The standard deviation of the parameters in a trial. With up to 80 terms that of a sum is below 3, where tanh is not
 yet one in float32. So it shows there on which numbers a state depends."""
+
+LARGE_C: Final = 2.0**14  # of which forget gates of 0.15 leave 8 after 4 steps, where the slope of tanh is 5e-7
 
 _SIZES: Final = ("input_size", "hidden_size")
 
@@ -212,6 +214,9 @@ def _with_needed_argument(plain: "_FormReader", shapes: Shapes) -> Iterator[tupl
 def _read(plain: "_FormReader", shapes: Shapes) -> ClassForm:
     """Return what a reader finds out of a class as it is, or without those of its arrays that are states."""
     plain.form = replace(plain.form, state_names=states_by_name(plain.forward))
+    cells = [plain.cell] if plain.cell else ["RNN", "LSTM"]  # with one or two states
+    places = [replace(plain, cell=cell).steps_in_tuple() for cell in cells]
+    plain.form = replace(plain.form, steps=next((place for place in places if place is not None), None))
     plain.form = replace(plain.form, container=plain.container())
     try:
         read, apart = _either_way(plain, shapes)
@@ -510,23 +515,27 @@ def returned_by(factory: Any, form: ClassForm, sizes: ModuleSizes, module: torch
 
 def with_way_back(factory: Any, form: ClassForm) -> ClassForm:
     """Return the form of a class of modules of NumPy code, and give the class its own way back, if that can be read."""
-    sizes, _ = parameters_of_plain(factory, form)
-    several = form.is_cell and len(form.cell.final) > 1  # a step of an LSTM takes two gradients
-    # Its own arrays are laid out otherwise.
-    by_hand = isinstance(factory, AdapterModuleFactory) and factory.adapter.call is not None
-    runs = [*_numpy_runs(factory, form, sizes)]
-    readable = runs and not several and not by_hand
-    back = way_back_of(runs, sizes[:2], factory.function) if readable else None
-    if back is not None and form.is_cell and not all(place.of_states for place in back.given.values()):
-        back = None  # steps would not hang together
-    factory.back = back
-    if back is None:
-        holder = runs[0].call.holder if runs else None
-        unread = next((call.name for call in calls_back(holder, factory.function)), "")
-        why = "call is given" if by_hand else "names and shapes do not tell what it takes or gives"
-        unread = f"{unread}: {why}" if unread else ""
-        return replace(form, offers={**form.offers, "loss": (None,)}, unread_back=unread)
-    return replace(form, offers={**form.offers, "loss": back.losses}, back=back.call.name)
+    forward_only = replace(form, offers={**form.offers, "loss": (None,)})
+    if isinstance(factory, AdapterModuleFactory) and factory.adapter.call is not None:
+        # Its own arrays are laid out otherwise.
+        trials = [*_numpy_trials(factory, form)][:1]
+        calls = [call.words for trial in trials for call in calls_back(trial.call.holder)]
+        why = f"its {calls[0]} is not read: an adapter's call is given" if calls else ""
+        return replace(forward_only, not_compared={"loss": why} if why else {})
+    # Where a call takes several sequences, its way back may take one alone.
+    alone = [] if form.unbatched or form.is_cell or form.rows else [replace(form, unbatched=True)]
+    readings = []
+    for candidate in (form, *alone):
+        if trials := [*_numpy_trials(factory, candidate)]:
+            reading = read_backward(trials, form.cell.final, factory.function, is_cell=form.is_cell)
+            if (back := reading.back) is not None:
+                factory.back = back
+                losses = form.offers.get("loss", back.losses)
+                offers = {**form.offers, "loss": tuple(loss for loss in back.losses if loss is None or loss in losses)}
+                name, apart = back.call.function.name, candidate is not form
+                return replace(form, offers=offers, back=name, back_of_one=apart, not_compared=reading.gaps)
+            readings.append(reading)
+    return replace(forward_only, not_compared=readings[0].gaps if readings else {})
 
 
 def with_not_compared(factory: Any, form: ClassForm) -> ClassForm:
@@ -548,8 +557,6 @@ def with_not_compared(factory: Any, form: ClassForm) -> ClassForm:
         tried = ": no kind of lengths or masks in it makes a sequence shorter" * (not (form.is_cell or form.unbatched))
         why["lengths"] = f"{' or '.join(of_steps)} is never given{tried}"
     why |= {name: f"{name} is never given" for name in form.never_given if name in OPTIONS}
-    if form.unread_back:
-        why["loss"] = form.unread_back
     return replace(form, not_compared=why)
 
 
@@ -614,30 +621,68 @@ def _stacks(form: ClassForm) -> Iterator[tuple[int, bool]]:
     return product(layers, form.offers.get("bidirectional", (False, True)))
 
 
-def _numpy_runs(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[BackwardRequest]:
-    """Yield runs of each stack that a class of modules of NumPy code offers, the plain one first."""
-    for number, bidirectional in _stacks(form):
-        config = RNNConfig(*sizes[:2], num_layers=number, bidirectional=bidirectional, cell=form.conventions.cell)
+def _numpy_trials(factory: Any, form: ClassForm) -> Iterator[BackwardTrial]:
+    """Yield calls of each stack that a class of modules of NumPy code offers, the plain one first."""
+    sizes, _ = parameters_of_plain(factory, form)
+    gated = len(form.cell.final) > 1
+    for stack, hx in product(_stacks(form), form.offers["hx"]):
+        directions = 1 + stack[1]
+        config = RNNConfig(*sizes[:2], num_layers=stack[0], bidirectional=stack[1], cell=form.conventions.cell)
         of_layers = [name for name in config.weights if role_of(name) in form.roles]
-        stack = number, config.num_directions
-        for hx in form.offers["hx"]:
-            with suppress(Exception), torch.no_grad(), seeded(0):
-                module: Any = _built(factory, form, sizes, {"num_layers": number, "bidirectional": bidirectional})
-                for parameter in module.parameters():
-                    parameter.normal_(0, SPREAD)
-                own = to_numpy(dict(module.named_parameters()))
-                given = _arguments(form, sizes, torch.randn, hx=hx, stack=stack)
-                T, N = given[0].shape[:2][:: -1 if form.needs == "NT" else 1]
-                more = in_numpy(lengths_by_name(form.valid, [T] * N, T, given[0])) if form.needs else {}
-                arguments = to_numpy(given, factory.axes)
-                holder, returned = module.run(arguments, own, more)
-                needed = {block.own for name in of_layers for block in form.blocks(name, stack[1])}
-                of_zeros: NumpyCall | None = None
-                if hx and len(form.cell.final) > 1:
-                    zeros = {name: np.zeros_like(array) for name, array in own.items()}
-                    other, returned_of_zeros = module.run(arguments, zeros, more)
-                    of_zeros = NumpyCall(other, arguments, zeros, returned_of_zeros)
-                yield BackwardRequest(NumpyCall(holder, arguments, own, returned), stack, frozenset(needed), of_zeros)
+        needed = frozenset(block.own for name in of_layers for block in form.blocks(name, directions))
+
+        def tried(T: int = STEPS, spread: float = SPREAD, c: float | None = None) -> tuple[NumpyCall, Masks]:
+            return _numpy_call(factory, form, sizes._replace(T=T), stack, hx=hx, spread=spread, c=c)  # noqa: B023
+
+        with suppress(Exception):
+            call, masks = tried()
+            trial = BackwardTrial(call, masks, needed, (stack[0], directions))
+            if hx and gated:
+                with suppress(Exception):
+                    trial = trial._replace(of_zeros=tried(spread=0)[0], of_large=tried(c=LARGE_C)[0])
+            with suppress(Exception):
+                longer = BackwardTrial(*tried(1 + max(SEQUENCES, sizes.hidden_size)), needed, trial.stack)
+                trial = trial._replace(longer=longer)
+            yield trial
+
+
+def _numpy_call(
+    factory: Any,
+    form: ClassForm,
+    sizes: ModuleSizes,
+    stack: tuple[int, bool],
+    *,
+    hx: bool,
+    spread: float,
+    c: float | None,
+) -> tuple[NumpyCall, Masks]:
+    """Return a call of a stack, and on which elements of what it returned each result depends."""
+    layers, directions = stack[0], 1 + stack[1]
+    with seeded(0):
+        module: Any = _built(factory, form, sizes, {"num_layers": layers, "bidirectional": stack[1]})
+        for parameter in module.parameters():
+            parameter.detach().normal_(0, spread)
+        given = _arguments(form, sizes, torch.randn, hx=hx, stack=(layers, directions), c=c)
+    module.back = recorder = BackwardRecorder()
+    with torch.enable_grad():
+        returned, masks = module(*given), dict[str, Sequence[np.ndarray]]()
+        for name, result in _results_of(form, returned, given[0], directions).items():
+            torch.autograd.grad(
+                result, [*module.parameters()], torch.ones_like(result), retain_graph=True, allow_unused=True
+            )
+            masks[name] = [array != 0 for array in recorder.of_returned]
+    return recorder.run, masks
+
+
+def _results_of(form: ClassForm, returned: Any, x: torch.Tensor, directions: int) -> dict[str, torch.Tensor]:
+    """Return the results of a call by their names, those that are compared."""
+    names = ("output", *form.cell.final)
+    if form.is_cell:
+        parts = dict(zip(form.returns, form.parts(returned), strict=True))
+        return {name: parts[form.cell.final[0] if name == "output" else name] for name in names}
+    turned = form.conventions.batch_first
+    made = form.arranged(returned, tuple(x.shape[:2]), torch.stack, batch_first=turned, directions=directions)
+    return {name: result for name, result in zip(names, made, strict=True) if result is not None}
 
 
 def _arguments(
@@ -647,13 +692,19 @@ def _arguments(
     *,
     hx: bool,
     stack: tuple[int, int] | None = None,
+    c: float | None = None,
 ) -> Given:
-    """Return the arguments of a call of a class of a known form, of layers and directions if it is not plain."""
+    """Return the arguments of a call of a class of a known form, of layers and directions if it is not plain.
+
+    All states but h may be a number ``c``.
+    """
     batch = [SEQUENCES] * (not form.unbatched)
     layers, directions = stack or _always(form)
     shape = (*[layers * directions] * (not (form.flat or form.is_cell)), *batch, sizes.hidden_size)
-    states = [to_axes(fill(*shape), form.state_axes, directions) for _ in form.cell.final if hx]
-    x = fill(STEPS, *batch, sizes.input_size)
+    every = [fill(*shape) for _ in form.cell.final if hx]
+    every[1:] = every[1:] if c is None else [torch.full(shape, c) for _ in every[1:]]
+    states = [to_axes(state, form.state_axes, directions) for state in every]
+    x = fill(sizes.T, *batch, sizes.input_size)
     x = x.transpose(0, 1) if form.conventions.batch_first else x
     return x[0] if form.is_cell else x, *form.passed(states)
 
@@ -1006,6 +1057,23 @@ class _FormReader:
         with suppress(Exception):
             mapped(returned_by(self.factory, form, self.sizes), tensors.append)
         return tensors
+
+    def steps_in_tuple(self) -> tuple[Any, ...] | None:
+        """Return the place of a tuple of all steps in what a call returns: of one step more, it has one array more."""
+        every: list[Given] = []
+        with suppress(SubjectUnavailable):
+            every += [] if self.has_own_call else self._candidate_arguments()
+        for arguments in every:
+            with suppress(Exception), torch.no_grad(), seeded(0):
+                x, *states = arguments
+                if not (places := _tuples(self._module()(x, *states), STEPS)):
+                    return None
+                for axis in (0, 1):
+                    longer = torch.cat([x, x.narrow(axis, 0, 1)], axis)
+                    with suppress(Exception):
+                        if same := [at for at in _tuples(self._module()(longer, *states), STEPS + 1) if at in places]:
+                            return same[0]
+        return None
 
     def container(self) -> StateContainer | None:
         """Return the container in which a call returns the states of its end: without states, or with tuples."""
@@ -1554,6 +1622,8 @@ def _built(factory: Any, form: ClassForm, sizes: ModuleSizes, options: Mapping[s
     if form.needs:
         turned = values["batch_first"] if "batch_first" in form.takes else form.needs == "NT"
         module.forward = partial(with_all_steps, module.forward, form.valid, turned)
+    if form.steps is not None:
+        module.forward = partial(with_steps, module.forward, form.steps)
     if form.state_names:
         module.forward = partial(by_state_names, module.forward, form.state_names)
     if form.container is not None:
@@ -1614,6 +1684,24 @@ def _is_layered(part: Any) -> bool:
     if isinstance(part, tuple | list) and not is_steps(part):
         return (is_layered(part) and len(part) == 1) or any(map(_is_layered, part))
     return False
+
+
+def with_steps(call: Callable[..., Any], place: tuple[Any, ...], /, *arguments: Any, **named: Any) -> Any:
+    """Return what a call returns, with a list of steps for the tuple of them in a place."""
+    returned = call(*arguments, **named)
+    if not place:
+        return list(returned)
+    if isinstance(returned, Mapping):
+        return {name: list(part) if name == place[0] else part for name, part in returned.items()}
+    return tuple(list(part) if k == place[0] else part for k, part in enumerate(returned))
+
+
+def _tuples(returned: Any, number: int) -> list[tuple[Any, ...]]:
+    """Return the places of tuples of so many arrays in what a call returned."""
+    parts: list[tuple[Any, Any]] = [*returned.items()] if isinstance(returned, Mapping) else []
+    parts = [*enumerate(returned)] if isinstance(returned, list | tuple) else parts
+    every = [((), returned), *(((key,), part) for key, part in parts)]
+    return [place for place, part in every if isinstance(part, tuple) and len(part) == number]
 
 
 def each_sequence(forward: Callable[..., Any], x: torch.Tensor, *states: Any) -> Any:

@@ -165,6 +165,10 @@ class TorchSubject:
         """The results that it never returns."""
         return ("output",) if self._conventions.last_output_only else ()
 
+    def lacking(self, config: RNNConfig) -> tuple[str, ...]:  # noqa: ARG002
+        """Return the results and gradients that it does not return in a config."""
+        return self.not_returned
+
     # The sizes of a call, T or N, that its constructor takes.
     built_for: frozenset[str] = frozenset()
 
@@ -371,7 +375,7 @@ class TorchSubject:
             changed_inputs=changed(arrays, case),
             aliased=noticed.aliased,
             overwritten=noticed.overwritten,
-            not_returned=tuple(name for name in self.not_returned if name not in outcome.arrays),
+            not_returned=tuple(name for name in self.lacking(case.config) if name not in outcome.arrays),
         )
 
     def _once(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:

@@ -25,7 +25,7 @@ from harness.subjects.capabilities import Recipe
 from harness.subjects.class_form import FLOATS, Block, ClassForm, ModuleSizes
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.length_argument import filled, inside, last_steps, lengths_by_name, with_all_steps
-from harness.subjects.numpy_back import NumpyBackward
+from harness.subjects.numpy_back import X_NUMBER, NumpyBackward
 from harness.subjects.parameters_by_shape import TELLING_SIZES
 from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.run_user_code import with_place
@@ -33,7 +33,7 @@ from harness.subjects.signature import by_state_names
 from harness.subjects.state_axes import to_axes
 from harness.subjects.state_containers import with_container
 from harness.subjects.torch_autograd import seeded
-from harness.subjects.torch_form import each_sequence, without, without_packing
+from harness.subjects.torch_form import each_sequence, with_steps, without, without_packing
 from harness.subjects.torch_module import ForwardPass, Tensors, TorchSubject
 from harness.subjects.torch_preparation import structure
 
@@ -97,6 +97,25 @@ class OwnFormSubject(TorchSubject):
         returned = {*form.returns, *["h_n"] * (form.h_n_is_last or "last" in form.returns)}
         return () if form.is_cell else tuple(name for name in ("output", *form.cell.final) if name not in returned)
 
+    def lacking(self, config: RNNConfig) -> tuple[str, ...]:
+        """Return the results and gradients that it does not return in a config, some of a parameter's included."""
+        if self._back is None or config.loss is None or (places := self._back.places_of(config)) is None:
+            return self.not_returned
+        numbers = sorted(name for name in places.targets if name.isdigit() and name != X_NUMBER)
+        by_state = dict(zip(config.hidden, numbers, strict=True)) if len(numbers) == len(config.hidden) else {}
+        needs = {name: [by_state[name]] if by_state else numbers for name in config.hidden}
+        needs |= {"x": [X_NUMBER], **{name: self.held_in(name, config) for name in self._weights_of(config)}}
+        gradients = (name.removesuffix(".grad") for name in config.gradients)
+        return (
+            *self.not_returned,
+            *(f"{name}.grad" for name in gradients if not {*needs.get(name, ())} <= {*places.sources}),
+        )
+
+    def held_in(self, name: str, config: RNNConfig) -> list[str]:
+        """Return its own parameters that hold one of torch's."""
+        twin = name.replace("_hh_", "_ih_") if self._form.conventions.one_bias and "bias" in name else name
+        return [block.own for block in self._blocks(twin, config)]
+
     def devices(self) -> tuple[str, ...]:
         """Return the devices that compute."""
         return tuple(device for device in super().devices() if device != "meta")
@@ -107,11 +126,13 @@ class OwnFormSubject(TorchSubject):
         step = partial(super().call, module, parameters)
         if self._form.needs:
             step = partial(with_all_steps, step, self._form.valid, getattr(module, _BATCH_FIRST, False))
+        if self._form.steps is not None:
+            step = partial(with_steps, step, self._form.steps)
         if self._form.state_names:
             step = partial(by_state_names, step, self._form.state_names)
         if self._form.container is not None:
             step = partial(with_container, step, self._form.container)
-        if self._form.unbatched and x.ndim == 3:
+        if (self._form.unbatched or (self._form.back_of_one and torch.is_grad_enabled())) and x.ndim == 3:
             step = partial(each_sequence, step)
         if self._form.is_cell:
             return looped(step, self._form, torch.stack, x, *hx)
@@ -167,10 +188,9 @@ class OwnFormSubject(TorchSubject):
         for name, values in self._form.offers.items():
             if factors_of(config)[name] not in values and (name not in self._conventions.offers or name == "loss"):
                 raise NotImplementedError(f"{name}={getattr(config, name)!r}: {self._form.refusal(name)}")
-        if config.loss is not None and self._back is not None and (lacking := self._back.lacks(config)):
-            raise NotImplementedError(
-                f"wrt={config.wrt!r}: its {self._form.back} returns nothing known to be the gradient by {lacking}"
-            )
+        if config.loss is not None and self._back is not None and self._back.places_of(config) is None:
+            what = ", ".join(f"{name}={getattr(config, name)}" for name in ("num_layers", "bidirectional", "hx"))
+            raise NotImplementedError(f"its {self._form.back} returns nothing known to be a gradient where {what}")
         return super().prepare(config, weights)
 
     def renamed(self, module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -196,7 +216,8 @@ class OwnFormSubject(TorchSubject):
         names = self._weights_of(config) if config.wrt != "inputs" else []
         parted = self._form.parted(own, names, config.num_directions, torch.cat)
         rest = {name: gradient for name, gradient in gradients.items() if name in config.gradients}
-        return rest | {f"{name}.grad": gradient for name, gradient in parted.items()}
+        every = rest | {f"{name}.grad": gradient for name, gradient in parted.items()}
+        return {name: every[name] for name in every if name not in self.lacking(config)}
 
     def _weights_of(self, config: RNNConfig) -> list[str]:
         return [name for name in config.weights if not name.startswith("readout")]
@@ -271,16 +292,26 @@ class ModuleOfSubject(OwnFormSubject):
         """Return the gradients by the module's own parameters as those by the parameters that its loader took."""
         if not self._form.loader or config.wrt == "inputs":
             return super().gradients_back(gradients, config)
-        results = {name: tensor for name, tensor in gradients.items() if name in config.gradients}
+        lacking = self.lacking(config)
+        results = {
+            name: tensor for name, tensor in gradients.items() if name in config.gradients and name not in lacking
+        }
         for name, places in self._loaded_from(structure(config, self.built_for)).items():
             own = {block: gradients[f"{block}.grad"] for block in places if f"{block}.grad" in gradients}
-            if own:
+            if own and f"{name}.grad" not in lacking:
                 total = torch.zeros(prod(config.weights[name].shape) + 1, dtype=next(iter(own.values())).dtype)
                 for own_name, gradient in own.items():
                     place, factor = places[own_name]
                     total.index_add_(0, place, gradient.flatten() * factor.to(gradient.dtype))
                 results[f"{name}.grad"] = total[1:].reshape(config.weights[name].shape)
         return results
+
+    def held_in(self, name: str, config: RNNConfig) -> list[str]:
+        """Return its own parameters that hold one of torch's, as its loader takes it if it has one."""
+        if not self._form.loader:
+            return super().held_in(name, config)
+        places = self._loaded_from(structure(config, self.built_for))[name]
+        return [own for own, (place, _) in places.items() if place.any()]
 
     def _loaded_from(self, config: RNNConfig) -> dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]]:
         """Return which element of each of torch's parameters is in each element of its own, and by which factor.

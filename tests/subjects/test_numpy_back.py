@@ -10,6 +10,7 @@ import pytest
 
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
+from harness.checks.case_checks import check
 from harness.subjects.protocol import scope_of
 
 PLAIN = RNNConfig(4, 3, T=4, N=2, dtype="float64", loss="output")
@@ -197,14 +198,232 @@ def test_gradients_of_zero_are_gradients() -> None:
     assert check_agreement(as_subject(InList), silent).verdict is Verdict.AGREES
 
 
-def test_what_has_no_gradient_by_its_state_is_asked_for_the_others() -> None:
-    subject = as_subject(Layer)
-    result = check_agreement(subject, draw(PLAIN.replace(hx=True), "normal", 1))
+def test_gradients_that_it_does_not_return_are_left_out_and_the_others_are_compared() -> None:
+    right, wrong = as_subject(Layer), as_subject(LayerForgetful)
+    case = draw(PLAIN.replace(hx=True), "normal", 1)
 
-    assert result.verdict is Verdict.UNSUPPORTED
-    assert "its backward returns nothing known to be the gradient by hx" in result.message
-    assert {*scope_of(subject).loss} == {None, "output"}
-    assert "gradients are those of its backward" in subject.capabilities.read_as
+    assert check_agreement(right, case).verdict is Verdict.AGREES
+    assert check(right, case).not_compared == ("hx.grad",)
+    assert {m.array for m in check_agreement(wrong, case).mismatches} == {"bias_ih_l0.grad", "bias_hh_l0.grad"}
+    assert {*scope_of(right).loss} == {None, "output", "h_n", "both"}
+    assert "gradients are those of its backward" in right.capabilities.read_as
+    assert not right.capabilities.not_compared
+
+
+class Steps:
+    """A class with lists of steps, in and out."""
+
+    slope = 2
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        self.Wx, self.Wh, self.b = np.ones((n_in, n_hidden)), np.ones((n_hidden, n_hidden)), np.zeros(n_hidden)
+
+    def forward(self, xs: Any, h0: Any) -> Any:
+        self.xs, self.hs = xs, [h0]
+        for x in xs:
+            self.hs.append(np.tanh(x @ self.Wx + self.hs[-1] @ self.Wh + self.b))
+        return self.hs[1:]
+
+    def backward(self, dhs: list[Any]) -> Any:
+        self.dWx, self.dWh, self.db, dh, dxs = 0 * self.Wx, 0 * self.Wh, 0 * self.b, 0, list[Any]()
+        while dhs:
+            x, h, before = self.xs[len(dhs) - 1], self.hs[len(dhs)], self.hs[len(dhs) - 1]
+            da = (dhs.pop() + dh) * (1 - h**self.slope)
+            self.dWx, self.dWh, self.db = self.dWx + x.T @ da, self.dWh + before.T @ da, self.db + da.sum(0)
+            dxs.insert(0, da @ self.Wx.T)
+            dh = da @ self.Wh.T
+        return dxs, dh
+
+
+class InTuple(Steps):
+    def forward(self, xs: Any, h0: Any) -> Any:
+        *steps, last = super().forward(xs, h0)
+        return (*steps, last), last
+
+    def backward(self, dhs: Any) -> Any:
+        dxs, dh = super().backward([*dhs])
+        return tuple(dxs), dh
+
+
+class OfStack(Steps):
+    """A class that returns a list, and goes back from an array."""
+
+    def backward(self, dhs: Any) -> Any:
+        return super().backward([*np.asarray(dhs, dhs.dtype)])
+
+
+class FromNothing(Steps):
+    """A class that must be given a gradient after the last step, which it does not return."""
+
+    def backward(self, dhs: Any, dh_next: Any) -> Any:  # type: ignore[override]
+        return super().backward([*dhs[:-1], dhs[-1] + dh_next])
+
+
+class OfLastStep(Steps):
+    """A class that returns all states, and goes back from the last one."""
+
+    def backward(self, dh: Any) -> Any:
+        return super().backward([*[0 * dh] * (len(self.xs) - 1), dh])
+
+
+class OfBoth(Steps):
+    """A class that returns the last state beside a list, and may be given the gradients of both."""
+
+    def forward(self, xs: Any, h0: Any) -> Any:
+        return (hs := super().forward(xs, h0)), hs[-1]
+
+    def backward(self, dhs: Any, dh: Any = None) -> Any:
+        return super().backward(dhs if dh is None else [*dhs[:-1], dhs[-1] + dh])
+
+
+class OfInputs(Steps):
+    """A class that is given what it was given forward, and what it returned, and has no gradient by x or h0."""
+
+    def backward(self, xs: Any, hs: Any, dhs: Any) -> Any:  # type: ignore[override]
+        self.xs, self.hs[1:] = xs, hs
+        super().backward(dhs)
+        return self.dWx, self.dWh, self.db
+
+
+class OfOneSequence(Steps):
+    """A class that returns states of several sequences, and goes back through one."""
+
+    def backward(self, dhs: Any) -> Any:
+        if dhs[0].ndim > 1:
+            raise ValueError("one sequence")
+        self.xs, self.hs = self.xs[:, None], [h[None] for h in self.hs]
+        dxs, dh = super().backward([d[None] for d in dhs])
+        return [dx[0] for dx in dxs], dh[0]
+
+
+class LSTMSteps:
+    """An LSTM's cell that goes back from c and h, in this order, with lists of gates."""
+
+    slope = 2
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        self.W, self.U = np.ones((4 * n_hidden, n_in)), np.ones((4 * n_hidden, n_hidden))
+        self.b = np.zeros(4 * n_hidden)
+
+    def forward(self, x: Any, h: Any, c: Any) -> Any:
+        i, f, g, o = np.split(x @ self.W.T + h @ self.U.T + self.b, 4, 1)
+        self.gates = [1 / (1 + np.exp(-i)), 1 / (1 + np.exp(-f)), np.tanh(g), 1 / (1 + np.exp(-o))]
+        self.x, self.h, self.c = x, h, c
+        self.tanh_c = np.tanh(self.gates[1] * c + self.gates[0] * self.gates[2])
+        return self.gates[3] * self.tanh_c, self.gates[1] * c + self.gates[0] * self.gates[2]
+
+    def backward(self, first: Any, second: Any) -> Any:
+        i, f, g, o = self.gates
+        dc = first + second * o * (1 - self.tanh_c**self.slope)
+        parts = [
+            dc * g * i * (1 - i),
+            dc * self.c * f * (1 - f),
+            dc * i * (1 - g**2),
+            second * self.tanh_c * o * (1 - o),
+        ]
+        da = np.concatenate(parts, 1)
+        self.dW, self.dU, self.db = da.T @ self.x, da.T @ self.h, da.sum(0)
+        return da @ self.W, da @ self.U, dc * f
+
+
+class Parameter:
+    """An array and its gradient."""
+
+    def __init__(self, *shape: int) -> None:
+        self.data, self.grad = np.ones(shape), np.zeros(shape)
+
+
+class TwoWays:
+    """A class of two directions, each with objects that hold a parameter and its gradient."""
+
+    slope = 2
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        self.fw, self.bw = (
+            SimpleNamespace(W=Parameter(n_hidden, n_in), U=Parameter(n_hidden, n_hidden)) for _ in range(2)
+        )
+
+    def forward(self, x: Any) -> Any:
+        return np.concatenate([self.along(self.fw, x), self.along(self.bw, x[::-1])[::-1]], 2)
+
+    def along(self, way: Any, x: Any) -> Any:
+        way.x, way.hs = x, [np.zeros((x.shape[1], len(way.U.data)), x.dtype)]
+        for step in x:
+            way.hs.append(np.tanh(step @ way.W.data.T + way.hs[-1] @ way.U.data.T))
+        return np.stack(way.hs[1:])
+
+    def backward(self, d: Any) -> Any:
+        half = d.shape[2] // 2
+        return self.back(self.fw, d[:, :, :half]) + self.back(self.bw, d[::-1, :, half:])[::-1]
+
+    def back(self, way: Any, d: Any) -> Any:
+        dh, dx = 0, []
+        for t in reversed(range(len(d))):
+            da = (d[t] + dh) * (1 - way.hs[t + 1] ** self.slope)
+            way.W.grad, way.U.grad = way.W.grad + da.T @ way.x[t], way.U.grad + da.T @ way.hs[t]
+            dx.insert(0, da @ way.W.data)
+            dh = da @ way.U.data
+        return np.stack(dx)
+
+
+class Deep:
+    """A stack with lists of steps, of parameters and of their gradients, some of one shape."""
+
+    slope = 2
+
+    def __init__(self, n_in: int, n_hidden: int, n_layers: int = 1) -> None:
+        self.W = [np.ones((n_hidden, n_hidden if k else n_in)) for k in range(n_layers)]
+        self.U = [np.ones((n_hidden, n_hidden)) for k in range(n_layers)]
+
+    def forward(self, x: Any) -> Any:
+        self.tape, xs = [], [*x]
+        for W, U in zip(self.W, self.U, strict=True):
+            hs = [np.zeros((len(xs[0]), len(U)), x.dtype)]
+            for step in xs:
+                hs.append(np.tanh(step @ W.T + hs[-1] @ U.T))
+            self.tape.append((xs, hs))
+            xs = hs[1:]
+        return xs
+
+    def backward(self, d: Any) -> Any:
+        self.dW, self.dU = [0 * W for W in self.W], [0 * U for U in self.U]
+        for k in reversed(range(len(self.W))):
+            (xs, hs), dh, below = self.tape[k], 0, list[Any]()
+            for t in reversed(range(len(xs))):
+                da = (d[t] + dh) * (1 - hs[t + 1] ** self.slope)
+                self.dW[k], self.dU[k] = self.dW[k] + da.T @ xs[t], self.dU[k] + da.T @ hs[t]
+                below.insert(0, da @ self.W[k])
+                dh = da @ self.U[k]
+            d = below
+        return d
+
+
+@pytest.mark.parametrize(
+    ("right", "losses", "lacking", "fields"),
+    [
+        (Steps, {"output", "h_n", "both"}, set(), {}),
+        (InTuple, {"output"}, set(), {}),
+        (OfStack, {"output", "h_n", "both"}, set(), {}),
+        (FromNothing, {"output", "h_n", "both"}, set(), {}),
+        (OfLastStep, {"h_n"}, set(), {}),
+        (OfBoth, {"output", "h_n", "both"}, set(), {}),
+        (OfInputs, {"output", "h_n", "both"}, {"x.grad", "hx.grad"}, {}),
+        (OfOneSequence, {"output", "h_n", "both"}, set(), {}),
+        (LSTMSteps, {"output", "h_n", "both"}, set(), {"cell": "LSTM"}),
+        (TwoWays, {"output"}, {"h_n"}, {"bias": False, "hx": False, "bidirectional": True}),
+        (Deep, {"output"}, {"h_n"}, {"bias": False, "hx": False, "num_layers": 3}),
+    ],
+)
+def test_runs_tell_which_gradients_it_takes(right: Any, losses: set[str], lacking: set[str], fields: Any) -> None:
+    wrong = type(f"{right.__name__}Wrong", (right,), {"slope": 4})
+    subject, other = as_subject(right), as_subject(wrong)
+
+    assert {*scope_of(subject).loss} == {None, *losses}
+    for loss in losses:
+        case = draw(PLAIN.replace(loss=loss, **{"hx": True, **fields}), "normal", 1)
+        assert check_agreement(subject, case).verdict is Verdict.AGREES, loss
+        assert {*subject.run(case).not_returned} == lacking
+        assert check_agreement(other, case).verdict is Verdict.DISAGREES, loss
 
 
 class Stack:
@@ -261,12 +480,10 @@ class TopFirst(Stack):
 
 
 def test_where_the_layers_of_gradients_are_in_another_order_they_are_not_compared() -> None:
-    case = draw(PLAIN.replace(bias=False, num_layers=2), "normal", 1)
+    case, subject = draw(PLAIN.replace(bias=False, num_layers=2), "normal", 1), as_subject(TopFirst)
 
-    result = check_agreement(as_subject(TopFirst), case)
-
-    assert result.verdict is Verdict.UNSUPPORTED
-    assert "its backward returns nothing known to be the gradient by the weights" in result.message
+    assert check_agreement(subject, case).verdict is Verdict.AGREES
+    assert {*subject.run(case).not_returned} - {"h_n"} == {"weight_hh_l0.grad", "weight_hh_l1.grad"}
 
 
 class Unclear(Layer):
@@ -407,11 +624,36 @@ def test_a_loader_that_does_something_else_accuses_nobody(layer: Any) -> None:
     assert (dtype == "float64") == ("float64" in scope_of(subject).dtype)
 
 
-def test_a_way_back_that_cannot_be_read_is_said() -> None:
-    subject = as_subject(Unclear)
+class OfBothForgetful(OfBoth):
+    """A class that takes the gradient of the last state, and does nothing with it."""
 
-    assert {*scope_of(subject).loss} == {None}
-    assert subject.capabilities.not_compared["loss"].startswith("backward: names and shapes do not tell")
+    def backward(self, dhs: Any, dh_n: Any) -> Any:  # type: ignore[override]
+        return super().backward(dhs)
+
+
+class Decaying(Steps):
+    """A class with the gradient of a term of its own, which no gradient of nn.RNN's has."""
+
+    def backward(self, dhs: Any) -> Any:
+        returned = super().backward(dhs)
+        self.dWh = self.dWh + 0.1 * self.Wh
+        return returned
+
+
+@pytest.mark.parametrize(
+    ("layer", "losses", "why"),
+    [
+        (Unclear, set(), "its backward(dhs, step) is not read"),
+        (TopFirst, {"output"}, "gradients by layers.0.U: names and shapes do not tell"),
+        (OfBothForgetful, {"output"}, "dh_n of backward: no gradient of a final state has an effect"),
+        (Decaying, {"output", "h_n", "both"}, "gradients by Wh: what backward gives is not linear"),
+    ],
+)
+def test_what_of_a_way_back_is_not_compared_is_said(layer: Any, losses: set[str], why: str) -> None:
+    subject = as_subject(layer)
+
+    assert {*scope_of(subject).loss} == {None, *losses}
+    assert why in subject.capabilities.not_compared["loss"]
 
 
 class Updates(Layer):
