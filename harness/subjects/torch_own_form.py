@@ -178,9 +178,9 @@ class OwnFormSubject(TorchSubject):
         saved = module.state_dict().keys()
         tensors = {name: buffer for name, buffer in module.named_buffers() if name in saved}
         parameters = _parameters_of(module)
-        tensors |= {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if name in self._form.zeros}
         if self._form.beside:
-            tensors |= {name: parameter.detach() for name, parameter in parameters.items() if name not in own}
+            tensors |= {name: parameter.detach() for name, parameter in parameters.items()}
+        tensors |= {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if name in self._form.zeros}
         return tensors | own
 
     def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.Tensor]:

@@ -96,6 +96,22 @@ class OneBias(nn.Module):
         return h
 
 
+class OneBiasAndReadout(nn.Module):
+    """A step of a GRU with one bias for each gate, which returns a readout beside its state."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.x2h = nn.Linear(input_size, 3 * hidden_size)
+        self.h2h = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
+        self.readout = nn.Linear(hidden_size, 7)
+
+    def forward(self, x: Any, h: Any) -> Any:
+        (ir, iz, in_), (hr, hz, hn) = self.x2h(x).chunk(3, 1), self.h2h(h).chunk(3, 1)
+        r, z = torch.sigmoid(ir + hr), torch.sigmoid(iz + hz)
+        h = (1 - z) * torch.tanh(in_ + r * hn) + z * h
+        return self.readout(h), h
+
+
 class UpdateFirst(nn.Module):
     """A GRU whose matrices hold the rows of z before those of r, which no name tells."""
 
@@ -298,6 +314,14 @@ READ = {
             "x2h.weight as weight_ih, h2h.weight as weight_hh; rows in the order r, z, n, as runs tell; "
             "x2h.bias stays zero: it cannot hold all of nn.GRU's biases; returns the last output alone; "
             "reads (N, T, input_size)"
+        ),
+    ),
+    OneBiasAndReadout: (
+        [GRU.replace(bias=False, hx=True, loss="both")],
+        (
+            "x2h.weight as weight_ih, h2h.weight as weight_hh; rows in the order r, z, n, as runs tell; "
+            "x2h.bias stays zero: it cannot hold all of nn.GRU's biases; a cell: called once for each step; "
+            "not compared: readout"
         ),
     ),
     UpdateFirst: (
