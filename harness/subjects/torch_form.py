@@ -136,7 +136,19 @@ def form_of(factory: Any, name: str, cell: str = "") -> ClassForm | None:
     """
     if issubclass(factory, torch.nn.RNNCell) or (reading := constructor(factory)) is None:
         return None
-    form, unknown = reading
+    try:
+        form = _form_of(factory, name, cell, *reading)
+    except SubjectUnavailable:
+        if not (obstacle := _unregistered(factory, reading[0])):
+            raise
+        raise SubjectUnavailable(f"{name}: {obstacle}") from None
+    if form is None and (obstacle := _unregistered(factory, reading[0], alone=True)):
+        raise SubjectUnavailable(f"{name}: {obstacle}")
+    return form
+
+
+def _form_of(factory: Any, name: str, cell: str, form: ClassForm, unknown: Sequence[str]) -> ClassForm | None:
+    """Return the form of a class, of which the constructor alone tells one, and the arguments that say nothing."""
     same = {*OPTIONS, "device", "dtype"} - {"nonlinearity"} <= {*form.takes}
     if same and issubclass(factory, torch.nn.RNNBase):
         return None
@@ -149,6 +161,8 @@ def form_of(factory: Any, name: str, cell: str = "") -> ClassForm | None:
             return None
         reason = f"{type(error).__name__}: {error}"
         raise SubjectUnavailable(f"{name}: cannot be made with {_worded(TELLING_SIZES[-1], form)}: {reason}") from error
+    if not shapes:
+        raise unread(shapes, sizes, name)
     rows = shapes.get("weight_ih_l0", (0,))[0] // sizes.hidden_size
     if same and rows == 1:
         return None
@@ -1502,6 +1516,34 @@ def _built(factory: Any, form: ClassForm, sizes: ModuleSizes, options: Mapping[s
     if form.container is not None:
         module.forward = partial(with_container, module.forward, form.container)
     return module
+
+
+def _unregistered(factory: Any, form: ClassForm, *, alone: bool = False) -> str:
+    """Say what a module of a class holds where torch does not look for parameters; nothing if there is nothing.
+
+    It may be asked of a module without parameters alone.
+    """
+    for trial in chain([form], trials(factory, form)):
+        with suppress(Exception):
+            module = _built(factory, trial, TELLING_SIZES[0], {})
+            some = any(True for _ in module.parameters())
+            held = {name: value for name, value in vars(module).items() if name not in vars(torch.nn.Module())}
+            for kind, register in ((torch.nn.Module, "ModuleList"), (torch.nn.Parameter, "ParameterList")):
+                names = [name for name, value in held.items() if any(isinstance(part, kind) for part in _flat(value))]
+                if names and not (alone and some):
+                    which = f"nn.{kind.__name__}s in its {type(held[names[0]]).__name__} {', '.join(names)}"
+                    return f"{which} are not registered as its parts: nn.{register} registers them"
+            tensors = [name for name, value in held.items() if isinstance(value, torch.Tensor)]
+            if tensors and not some:
+                return f"its tensors {', '.join(tensors)} are no parameters: nn.Parameter makes them such"
+    return ""
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """Yield all that lists, tuples and dicts within each other hold."""
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        yield part
+        yield from _flat(part)
 
 
 def _shapes_of(module: torch.nn.Module) -> Shapes:

@@ -1,5 +1,6 @@
 """Tests of classes with a constructor and parameters of their own: they are read by signature and shape."""
 
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
@@ -503,9 +504,68 @@ def test_a_drop_in_class_is_left_as_it_is() -> None:
     assert as_subject(DropIn).capabilities.read_as == ""
 
 
+class AnySizes(nn.Module):
+    """Layers in a plain list, of sizes and options that nn.RNN takes."""
+
+    def __init__(self, *sizes: Any, **options: Any) -> None:
+        super().__init__()
+        self.layers = [nn.RNN(*sizes, **options)]
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return self.layers[0](x, hx)
+
+
+class ListOfAny(nn.Module):
+    """Layers in a plain list, of any number of sizes."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.cells = [nn.RNNCell(I, H) for I, H in pairwise(sizes)]
+
+    def forward(self, x: Any) -> Any:
+        for cell in self.cells:
+            h, states = x.new_zeros(x.shape[1], cell.hidden_size), []
+            for step in x:
+                h = cell(step, h)
+                states.append(h)
+            x = torch.stack(states)
+        return x
+
+
+class PairsInLists(nn.Module):
+    """Layers in lists of two, beside a head that is registered."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.pairs = [(nn.Linear(I, H), nn.Linear(H, H)) for I, H in pairwise(sizes)]
+        self.head = nn.Linear(sizes[-1], 7)
+
+    def forward(self, x: Any) -> Any:
+        for i2h, h2h in self.pairs:
+            h, states = x.new_zeros(x.shape[1], h2h.out_features), []
+            for step in x:
+                h = torch.tanh(i2h(step) + h2h(h))
+                states.append(h)
+            x = torch.stack(states)
+        return self.head(x), h
+
+
+class PlainTensors(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.W, self.U = torch.randn(hidden_size, input_size), torch.randn(hidden_size, hidden_size)
+
+    def forward(self, x: Any) -> Any:
+        return torch.tanh(x @ self.W.T)
+
+
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
+        (AnySizes, "nn.Modules in its list layers are not registered as its parts: nn.ModuleList registers them"),
+        (ListOfAny, "nn.Modules in its list cells are not registered as its parts: nn.ModuleList registers them"),
+        (PairsInLists, "nn.Modules in its list pairs are not registered as its parts: nn.ModuleList registers them"),
+        (PlainTensors, "its tensors W, U are no parameters: nn.Parameter makes them such"),
         (Wide, "groups is no size and no option of nn.RNN's"),
         (
             Gated,
