@@ -520,7 +520,7 @@ class ListOfAny(nn.Module):
 
     def __init__(self, *sizes: int) -> None:
         super().__init__()
-        self.cells = [nn.RNNCell(I, H) for I, H in pairwise(sizes)]
+        self.cells = [nn.RNNCell(size, width) for size, width in pairwise(sizes)]
 
     def forward(self, x: Any) -> Any:
         for cell in self.cells:
@@ -537,7 +537,7 @@ class PairsInLists(nn.Module):
 
     def __init__(self, *sizes: int) -> None:
         super().__init__()
-        self.pairs = [(nn.Linear(I, H), nn.Linear(H, H)) for I, H in pairwise(sizes)]
+        self.pairs = [(nn.Linear(size, width), nn.Linear(width, width)) for size, width in pairwise(sizes)]
         self.head = nn.Linear(sizes[-1], 7)
 
     def forward(self, x: Any) -> Any:
