@@ -34,8 +34,8 @@ class Conventions:
     transposed: bool = False
     batch_first: bool = False  # it always reads and returns (N, T, ...), and is asked for nothing else
     last_output_only: bool = False
-    """It returns the last output (N, D*H) alone, which in the reverse direction is that of step 0, or final states alone.
-    Other outputs are not compared."""
+    """It returns the last output (N, D*H) alone, which in the reverse direction is that of step 0, or final states
+    alone. Other outputs are not compared."""
     zero_state_only: bool = False  # it always starts from zeros, and is asked for nothing else
     cell: str = "RNN"  # the name of the cell of the layer that it is compared with
 
@@ -119,13 +119,8 @@ class Conventions:
             offers["hx"] = (False,)
         offers |= offers_of(self.cell)
         if self.last_output_only:
-            offers["loss"] = (None,) if self._lacks_states else (None, "h_n")
+            offers["loss"] = (None, "h_n")
         return offers
-
-    @property
-    def _lacks_states(self) -> bool:
-        """True if the last output is not all that a loss on h_n reads."""
-        return self.last_output_only and len(self.form.final) > 1
 
     def narrowed(self, offers: Mapping[str, Any], name: str) -> dict[str, tuple[Any, ...]]:
         """Return the values of ``offers`` that are left to a layer of these conventions, where they leave out any.
@@ -164,7 +159,7 @@ class Conventions:
             raise NotImplementedError("an initial state: it declares zero_state_only")
         if self.last_output_only and (config.output_size is not None or config.loss in {"output", "both"}):
             raise NotImplementedError("more than the last output: it declares last_output_only")
-        if self._lacks_states and config.loss is not None:
+        if self.last_output_only and config.loss is not None and len(config.form.final) > 1:
             raise NotImplementedError("gradients: a loss on h_n reads c_n, too, and it declares last_output_only")
 
 

@@ -253,6 +253,7 @@ def gru(x: Any, h0: Any, weights: Any) -> Any:
         (lstm, {}, "LSTM", False),
         (lstm_with_c, {}, "LSTM", False),
         (encoder, {"lstm": True}, "LSTM", False),
+        (encoder, {}, "RNN", False),  # c0 says that it is an LSTM
         (lstm_from_zeros, {}, "LSTM", True),
         (lstm_c_first, {}, "LSTM", True),
         (gru, {}, "GRU", False),
@@ -267,7 +268,9 @@ def test_a_name_holds_beside_a_declaration_and_the_last_output_of_gates_is_compa
 
     many_to_one.__name__ = function.__name__
     vars(many_to_one).update(conventions={"last_output_only": True, **declared}, __wrapped__=function)
-    subject, config = as_subject(many_to_one), RNNConfig(2, 3, T=4, N=5, hx=True, dtype="float64", cell=cell)
+    subject = as_subject(many_to_one)
+    [of] = scope_of(subject).cell
+    config = RNNConfig(2, 3, T=4, N=5, hx=True, dtype="float64", cell=of)
 
     assert subject.capabilities.conventions.cell == cell
     assert check_agreement(subject, draw(config, "normal")).failed is wrong
