@@ -1416,31 +1416,38 @@ class _FormReader:
         return errors[0]
 
     def _order(self) -> str:
-        """Return the order of the two halves of a joined matrix: x first, unless one step shows that it is the other.
+        """Return the order of the two halves of a joined matrix. Raise ``SubjectUnavailable`` if calls do not tell it.
 
-        In one step from zeros, the result depends on the columns that x is multiplied by, and on no others.
+        From zeros, the results depend on the columns that x is multiplied by, and, without these, on no others.
         """
+        reads = True, True
         with suppress(Exception), torch.no_grad():
-            if self._reads_x(-1) and not self._reads_x(0):
-                return H_FIRST
-        return X_FIRST
+            reads = self._reads_x(0), self._reads_x(-1)
+        if all(reads):
+            own = self.form.blocks("weight_ih_l0", 1)[0].own
+            raise SubjectUnavailable(
+                f"{self.name}: calls do not tell which columns of {own} x is multiplied by\n"
+                f"expected the first {self.sizes.input_size} or the last {self.sizes.input_size} alone"
+            )
+        return H_FIRST if reads[1] else X_FIRST
 
     def _reads_x(self, column: int) -> bool:
-        """Tell whether x is multiplied by a column of the joined matrix."""
-        form, module = self.form, self._module()
-        x, states = torch.ones(1, 1, self.sizes.input_size), list[torch.Tensor]()
-        if form.is_cell or False not in self._taken():
-            states = [torch.zeros(1, 1, self.sizes.hidden_size) for _ in self._finals]
-        if form.is_cell or form.flat:
-            states = [state[0] for state in states]
-        arguments = [x[0] if form.is_cell else x, *form.passed(states)]
+        """Tell whether outputs and states depend on a column of the joined matrix, where all else is zero but x."""
+        form, module = replace(self.form, offers=self.offers, unbatched=False), self._module()
+        x, *states = _arguments(form, self.sizes, torch.ones, hx=form.is_cell or False not in self.offers["hx"])
+        states = _map(tuple(states), torch.zeros_like)
         for parameter in module.parameters():
             parameter.zero_()
-        before = _parts(module(*arguments))
+
+        def results() -> list[torch.Tensor]:
+            parts = zip(form.returns, _parts(module(x, *states)), strict=True)
+            return [part.clone() for name, part in parts if name]
+
+        before = results()
         for block in form.blocks("weight_ih_l0", 1):
             matrix = module.get_parameter(block.own)
             matrix.select(0 if form.conventions.transposed else 1, column).fill_(1)
-        return not _same(before, _parts(module(*arguments)))
+        return not _same(before, results())
 
     def _is_relu(self, returned: _ResultForm | None) -> bool:
         """Tell whether no state is negative, some are zero, and some above 1, where no tanh is."""
@@ -1526,10 +1533,15 @@ def _unregistered(factory: Any, form: ClassForm, *, alone: bool = False) -> str:
     for trial in chain([form], trials(factory, form)):
         with suppress(Exception):
             module = _built(factory, trial, TELLING_SIZES[0], {})
+            known = {id(part) for part in (*module.modules(), *module.parameters())}
             some = any(True for _ in module.parameters())
             held = {name: value for name, value in vars(module).items() if name not in vars(torch.nn.Module())}
             for kind, register in ((torch.nn.Module, "ModuleList"), (torch.nn.Parameter, "ParameterList")):
-                names = [name for name, value in held.items() if any(isinstance(part, kind) for part in _flat(value))]
+                unknown = {
+                    name: [part for part in _flat(value) if isinstance(part, kind) and id(part) not in known]
+                    for name, value in held.items()
+                }
+                names = [name for name, parts in unknown.items() if parts]
                 if names and not (alone and some):
                     which = f"nn.{kind.__name__}s in its {type(held[names[0]]).__name__} {', '.join(names)}"
                     return f"{which} are not registered as its parts: nn.{register} registers them"
