@@ -219,13 +219,10 @@ class ClassForm:
             which = {(True, True): "its states are", (True, False): "takes states", (False, True): "returns h_n as"}
             columns = self.axes.find("I") < self.axes.find("N")
             words += f"; {which[self.flat, self.flat_h_n]} {'(H, N)' if columns else '(N, H)'}"
-        words += f"; {self.container.words}" if self.container is not None and self.container.names else ""
+        words += f"; {self.container.words}" if self.container is not None else ""
         words += "; its states are a list of (h, c), one for each layer" * self.by_layer
         words += "; takes one sequence: called once for each" * self.unbatched
-        words += (
-            f"; its states are a {'list' if self.container is None else 'tuple'} of (N, H), one for each layer"
-            * self.layered
-        )
+        words += "; its states are a list of (N, H), one for each layer" * self.layered
         for does, axes in (("takes", self.state_axes), ("returns", self.final_axes)):
             words += f"; {does} states {said_axes(axes)}" * (
                 axes != TORCH_AXES and not (does == "takes" and self.offers.get("hx") == (False,))

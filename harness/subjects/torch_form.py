@@ -965,17 +965,26 @@ class _FormReader:
         return tensors
 
     def container(self) -> StateContainer | None:
-        """Return the container in which a call returns the states of its end: without states, or with tuples."""
+        """Return the container in which a call returns the states of its end, with an output layer left out, too."""
         if self.has_own_call or self.layers > 1:
             return None
+        heads: list[str] = []
+        with suppress(Exception):
+            parts = _built(self.factory, self.form, self.sizes, {}).named_modules()
+            heads = [name for name, part in parts if type(part) is torch.nn.Linear]
+        without_head = (replace(self, form=replace(self.form, heads=(head,))) for head in heads)
+        return next(filter(None, (reader.container_as_it_is() for reader in (self, *without_head))), None)
+
+    def container_as_it_is(self) -> StateContainer | None:
+        """Return the container in which a call returns the states of its end: without states, or with tuples."""
+        grows = not {"num_layers", "bidirectional"}.isdisjoint(self.form.takes)
         with seeded(0):
             x = torch.randn(STEPS, SEQUENCES, self.sizes.input_size)
-            states = [(torch.randn(N, self.sizes.hidden_size),) for N in (SEQUENCES, STEPS)]
-        for arguments in ((x,), *((x, state) for state in states), *((x, (state, state)) for state in states)):
+            states = [torch.randn(N, self.sizes.hidden_size) for N in (SEQUENCES, STEPS)]
+        taken = [*((state,) for state in states), *((state, state) for state in states)]
+        for arguments in ((x,), *((x, of) for of in taken), *((x, (of, of)) for of in taken)):
             with suppress(Exception), torch.no_grad(), seeded(0):
-                container = container_of(self._module()(*arguments), near)
-                stacks = "num_layers" in self.form.takes  # else a tuple of one state is read as that state
-                return container if container is None or container.names or stacks else None
+                return container_of(self._module()(*arguments), near, grows=grows)
         return None
 
     def _module(self, **options: Any) -> torch.nn.Module:
@@ -1361,7 +1370,7 @@ class _FormReader:
             arguments = returned.call_arguments
             parts = dict(zip(returned.names, _parts(module(*arguments)), strict=True))
         finals = [[part] for name, part in parts.items() if name in self._finals and self.directions == 1]
-        output = _rows([part for name, part in parts.items() if name not in self._finals], size)
+        output = _rows([part for name, part in parts.items() if name and name not in self._finals], size)
         passed, held = _rows(inputs, size), [_rows([*states, *final], size) or output for final in finals or [[]]]
         every = "output" in parts  # otherwise the last one is enough
         if not (output == passed if every else _among(output, passed)):
