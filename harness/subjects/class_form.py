@@ -136,7 +136,8 @@ class ClassForm:
     unchanged_parameters: tuple[str, ...] = ()  # the parameters that an adapter leaves as they were built
     zeros: tuple[str, ...] = ()  # its biases, if torch's layer has no place for one of them: they are zero
     gate_order_assumed: bool = False  # True if no name tells the order of its gates' rows, and torch's is taken
-    order: str = ""  # that order, if runs told it
+    gates_open: bool = False  # True if it is for runs to tell that order, as no adapter says it
+    order: str = ""  # that order, if runs told it, and names not or otherwise
     apart: bool = False  # it takes each state as an argument of its own
     by_layer: bool = False  # its states are a list of a tuple for each layer
     unbatched: bool = False  # a call takes one sequence, without an axis for the batch
@@ -186,8 +187,10 @@ class ClassForm:
             if texts[name] == name and named[name] in {in_first_layer(name), in_first_layer(name, "*")}
         ]
         words = "" if own == [*texts] else ", ".join(f"{named[name]} as {what}" for name, what in texts.items())
-        if self.order:
+        if self.order and any(len(block.gates) > 1 for blocks in self.names.values() for block in blocks):
             words += f"; rows in the order {', '.join(self.order)}, as runs tell"
+        elif self.order:
+            words += "; runs tell its gates" + ", other ones than its names" * (not self.gate_order_assumed)
         elif self.gate_order_assumed and not self.loader:
             words += f"; rows taken in {layer_named(self.conventions.cell)}'s order {', '.join(self.cell.gates)}"
         if self.zeros:
@@ -438,5 +441,6 @@ class ClassForm:
         blocks = self.names[name]
         if self._both_in_one and name.startswith("bias"):
             return f"{blocks[0].own.replace('{}', '*')}[{int('_hh' in name)}]"
-        gates = f" ({', '.join(block.gates for block in blocks)})" * (len(blocks) > 1)
+        several = len(blocks) > 1 or blocks[0].gates != (self.order or self.cell.gates)
+        gates = f" ({', '.join(blocks[0].gates if len(blocks) == 1 else [block.gates for block in blocks])})" * several
         return ", ".join(block.own.replace("{}", "*") for block in blocks) + gates

@@ -159,8 +159,6 @@ class Conventions:
             raise NotImplementedError("an initial state: it declares zero_state_only")
         if self.last_output_only and (config.output_size is not None or config.loss in {"output", "both"}):
             raise NotImplementedError("more than the last output: it declares last_output_only")
-        if self.last_output_only and config.loss is not None and len(config.form.final) > 1:
-            raise NotImplementedError("gradients: a loss on h_n reads c_n, too, and it declares last_output_only")
 
 
 def _unpickled(equations: str, place: str, *values: Any) -> Conventions:

@@ -212,6 +212,8 @@ class FunctionSubject:
     def _refuse(self, config: RNNConfig) -> None:
         """Raise ``NotImplementedError`` for what it declares not to do, or cannot know of from its arguments."""
         self._conventions.refuse(config)
+        if self._conventions.last_output_only and config.loss is not None and len(config.form.final) > 1:
+            raise NotImplementedError("gradients: a loss on h_n reads c_n, too, and it declares last_output_only")
         unmasked = config.drops and "masks" not in self.capabilities.offers  # it may draw masks of its own
         needed = {"cotangents": config.loss is not None, "lengths": config.lengths is not None, "masks": unmasked}
         for name, needs in needed.items():

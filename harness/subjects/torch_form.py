@@ -706,6 +706,7 @@ class _FormReader:
                 joined=X_FIRST if roles.joined else "",
                 zeros=roles.zeros,
                 gate_order_assumed=roles.gate_order_assumed,
+                gates_open=len(roles.conventions.form.gates) > 1,
                 bias_shape=roles.bias_shape,
             )
         self.cell = roles.conventions.cell
@@ -1427,7 +1428,7 @@ class _FormReader:
     def _order(self) -> str:
         """Return the order of the two halves of a joined matrix. Raise ``SubjectUnavailable`` if calls do not tell it.
 
-        From zeros, the results depend on the columns that x is multiplied by, and, without these, on no others.
+        In one step from zeros, the results depend on the columns that x is multiplied by, and on no others.
         """
         reads = True, True
         with suppress(Exception), torch.no_grad():
@@ -1441,21 +1442,28 @@ class _FormReader:
         return H_FIRST if reads[1] else X_FIRST
 
     def _reads_x(self, column: int) -> bool:
-        """Tell whether outputs and states depend on a column of the joined matrix, where all else is zero but x."""
+        """Tell whether outputs and states depend on a column of the joined matrix.
+
+        All else is zero but the last step of x, and what multiplies x alone, so that no state comes before that step.
+        """
         form, module = replace(self.form, offers=self.offers, unbatched=False), self._module()
         x, *states = _arguments(form, self.sizes, torch.ones, hx=form.is_cell or False not in self.offers["hx"])
         states = _map(tuple(states), torch.zeros_like)
-        for parameter in module.parameters():
-            parameter.zero_()
+        if not form.is_cell:
+            x = x.clone()
+            x.narrow(int(form.conventions.batch_first), 0, STEPS - 1).zero_()
+        blocks, of_states = (form.blocks(f"{role}_l0", 1) for role in ("weight_ih", "weight_hh"))
+        joined = [block.own for block in blocks if block in of_states]
+        for name, parameter in module.named_parameters():
+            parameter.fill_(any(block.own == name for block in blocks) and name not in joined)
 
         def results() -> list[torch.Tensor]:
             parts = zip(form.returns, _parts(module(x, *states)), strict=True)
             return [part.clone() for name, part in parts if name]
 
         before = results()
-        for block in form.blocks("weight_ih_l0", 1):
-            matrix = module.get_parameter(block.own)
-            matrix.select(0 if form.conventions.transposed else 1, column).fill_(1)
+        for own in joined:
+            module.get_parameter(own).select(0 if form.conventions.transposed else 1, column).fill_(1)
         return not _same(before, results())
 
     def _is_relu(self, returned: _ResultForm | None) -> bool:
