@@ -431,7 +431,9 @@ def _as_torch(
         found: ClassForm | None = start
         place = dict(zip(form.cell.gates, form.cell.gates, strict=True))
         for number in range(len(groups)):
-            later = tuple(f"{role}_l" for group in groups[number + 1 :] for role in group)
+            roles = {role for group in groups[number + 1 :] for role in group}
+            roles |= {"bias_hh"} if form.conventions.one_bias and "bias_ih" in roles else set()
+            later = tuple(f"{role}_l" for role in roles)
             arrays = {name: array * (not name.startswith((*zero, *later))) for name, array in drawn.arrays.items()}
             case = drawn.from_arrays(drawn.config, arrays)
             expected = right.run(case).arrays

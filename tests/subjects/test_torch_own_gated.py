@@ -78,6 +78,21 @@ class OddNumbers(OddLetters):
     of_x, of_h = ("l3", "l1", "l4", "l2"), ("l8", "l6", "l5", "l7")
 
 
+class OddBiases(OddLetters):
+    """It has one bias for each gate, beside the matrices, in an order of its own."""
+
+    of_x, of_h, of_b = ("wa", "wb", "wc", "wd"), ("ud", "uc", "ub", "ua"), ("kd", "ka", "kc", "kb")
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        for name in sorted(self.of_b):
+            self.register_parameter(name, nn.Parameter(torch.zeros(hidden_size)))
+        for at_x, at_h, own in zip(self.of_x, self.of_h, self.of_b, strict=True):
+            self.get_submodule(at_x).register_parameter("bias", None)
+            self.get_submodule(at_h).register_parameter("bias", None)
+            self.get_submodule(at_h).register_forward_hook(lambda _m, _x, sums, own=own: sums + getattr(self, own))
+
+
 class OddLettersForgets(OddLetters):
     forgets = True
 
@@ -483,6 +498,7 @@ def test_a_class_is_asked_for_the_states_that_it_takes_and_returns(layer: Any, h
         (Swapped, "; runs tell its gates, other ones than its names; "),
         (OddLetters, "hi.weight, hf.weight, hm.weight, hg.weight (i, f, g, o) as weight_hh"),
         (OddNumbers, "l8.bias, l6.bias, l7.bias, l5.bias (i, f, g, o) as bias_hh; runs tell its gates; "),
+        (OddBiases, "kd, ka, kb, kc (i, f, g, o) as bias_ih + bias_hh; runs tell its gates; "),
         (RowsApart, "to_h.weight (i, f, g, o) as weight_hh, to_x.bias as bias_ih, to_h.bias (i, f, g, o) as bias_hh; rows in"),
         (GruByOddLetters, "xz.weight, xr.weight, xn.weight (r, z, n) as weight_ih"),
     ],
