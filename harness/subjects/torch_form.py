@@ -698,6 +698,11 @@ class _FormReader:
             self.directions += "weight_ih_reverse" in form.names and "bidirectional" not in form.takes
         else:
             roles, reverse, self.layers = layers_of(shapes, self.sizes, self.name, self.cell)
+            if start := self._start(roles):
+                others = {own: shape for own, shape in shapes.items() if own != start}
+                roles, reverse, self.layers = layers_of(others, self.sizes, self.name, self.cell)
+                self.form = replace(self.form, start=start)
+                roles = roles._replace(zeros=(*roles.zeros, start))
             self.directions += bool(reverse)
             self.form = replace(
                 self.form,
@@ -711,6 +716,31 @@ class _FormReader:
             )
         self.cell = roles.conventions.cell
         return roles
+
+    def _start(self, roles: Roles) -> str:
+        """Return what looks like a bias of an RNN, and is a learned state before the first step; nothing if none is.
+
+        Such a state counts where weight_hh is not zero, and not where it is; a bias would count there as well.
+        """
+        own = {role: [block.own for block in blocks] for role, blocks in roles.names.items()}
+        biases = [name for role in ("bias_ih", "bias_hh") for name in own.get(role, [])]
+        if roles.conventions.cell != "RNN":
+            return ""
+        x = torch.randn(STEPS, SEQUENCES, self.sizes.input_size, generator=torch.Generator().manual_seed(0))
+
+        def counts(bias: str, *, carried: bool) -> bool:
+            with seeded(0):
+                module = self._module()
+            for name in own["weight_hh"] if not carried else []:
+                module.get_parameter(name).zero_()
+            before = [part.clone() for part in _parts(module(x))]
+            module.get_parameter(bias).add_(1)
+            return not _same(before, _parts(module(x)))
+
+        with suppress(Exception), torch.no_grad():  # a call that fails tells nothing
+            starts = [bias for bias in biases if counts(bias, carried=True) and not counts(bias, carried=False)]
+            return starts[0] if starts else ""
+        return ""
 
     def _read_call(self, shapes: Shapes, roles: Roles) -> _ResultForm | None:
         """Find out how it is called, as a layer or as a cell, with several sequences or else with one."""

@@ -669,6 +669,38 @@ class OfAMode(Linears):
         super().__init__(input_size, hidden_size)
 
 
+class LearnedStart(Linears):
+    """A layer with one bias, which begins with a learned state."""
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__(features, units)
+        self.h0 = nn.Parameter(torch.zeros(units))
+
+    def zeros(self, x: Any) -> Any:
+        return self.h0.expand(x.shape[1], -1)
+
+
+class BiasInside(Linears):
+    """What looks like a second bias is added to the state."""
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__(features, units)
+        self.b = nn.Parameter(torch.zeros(units))
+
+    def forward(self, x: Any) -> Any:
+        output, h_n = super().forward(x)
+        return output + self.b, h_n + self.b
+
+
+def test_a_learned_start_is_no_bias_and_stays_zero() -> None:
+    right, wrong = as_subject(LearnedStart), as_subject(BiasInside)
+    case = draw(PLAIN.replace(loss=None), "normal")
+
+    assert "; h0 stays zero: it is the state before the first step" in right.capabilities.read_as
+    assert check_agreement(right, case).verdict is Verdict.AGREES
+    assert check_agreement(wrong, case).verdict is Verdict.DISAGREES
+
+
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
