@@ -60,9 +60,8 @@ def adapter_of(target: Any, spec: str) -> str:
     drawn, method = _drawn_in_numpy(target, spec) if numpy else (_drawn_of_any(target, spec), "")
     form = drawn.form
     imported += f", {drawn.packed.partition('.')[0]}" * bool(drawn.packed)
-    of_torch = (
-        form.replaced or form.is_cell or form.listed or form.layered or form.container or form.valid[0] or drawn.steps
-    )
+    held = form.listed or form.layered or form.container is not None
+    of_torch = form.replaced or form.is_cell or held or form.valid[0] or drawn.steps
     torch = ["import torch"] * bool(not numpy and of_torch)
     parts = [_build(drawn, name)]
     made = "harness.adapt(build)  # once build is complete, its weights and call may be found out by themselves"

@@ -97,27 +97,35 @@ def container_of(returned: Any, same: SameTensors, *, grows: bool) -> StateConta
     output, *rest = returned.values() if isinstance(returned, Mapping) else returned
     if len(rest) == 2 and _are_of_directions(output, rest, same):
         return StateContainer(1, kind="")
-    for part in rest:
-        names = _names_of(part)
-        values = [_in_list(value) for value in _values_of(part)] if names else []
-        if len(values) in {1, 2} and all(isinstance(value, list) or hasattr(value, "shape") for value in values):
-            if rows := _are_of_directions(output, values, same):  # names in any order: numbers tell which is which
-                turned = all(map(partial(_ends_in, output, same=same), (0, 1), values[::-1]))
-            else:
-                turned = _ends(output, values[-1], same) and not _ends(output, values[0], same)
-            return StateContainer(1 if rows else len(values), names, hasattr(part, "_fields"), turned, rows=rows)
-        kind = type(part).__name__
-        if names or kind not in {"tuple", "list"} or not part:
-            continue
-        if _of_layers(part):
-            if (grows and len(part) == 1 and kind == "tuple") or _are_of_directions(output, part, same):
-                return StateContainer(1, kind=kind)
-        elif all(map(_of_layers, part)) and len({*map(len, part)}) == 1:
-            if grows and len(part) == 2 and len(part[0]) == 1 and kind == type(part[0]).__name__ == "tuple":
-                return StateContainer(2)
-            for pairs, each in ((True, [*zip(*part, strict=True)]), (False, part)):
-                if len(each) == 2 and _are_of_directions(output, each[0], same):
-                    return StateContainer(2, kind=kind, pairs=pairs)
+    found = (_named(output, part, same) if _names_of(part) else _unnamed(output, part, same, grows) for part in rest)
+    return next(filter(None, found), None)
+
+
+def _named(output: Any, part: Any, same: SameTensors) -> StateContainer | None:
+    """Return the container that a dict or a named tuple is, if it is one of states."""
+    values, names = [_in_list(value) for value in _values_of(part)], _names_of(part)
+    if len(values) not in {1, 2} or not all(isinstance(value, list) or hasattr(value, "shape") for value in values):
+        return None
+    if rows := _are_of_directions(output, values, same):  # names in any order: numbers tell which is which
+        turned = all(map(partial(_ends_in, output, same=same), (0, 1), values[::-1]))
+    else:
+        turned = _ends(output, values[-1], same) and not _ends(output, values[0], same)
+    return StateContainer(1 if rows else len(values), names, hasattr(part, "_fields"), turned, rows=rows)
+
+
+def _unnamed(output: Any, part: Any, same: SameTensors, grows: bool) -> StateContainer | None:
+    """Return the container that a tuple or a list is, if it is one of states."""
+    kind = type(part).__name__
+    if _of_layers(part):
+        one = grows and len(part) == 1 and kind == "tuple"
+        return StateContainer(1, kind=kind) if one or _are_of_directions(output, part, same) else None
+    if not isinstance(part, tuple | list) or not part or not all(map(_of_layers, part)) or len({*map(len, part)}) > 1:
+        return None
+    if grows and len(part) == 2 and len(part[0]) == 1 and kind == type(part[0]).__name__ == "tuple":
+        return StateContainer(2)
+    for pairs, each in ((True, [*zip(*part, strict=True)]), (False, part)):
+        if len(each) == 2 and _are_of_directions(output, each[0], same):
+            return StateContainer(2, kind=kind, pairs=pairs)
     return None
 
 
@@ -177,7 +185,7 @@ def _are_of_directions(output: Any, states: Sequence[Any], same: SameTensors) ->
 
 
 def _halves(output: Any, state: Any) -> list[tuple[Any, Any]]:
-    """Return both halves of each step of an output, in the order of time; nothing if a state (N, H) is no half of it."""
+    """Return both halves of each step of an output, as time goes; nothing if a state (N, H) is no half of it."""
     N, H = state.shape
     if getattr(output, "ndim", 0) != 3 or output.shape[-1] != 2 * H or N not in output.shape[:2]:
         return []
@@ -185,7 +193,7 @@ def _halves(output: Any, state: Any) -> list[tuple[Any, Any]]:
 
 
 def _ends_in(output: Any, direction: int, state: Any, *, same: SameTensors) -> bool:
-    """Tell whether a state (N, H) is where a direction ends: the last step, or the first one in the reverse direction."""
+    """Tell whether a state (N, H) is where a direction ends: its last step, or the first one if it is reverse."""
     return same(_halves(output, state)[-1 + direction][direction], state)
 
 

@@ -419,7 +419,7 @@ def _as_torch(
     dtype: str,
     simplified: tuple[tuple[str, ...], int],
 ) -> ClassForm | None:
-    """Return a form with which a class is torch's layer in a case, each role in an order of its own; ``None`` if none is.
+    """Return a form with which a class is torch's layer in a case, or ``None``, each role in an order of its own.
 
     One role after the other is told, by cases in which all parameters of later ones are zero. Where several orders are
     right, as of a bias that is zero, the one that stands as that of the role before comes first, then that of names.

@@ -499,7 +499,10 @@ def test_a_class_is_asked_for_the_states_that_it_takes_and_returns(layer: Any, h
         (OddLetters, "hi.weight, hf.weight, hm.weight, hg.weight (i, f, g, o) as weight_hh"),
         (OddNumbers, "l8.bias, l6.bias, l7.bias, l5.bias (i, f, g, o) as bias_hh; runs tell its gates; "),
         (OddBiases, "kd, ka, kb, kc (i, f, g, o) as bias_ih + bias_hh; runs tell its gates; "),
-        (RowsApart, "to_h.weight (i, f, g, o) as weight_hh, to_x.bias as bias_ih, to_h.bias (i, f, g, o) as bias_hh; rows in"),
+        (
+            RowsApart,
+            "to_h.weight (i, f, g, o) as weight_hh, to_x.bias as bias_ih, to_h.bias (i, f, g, o) as bias_hh; rows in",
+        ),
         (GruByOddLetters, "xz.weight, xr.weight, xn.weight (r, z, n) as weight_ih"),
     ],
 )
