@@ -1477,8 +1477,8 @@ class _FormReader:
         All else is zero but the last step of x, and what multiplies x alone, so that no state comes before that step.
         """
         form, module = replace(self.form, offers=self.offers, unbatched=False), self._module()
-        x, *states = _arguments(form, self.sizes, torch.ones, hx=form.is_cell or False not in self.offers["hx"])
-        states = _map(tuple(states), torch.zeros_like)
+        x, *given = _arguments(form, self.sizes, torch.ones, hx=form.is_cell or False not in self.offers["hx"])
+        states = _map(tuple(given), torch.zeros_like)
         if not form.is_cell:
             x = x.clone()
             x.narrow(int(form.conventions.batch_first), 0, STEPS - 1).zero_()

@@ -387,8 +387,8 @@ def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) 
     if found := _as_torch(make, form, right, dtype, plain):
         return found
     order = _order_by_effects(make(form), form, dtype) if form.gates_open and form.cell.reset else ""
-    for case in simpler if not order else ():
-        if found := _as_torch(make, form, right, dtype, case):
+    for simplified in simpler if not order else ():
+        if found := _as_torch(make, form, right, dtype, simplified):
             return found
     every = [(candidate, own) for candidate, own in _orders(form) if own == order or not order]
     for sizes in TELLING_SIZES:
@@ -397,7 +397,7 @@ def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) 
         gates = range(len(form.cell.gates)) if "cx" in form.cell.hidden else ()
         for gate, (zero, T) in product((None, *gates), SIMPLER):
             drawn = draw(_plain(form, sizes, dtype=dtype, T=T), "normal", 1)
-            arrays = {name: array * (not name.startswith(zero)) for name, array in drawn.arrays.items()}
+            arrays = _with_zeros(drawn, zero)
             if gate is not None:
                 arrays = _with_open_gate(arrays, gate, drawn.config.hidden_size)
             case = drawn.from_arrays(drawn.config, arrays)
@@ -419,35 +419,42 @@ def _as_torch(
     dtype: str,
     simplified: tuple[tuple[str, ...], int],
 ) -> ClassForm | None:
-    """Return a form with which a class is torch's layer in a case, or ``None``, each role in an order of its own.
-
-    One role after the other is told, by cases in which all parameters of later ones are zero. Where several orders are
-    right, as of a bias that is zero, the one that stands as that of the role before comes first, then that of names.
-    """
+    """Return a form with which a class is torch's layer in a case, or ``None``, each role in an order of its own."""
     zero, T = simplified
     for sizes, start in product(TELLING_SIZES, _exchanged(form)):
         drawn = draw(_plain(form, sizes, dtype=dtype, T=T), "normal", 1)
-        groups = _roles_together(form)
-        found: ClassForm | None = start
-        place = dict(zip(form.cell.gates, form.cell.gates, strict=True))
-        for number in range(len(groups)):
-            roles = {role for group in groups[number + 1 :] for role in group}
-            roles |= {"bias_hh"} if form.conventions.one_bias and "bias_ih" in roles else set()
-            later = tuple(f"{role}_l" for role in roles)
-            arrays = {name: array * (not name.startswith((*zero, *later))) for name, array in drawn.arrays.items()}
-            case = drawn.from_arrays(drawn.config, arrays)
-            expected = right.run(case).arrays
-            for places in [place, *_places(form)]:
-                candidate = _placed(found, groups[number], places)
-                if _is_right(make(candidate), case, expected):
-                    found, place = candidate, places
-                    break
-            else:
-                found = None
-                break
-        if found is not None:
+        case = drawn.from_arrays(drawn.config, _with_zeros(drawn, zero))
+        if (found := _role_by_role(make, start, right, case)) is not None:
             return _ordered(form, found)
     return None
+
+
+def _role_by_role(
+    make: Callable[[ClassForm], OwnFormSubject], form: ClassForm, right: TorchSubject, case: Case
+) -> ClassForm | None:
+    """Return a form with which a class is torch's layer in a case, or ``None``: one role after the other is told.
+
+    The parameters of later roles are zero. Where several orders are right, as of a bias that is zero, the one that
+    stands as that of the role before comes first, then that of names.
+    """
+    groups = _roles_together(form)
+    place = dict(zip(form.cell.gates, form.cell.gates, strict=True))
+    for number, group in enumerate(groups, 1):
+        roles = {role for later in groups[number:] for role in later}
+        roles |= {"bias_hh"} if form.conventions.one_bias and "bias_ih" in roles else set()
+        part = case.from_arrays(case.config, _with_zeros(case, tuple(f"{role}_l" for role in roles)))
+        expected = right.run(part).arrays
+        tried = ((_placed(form, group, places), places) for places in (place, *_places(form)))
+        told = next(((placed, places) for placed, places in tried if _is_right(make(placed), part, expected)), None)
+        if told is None:
+            return None
+        form, place = told
+    return form
+
+
+def _with_zeros(case: Case, beginnings: tuple[str, ...]) -> dict[str, Array]:
+    """Return the arrays of a case, of which some are zero, by what their names begin with."""
+    return {name: array * (not name.startswith(beginnings)) for name, array in case.arrays.items()}
 
 
 def _roles_together(form: ClassForm) -> list[set[str]]:

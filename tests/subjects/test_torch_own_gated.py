@@ -52,7 +52,9 @@ class Swapped(GateByGate):
 class OddLetters(nn.Module):
     """An LSTM whose letters mislead: g is the output gate's, m the candidate's; in h, gates stand in another order."""
 
-    of_x, of_h, forgets = ("ii", "if_", "ig", "im"), ("hi", "hf", "hg", "hm"), False
+    of_x: tuple[str, ...] = ("ii", "if_", "ig", "im")
+    of_h: tuple[str, ...] = ("hi", "hf", "hg", "hm")
+    forgets = False
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
