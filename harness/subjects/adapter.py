@@ -264,7 +264,8 @@ def form_of_weights(
         zeros=tuple(own for own, text in weights.items() if text == ZERO_WORD),
         unchanged_parameters=tuple(own for own, text in weights.items() if text == KEPT_WORD),
         beside=", ".join(own for own, text in weights.items() if text == KEPT_WORD),
-        gate_order_assumed=len(gates) > 1 and not names_gates and not named_as_torch,
+        gate_order_assumed=(assumed := len(gates) > 1 and not names_gates and not named_as_torch),
+        gates_open=assumed,
         bias_shape=tuple(-1 if size > 1 else 1 for size in of_bias) if len(of_bias) > 1 else (-1,),
         conventions=Conventions(
             one_bias=one_bias, transposed=any(turned for terms in parsed.values() for *_, turned in terms), cell=cell

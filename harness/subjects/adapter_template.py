@@ -60,7 +60,8 @@ def adapter_of(target: Any, spec: str) -> str:
     drawn, method = _drawn_in_numpy(target, spec) if numpy else (_drawn_of_any(target, spec), "")
     form = drawn.form
     imported += f", {drawn.packed.partition('.')[0]}" * bool(drawn.packed)
-    of_torch = form.replaced or form.is_cell or form.listed or form.layered or form.valid[0] or drawn.steps
+    held = form.listed or form.layered or form.container is not None
+    of_torch = form.replaced or form.is_cell or held or form.valid[0] or drawn.steps
     torch = ["import torch"] * bool(not numpy and of_torch)
     parts = [_build(drawn, name)]
     made = "harness.adapt(build)  # once build is complete, its weights and call may be found out by themselves"
@@ -278,7 +279,8 @@ def _loop(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
 
 def _at_once(drawn: _Drawn, states: Sequence[str], *, optional: bool) -> Iterator[str]:
     form = drawn.form
-    if states and optional and (form.flat or len(states) > 1 or form.state_axes != TORCH_AXES):
+    as_it_is = len(states) == 1 and not form.flat and form.container is None and form.state_axes == TORCH_AXES
+    if states and optional and not as_it_is:
         yield f"    if {states[0]} is None:"
         yield from (f"    {line}" for line in _answer(drawn, []))
     yield from _answer(drawn, states)
@@ -289,7 +291,7 @@ def _passed(form: ClassForm, states: Sequence[str]) -> list[str]:
     directions = 1 + (form.offers.get("bidirectional") == (True,))
     passed = [to_axes_in_code(state, form.state_axes, directions) for state in states]
     passed = [f"{state}[0]" if form.flat else f"list({state})" if form.layered else state for state in passed]
-    if form.container is not None and form.container.names and states:
+    if form.container is not None and states:
         return [form.container.filled_in_code(passed)]
     if form.by_layer and states:
         return [f"list(zip({', '.join(passed)}))"]
@@ -300,14 +302,14 @@ def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     form, turned = drawn.form, drawn.form.conventions.batch_first
     x = "x.transpose(0, 1)" if turned else "x"
     directions = 1 + (form.offers.get("bidirectional") == (True,))
-    held = form.container if form.container is not None and form.container.names else None
+    held = form.container
     passed = _passed(form, states)
     names = iter(name or "_" for name in form.returns)
     values = ".values()" * isinstance(drawn.returned, Mapping)
     passed = [f"{name}={state}" for name, state in zip(form.state_names, passed, strict=False)] or passed
     if form.valid[0]:
         passed.append(f"{form.valid[0]}={steps_in_code(form.valid[1])}")
-    targets = _targets(drawn.returned, names, form) if held is None else "output, states"
+    targets = _targets(drawn.returned, names, form) if held is None else f"output, {'*' * held.apart}states"
     yield f"    {targets} = module({', '.join([x, *passed])}){values}"
     if held is not None:
         yield f"    {', '.join(form.cell.final)} = {held.emptied_in_code('states')}"

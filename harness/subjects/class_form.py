@@ -134,9 +134,13 @@ class ClassForm:
     of_step: bool = False  # what it returns beside its output is one step of that, where two directions do not end
     beside: str = ""  # the parameters on which its state does not depend, or what holds them
     unchanged_parameters: tuple[str, ...] = ()  # the parameters that an adapter leaves as they were built
-    zeros: tuple[str, ...] = ()  # its biases, if torch's layer has no place for one of them: they are zero
+    zeros: tuple[
+        str, ...
+    ] = ()  # its biases, if torch's layer has no place for one of them, and its start: they are zero
+    start: str = ""  # a learned state before the first step
     gate_order_assumed: bool = False  # True if no name tells the order of its gates' rows, and torch's is taken
-    order: str = ""  # that order, if runs told it
+    gates_open: bool = False  # True if it is for runs to tell that order, as no adapter says it
+    order: str = ""  # that order, if runs told it, and names not or otherwise
     apart: bool = False  # it takes each state as an argument of its own
     by_layer: bool = False  # its states are a list of a tuple for each layer
     unbatched: bool = False  # a call takes one sequence, without an axis for the batch
@@ -188,15 +192,16 @@ class ClassForm:
             if texts[name] == name and named[name] in {in_first_layer(name), in_first_layer(name, "*")}
         ]
         words = "" if own == [*texts] else ", ".join(f"{named[name]} as {what}" for name, what in texts.items())
-        if self.order:
+        if self.order and any(len(block.gates) > 1 for blocks in self.names.values() for block in blocks):
             words += f"; rows in the order {', '.join(self.order)}, as runs tell"
+        elif self.order:
+            words += "; runs tell its gates" + ", other ones than its names" * (not self.gate_order_assumed)
         elif self.gate_order_assumed and not self.loader:
             words += f"; rows taken in {layer_named(self.conventions.cell)}'s order {', '.join(self.cell.gates)}"
-        if self.zeros:
-            stay = "stays zero: it" if len(self.zeros) == 1 else "stay zero: they"
-            words += (
-                f"; {', '.join(self.zeros)} {stay} cannot hold all of {layer_named(self.conventions.cell)}'s biases"
-            )
+        if biases := [name for name in self.zeros if name != self.start]:
+            stay = "stays zero: it" if len(biases) == 1 else "stay zero: they"
+            words += f"; {', '.join(biases)} {stay} cannot hold all of {layer_named(self.conventions.cell)}'s biases"
+        words += f"; {self.start} stays zero: it is the state before the first step" * bool(self.start)
         return (words + self._words_of_call).removeprefix("; ")
 
     @property
@@ -221,13 +226,10 @@ class ClassForm:
             which = {(True, True): "its states are", (True, False): "takes states", (False, True): "returns h_n as"}
             columns = self.axes.find("I") < self.axes.find("N")
             words += f"; {which[self.flat, self.flat_h_n]} {'(H, N)' if columns else '(N, H)'}"
-        words += f"; {self.container.words}" if self.container is not None and self.container.names else ""
+        words += f"; {self.container.words}" if self.container is not None else ""
         words += "; its states are a list of (h, c), one for each layer" * self.by_layer
         words += "; takes one sequence: called once for each" * self.unbatched
-        words += (
-            f"; its states are a {'list' if self.container is None else 'tuple'} of (N, H), one for each layer"
-            * self.layered
-        )
+        words += "; its states are a list of (N, H), one for each layer" * self.layered
         for does, axes in (("takes", self.state_axes), ("returns", self.final_axes)):
             words += f"; {does} states {said_axes(axes)}" * (
                 axes != TORCH_AXES and not (does == "takes" and self.offers.get("hx") == (False,))
@@ -440,5 +442,6 @@ class ClassForm:
         blocks = self.names[name]
         if self._both_in_one and name.startswith("bias"):
             return f"{blocks[0].own.replace('{}', '*')}[{int('_hh' in name)}]"
-        gates = f" ({', '.join(block.gates for block in blocks)})" * (len(blocks) > 1)
+        several = len(blocks) > 1 or blocks[0].gates != (self.order or self.cell.gates)
+        gates = f" ({', '.join(blocks[0].gates if len(blocks) == 1 else [block.gates for block in blocks])})" * several
         return ", ".join(block.own.replace("{}", "*") for block in blocks) + gates

@@ -34,8 +34,8 @@ class Conventions:
     transposed: bool = False
     batch_first: bool = False  # it always reads and returns (N, T, ...), and is asked for nothing else
     last_output_only: bool = False
-    """It returns the last output (N, D*H) alone, which in the reverse direction is that of step 0, or h_n alone. Other
-    outputs are not compared."""
+    """It returns the last output (N, D*H) alone, which in the reverse direction is that of step 0, or final states
+    alone. Other outputs are not compared."""
     zero_state_only: bool = False  # it always starts from zeros, and is asked for nothing else
     cell: str = "RNN"  # the name of the cell of the layer that it is compared with
 
@@ -69,7 +69,6 @@ class Conventions:
             cell=next(iter(declared_cells), "RNN"),
         )
         apart = [*declared_cells.values()]
-        apart += ["last_output_only"] * (bool(apart) and made.last_output_only)
         apart += ["one_bias"] * (bool(apart) and made.one_bias and made.form.reset != "")
         if len(apart) > 1:
             raise UsageError(
@@ -189,19 +188,29 @@ def conventions(**declared: bool) -> Callable[[T], T]:
 
 
 def declared_by(target: Any, name: str) -> Conventions:
-    """Return what a function or class declares in an attribute, or the layer that is a word of its name.
+    """Return what a function or class declares in an attribute, and the layer that is a word of its name.
 
-    A class of one of torch's layers is told by its parameters instead. Where nothing else tells, it is compared with
-    the only cell that its file defines. Raises ``UsageError`` for a declaration that makes no sense.
+    A declaration may name another layer, or say that it is none. A class of one of torch's layers is told by its
+    parameters instead of its name. Where nothing else tells, it is compared with the only cell that its file defines.
+    Raises ``UsageError`` for a declaration that makes no sense.
     """
-    if hasattr(target, "conventions") or not (isfunction(target) or isclass(target)):
-        return Conventions.of(getattr(target, "conventions", {}), f"{name}: conventions")
+    given, whose = getattr(target, "conventions", {}), f"{name}: conventions"
+    declared = Conventions.of(given, whose)
+    if declared.cell != "RNN" or not (isfunction(target) or isclass(target)):
+        return declared
+    cell = _cell_by_name(target)
+    refused = {cell_named(word) for word, holds in given.items() if not holds} if isinstance(given, Mapping) else set()
+    return declared if cell in {"RNN", *refused} else Conventions.of((*declared.names, cell.lower()), whose)
+
+
+def _cell_by_name(target: Any) -> str:
+    """Return the cell that is a word of a name, or the only one of the file where nothing else tells."""
     words = {target.__name__, *re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])", target.__name__)}
     cells = {cell_named(word.replace("_", "")) for word in words} - {""}
     there = {cell.name for cell in vars(sys.modules.get(target.__module__, object)).values() if isinstance(cell, Cell)}
     own = cells & there or (there if not cells and len(there) == 1 else set())
     chosen = own or (cells & {*CELLS} if isfunction(target) else set())
-    return Conventions(cell=chosen.pop() if len(chosen) == 1 else "RNN")
+    return chosen.pop() if len(chosen) == 1 else "RNN"
 
 
 def named_conventions(spec: str) -> tuple[str, tuple[str, ...]]:
@@ -268,8 +277,11 @@ def as_nn_rnn(
                 weights[name][...] = after.T if transposed and array.ndim == 2 else after
         parts = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         gradients = [returned_gradients(parts.pop())] if parts and isinstance(parts[-1], dict) else []
+        finals = arguments["config"].form.final
         if last_output_only and len(parts) == 1 and hasattr(parts[0], "shape"):
-            parts = [None, h_n_of(parts[0], arguments["config"])]
+            parts = [None, h_n_of(parts[0], arguments["config"]), *[None] * (len(finals) - 1)]
+        elif last_output_only and len(parts) == len(finals):
+            parts = [None, *parts]
         return parts[0] if len(parts) == 1 and not gradients else (*parts, *gradients)
 
     return rnn

@@ -176,7 +176,8 @@ class FunctionSubject:
         with np.errstate(all="ignore"):
             outcome = attempt(call)
         outcome = replace(outcome, changed_inputs=changed(lent, case), ignored=tuple(ignored))
-        missing = ("output",) * (self._conventions.last_output_only and "output" not in outcome.arrays)
+        results = ("output", *config.form.final) if self._conventions.last_output_only and outcome.arrays else ()
+        missing = tuple(name for name in results if name not in outcome.arrays)
         return replace(outcome, not_returned=(*missing, *_not_returned(outcome, config))), next(iter(held), None)
 
     def _arguments(self, case: Case, lent: Mapping[str, Array]) -> dict[str, Any]:
@@ -204,13 +205,15 @@ class FunctionSubject:
             gradients = _wanted(named_gradients(returned[-1]), config, [] if ignored is None else ignored)
             returned = returned[:-1] if len(returned) > 2 else returned[0]
         named = by_name(returned, config)
-        if self._conventions.last_output_only and named.get("output", 0) is None:
-            del named["output"]
+        if self._conventions.last_output_only:
+            named = {name: array for name, array in named.items() if array is not None}
         return {**named, **gradients}
 
     def _refuse(self, config: RNNConfig) -> None:
         """Raise ``NotImplementedError`` for what it declares not to do, or cannot know of from its arguments."""
         self._conventions.refuse(config)
+        if self._conventions.last_output_only and config.loss is not None and len(config.form.final) > 1:
+            raise NotImplementedError("gradients: a loss on h_n reads c_n, too, and it declares last_output_only")
         unmasked = config.drops and "masks" not in self.capabilities.offers  # it may draw masks of its own
         needed = {"cotangents": config.loss is not None, "lengths": config.lengths is not None, "masks": unmasked}
         for name, needs in needed.items():

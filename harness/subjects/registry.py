@@ -161,8 +161,10 @@ def _declared(target: Any, spec: str, names: Sequence[str]) -> Subject:
             f"{spec}: is {a_or_an(type(target).__name__)}; expected a function or class with conventions"
         )
     named = Conventions.of(names, spec)
-    by_its_name = not hasattr(target, "conventions")
-    declared = () if by_its_name and named.cell != "RNN" else declared_by(target, spec).names
+    if named.cell == "RNN":
+        declared = declared_by(target, spec).names
+    else:  # which is in the place of what the name of a function says
+        declared = Conventions.of(getattr(target, "conventions", {}), f"{spec}: conventions").names
     if isinstance(target, Adapter) and named.forms:
         raise SubjectUnavailable(f"{spec}: is an Adapter, whose weights say what differs: expected no {named.forms[0]}")
     return _made(target, spec, Conventions.of((*declared, *names)))

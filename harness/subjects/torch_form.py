@@ -149,7 +149,19 @@ def form_of(factory: Any, name: str, cell: str = "") -> ClassForm | None:
     """
     if issubclass(factory, torch.nn.RNNCell) or (reading := constructor(factory)) is None:
         return None
-    form, unknown = reading
+    try:
+        form = _form_of(factory, name, cell, *reading)
+    except SubjectUnavailable:
+        if not (obstacle := _unregistered(factory, reading[0])):
+            raise
+        raise SubjectUnavailable(f"{name}: {obstacle}") from None
+    if form is None and (obstacle := _unregistered(factory, reading[0], alone=True)):
+        raise SubjectUnavailable(f"{name}: {obstacle}")
+    return form
+
+
+def _form_of(factory: Any, name: str, cell: str, form: ClassForm, unknown: Sequence[str]) -> ClassForm | None:
+    """Return the form of a class, of which the constructor alone tells one, and the arguments that say nothing."""
     same = {*OPTIONS, "device", "dtype"} - {"nonlinearity"} <= {*form.takes}
     if same and issubclass(factory, torch.nn.RNNBase):
         return None
@@ -162,6 +174,8 @@ def form_of(factory: Any, name: str, cell: str = "") -> ClassForm | None:
             return None
         reason = f"{type(error).__name__}: {error}"
         raise SubjectUnavailable(f"{name}: cannot be made with {_worded(TELLING_SIZES[-1], form)}: {reason}") from error
+    if not shapes:
+        raise unread(shapes, sizes, name)
     rows = shapes.get("weight_ih_l0", (0,))[0] // sizes.hidden_size
     if same and rows == 1:
         return None
@@ -792,6 +806,11 @@ class _FormReader:
             self.directions += "weight_ih_reverse" in form.names and "bidirectional" not in form.takes
         else:
             roles, reverse, self.layers = layers_of(shapes, self.sizes, self.name, self.cell)
+            if start := self._start(roles):
+                others = {own: shape for own, shape in shapes.items() if own != start}
+                roles, reverse, self.layers = layers_of(others, self.sizes, self.name, self.cell)
+                self.form = replace(self.form, start=start)
+                roles = roles._replace(zeros=(*roles.zeros, start))
             self.directions += bool(reverse)
             self.form = replace(
                 self.form,
@@ -800,10 +819,36 @@ class _FormReader:
                 joined=X_FIRST if roles.joined else "",
                 zeros=roles.zeros,
                 gate_order_assumed=roles.gate_order_assumed,
+                gates_open=len(roles.conventions.form.gates) > 1,
                 bias_shape=roles.bias_shape,
             )
         self.cell = roles.conventions.cell
         return roles
+
+    def _start(self, roles: Roles) -> str:
+        """Return what looks like a bias of an RNN, and is a learned state before the first step; nothing if none is.
+
+        Such a state counts where weight_hh is not zero, and not where it is; a bias would count there as well.
+        """
+        own = {role: [block.own for block in blocks] for role, blocks in roles.names.items()}
+        biases = [name for role in ("bias_ih", "bias_hh") for name in own.get(role, [])]
+        if roles.conventions.cell != "RNN":
+            return ""
+        x = torch.randn(STEPS, SEQUENCES, self.sizes.input_size, generator=torch.Generator().manual_seed(0))
+
+        def counts(bias: str, *, carried: bool) -> bool:
+            with seeded(0):
+                module = self._module()
+            for name in own["weight_hh"] if not carried else []:
+                module.get_parameter(name).zero_()
+            before = [part.clone() for part in _parts(module(x))]
+            module.get_parameter(bias).add_(1)
+            return not _same(before, _parts(module(x)))
+
+        with suppress(Exception), torch.no_grad():  # a call that fails tells nothing
+            starts = [bias for bias in biases if counts(bias, carried=True) and not counts(bias, carried=False)]
+            return starts[0] if starts else ""
+        return ""
 
     def _read_call(self, shapes: Shapes, roles: Roles) -> _ResultForm | None:
         """Find out how it is called, as a layer or as a cell, with several sequences or else with one."""
@@ -1076,17 +1121,26 @@ class _FormReader:
         return None
 
     def container(self) -> StateContainer | None:
-        """Return the container in which a call returns the states of its end: without states, or with tuples."""
+        """Return the container in which a call returns the states of its end, with an output layer left out, too."""
         if self.has_own_call or self.layers > 1:
             return None
+        heads: list[str] = []
+        with suppress(Exception):
+            parts = _built(self.factory, self.form, self.sizes, {}).named_modules()
+            heads = [name for name, part in parts if type(part) is torch.nn.Linear]
+        without_head = (replace(self, form=replace(self.form, heads=(head,))) for head in heads)
+        return next(filter(None, (reader.container_as_it_is() for reader in (self, *without_head))), None)
+
+    def container_as_it_is(self) -> StateContainer | None:
+        """Return the container in which a call returns the states of its end: without states, or with tuples."""
+        grows = not {"num_layers", "bidirectional"}.isdisjoint(self.form.takes)
         with seeded(0):
             x = torch.randn(STEPS, SEQUENCES, self.sizes.input_size)
-            states = [(torch.randn(N, self.sizes.hidden_size),) for N in (SEQUENCES, STEPS)]
-        for arguments in ((x,), *((x, state) for state in states), *((x, (state, state)) for state in states)):
+            states = [torch.randn(N, self.sizes.hidden_size) for N in (SEQUENCES, STEPS)]
+        taken = [*((state,) for state in states), *((state, state) for state in states)]
+        for arguments in ((x,), *((x, of) for of in taken), *((x, (of, of)) for of in taken)):
             with suppress(Exception), torch.no_grad(), seeded(0):
-                container = container_of(self._module()(*arguments), near)
-                stacks = "num_layers" in self.form.takes  # else a tuple of one state is read as that state
-                return container if container is None or container.names or stacks else None
+                return container_of(self._module()(*arguments), near, grows=grows)
         return None
 
     def _module(self, **options: Any) -> torch.nn.Module:
@@ -1472,7 +1526,7 @@ class _FormReader:
             arguments = returned.call_arguments
             parts = dict(zip(returned.names, _parts(module(*arguments)), strict=True))
         finals = [[part] for name, part in parts.items() if name in self._finals and self.directions == 1]
-        output = _rows([part for name, part in parts.items() if name not in self._finals], size)
+        output = _rows([part for name, part in parts.items() if name and name not in self._finals], size)
         passed, held = _rows(inputs, size), [_rows([*states, *final], size) or output for final in finals or [[]]]
         every = "output" in parts  # otherwise the last one is enough
         if not (output == passed if every else _among(output, passed)):
@@ -1527,31 +1581,45 @@ class _FormReader:
         return errors[0]
 
     def _order(self) -> str:
-        """Return the order of the two halves of a joined matrix: x first, unless one step shows that it is the other.
+        """Return the order of the two halves of a joined matrix. Raise ``SubjectUnavailable`` if calls do not tell it.
 
-        In one step from zeros, the result depends on the columns that x is multiplied by, and on no others.
+        In one step from zeros, the results depend on the columns that x is multiplied by, and on no others.
         """
+        reads = True, True
         with suppress(Exception), torch.no_grad():
-            if self._reads_x(-1) and not self._reads_x(0):
-                return H_FIRST
-        return X_FIRST
+            reads = self._reads_x(0), self._reads_x(-1)
+        if all(reads):
+            own = self.form.blocks("weight_ih_l0", 1)[0].own
+            raise SubjectUnavailable(
+                f"{self.name}: calls do not tell which columns of {own} x is multiplied by\n"
+                f"expected the first {self.sizes.input_size} or the last {self.sizes.input_size} alone"
+            )
+        return H_FIRST if reads[1] else X_FIRST
 
     def _reads_x(self, column: int) -> bool:
-        """Tell whether x is multiplied by a column of the joined matrix."""
-        form, module = self.form, self._module()
-        x, states = torch.ones(1, 1, self.sizes.input_size), list[torch.Tensor]()
-        if form.is_cell or False not in self._taken():
-            states = [torch.zeros(1, 1, self.sizes.hidden_size) for _ in self._finals]
-        if form.is_cell or form.flat:
-            states = [state[0] for state in states]
-        arguments = [x[0] if form.is_cell else x, *form.passed(states)]
-        for parameter in module.parameters():
-            parameter.zero_()
-        before = _parts(module(*arguments))
-        for block in form.blocks("weight_ih_l0", 1):
-            matrix = module.get_parameter(block.own)
-            matrix.select(0 if form.conventions.transposed else 1, column).fill_(1)
-        return not _same(before, _parts(module(*arguments)))
+        """Tell whether outputs and states depend on a column of the joined matrix.
+
+        All else is zero but the last step of x, and what multiplies x alone, so that no state comes before that step.
+        """
+        form, module = replace(self.form, offers=self.offers, unbatched=False), self._module()
+        x, *given = _arguments(form, self.sizes, torch.ones, hx=form.is_cell or False not in self.offers["hx"])
+        states = _map(tuple(given), torch.zeros_like)
+        if not form.is_cell:
+            x = x.clone()
+            x.narrow(int(form.conventions.batch_first), 0, STEPS - 1).zero_()
+        blocks, of_states = (form.blocks(f"{role}_l0", 1) for role in ("weight_ih", "weight_hh"))
+        joined = [block.own for block in blocks if block in of_states]
+        for name, parameter in module.named_parameters():
+            parameter.fill_(any(block.own == name for block in blocks) and name not in joined)
+
+        def results() -> list[torch.Tensor]:
+            parts = zip(form.returns, _parts(module(x, *states)), strict=True)
+            return [part.clone() for name, part in parts if name]
+
+        before = results()
+        for own in joined:
+            module.get_parameter(own).select(0 if form.conventions.transposed else 1, column).fill_(1)
+        return not _same(before, results())
 
     def _is_relu(self, returned: _ResultForm | None) -> bool:
         """Tell whether no state is negative, some are zero, and some above 1, where no tanh is."""
@@ -1629,6 +1697,39 @@ def _built(factory: Any, form: ClassForm, sizes: ModuleSizes, options: Mapping[s
     if form.container is not None:
         module.forward = partial(with_container, module.forward, form.container)
     return module
+
+
+def _unregistered(factory: Any, form: ClassForm, *, alone: bool = False) -> str:
+    """Say what a module of a class holds where torch does not look for parameters; nothing if there is nothing.
+
+    It may be asked of a module without parameters alone.
+    """
+    for trial in chain([form], trials(factory, form)):
+        with suppress(Exception):
+            module = _built(factory, trial, TELLING_SIZES[0], {})
+            known = {id(part) for part in (*module.modules(), *module.parameters())}
+            some = any(True for _ in module.parameters())
+            held = {name: value for name, value in vars(module).items() if name not in vars(torch.nn.Module())}
+            for kind, register in ((torch.nn.Module, "ModuleList"), (torch.nn.Parameter, "ParameterList")):
+                unknown = {
+                    name: [part for part in _flat(value) if isinstance(part, kind) and id(part) not in known]
+                    for name, value in held.items()
+                }
+                names = [name for name, parts in unknown.items() if parts]
+                if names and not (alone and some):
+                    which = f"nn.{kind.__name__}s in its {type(held[names[0]]).__name__} {', '.join(names)}"
+                    return f"{which} are not registered as its parts: nn.{register} registers them"
+            tensors = [name for name, value in held.items() if isinstance(value, torch.Tensor)]
+            if tensors and not some:
+                return f"its tensors {', '.join(tensors)} are no parameters: nn.Parameter makes them such"
+    return ""
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """Yield all that lists, tuples and dicts within each other hold."""
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        yield part
+        yield from _flat(part)
 
 
 def _shapes_of(module: torch.nn.Module) -> Shapes:

@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import permutations, product
@@ -200,9 +200,9 @@ class OwnFormSubject(TorchSubject):
         saved = module.state_dict().keys()
         tensors = {name: buffer for name, buffer in module.named_buffers() if name in saved}
         parameters = _parameters_of(module)
-        tensors |= {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if name in self._form.zeros}
         if self._form.beside:
-            tensors |= {name: parameter.detach() for name, parameter in parameters.items() if name not in own}
+            tensors |= {name: parameter.detach() for name, parameter in parameters.items()}
+        tensors |= {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if name in self._form.zeros}
         return tensors | own
 
     def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.Tensor]:
@@ -354,11 +354,9 @@ def completed(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) -> C
     gaps = {"dtype": f"it does not compute in {lost[0]}"} if lost else {}
     form = replace(form, offers={**form.offers, "dtype": dtypes}, not_compared={**form.not_compared, **gaps})
     both = form.cell.reset and {"bias_ih", "bias_hh"} <= {*form.names}
-    return (
-        _in_its_order(make, form)
-        if (form.gate_order_assumed or both) and not form.loader and form.conventions.cell in CELLS
-        else form
-    )
+    if not (form.gates_open or both) or form.loader or form.conventions.cell not in CELLS:
+        return form
+    return _in_its_order(make, form)
 
 
 def _plain(form: ClassForm, sizes: ModuleSizes, **fields: Any) -> RNNConfig:
@@ -403,37 +401,129 @@ def _dtypes(subject: OwnFormSubject, form: ClassForm) -> tuple[str, ...]:
 
 
 def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) -> ClassForm:
-    """Return a form with the gates' rows in the order with which the class is torch's layer, if no name tells one.
+    """Return a form with the gates' rows in the order with which the class is torch's layer, whatever names say.
 
-    The order of rows in a matrix of its own is the class's own choice, and no mistake, and so is which of a GRU's two
-    biases is inside r. A GRU's gates are known by their effects. Else, if it is torch's layer in no order, the order is
-    the one with which it gives most of the right arrays, such as c_n alone, in simpler and simpler cases, in which
-    fewer mistakes show, and then where one gate after the other is 1, so that no mistake in it shows; else that of
-    torch.
+    The order of rows in a matrix of its own is the class's own choice, and no mistake, and so are names, and which of a
+    GRU's two biases is inside r. A GRU's gates are known by their effects, where it is torch's layer in no order. Else
+    the order is the one with which it is torch's layer in simpler and simpler cases, in which fewer mistakes show, or
+    gives most of the right arrays, such as c_n alone, there, and then where one gate after the other is 1, so that no
+    mistake in it shows; else that of names, or of torch.
     """
     right = TorchSubject(getattr(torch.nn, form.conventions.cell))
     dtype = "float64" if "float64" in form.offers["dtype"] else "float32"
-    order = _order_by_effects(make(form), form, dtype) if form.gate_order_assumed and form.cell.reset else ""
-    every = [candidate for candidate in _orders(form) if candidate.order == order or not order]
+    plain, *simpler = SIMPLER
+    if found := _as_torch(make, form, right, dtype, plain):
+        return found
+    order = _order_by_effects(make(form), form, dtype) if form.gates_open and form.cell.reset else ""
+    for simplified in simpler if not order else ():
+        if found := _as_torch(make, form, right, dtype, simplified):
+            return found
+    every = [(candidate, own) for candidate, own in _orders(form) if own == order or not order]
     for sizes in TELLING_SIZES:
         candidates = every
         # In a GRU, whose state is made of r, z and n alone, one that is 1 lets another stand for a third.
         gates = range(len(form.cell.gates)) if "cx" in form.cell.hidden else ()
         for gate, (zero, T) in product((None, *gates), SIMPLER):
             drawn = draw(_plain(form, sizes, dtype=dtype, T=T), "normal", 1)
-            arrays = {name: array * (not name.startswith(zero)) for name, array in drawn.arrays.items()}
+            arrays = _with_zeros(drawn, zero)
             if gate is not None:
                 arrays = _with_open_gate(arrays, gate, drawn.config.hidden_size)
             case = drawn.from_arrays(drawn.config, arrays)
             expected = right.run(case).arrays
-            scores = [_alike(make(candidate), case, expected) for candidate in candidates]
+            scores = [_alike(make(candidate), case, expected) for candidate, _ in candidates]
             if best := max(scores):
                 candidates = [candidate for score, candidate in zip(scores, candidates, strict=True) if score == best]
-            if len({candidate.order for candidate in candidates}) == 1 and (best or len(candidates) == 1):
-                return candidates[0]
+            if len({own for _, own in candidates}) == 1 and (best or len(candidates) == 1):
+                return candidates[0][0]
         if len(candidates) < len(every):  # where a mistake makes two gates alike, the first of them is as in torch
-            return candidates[0]
-    return every[0] if order else form
+            return candidates[0][0]
+    return every[0][0] if order else form
+
+
+def _as_torch(
+    make: Callable[[ClassForm], OwnFormSubject],
+    form: ClassForm,
+    right: TorchSubject,
+    dtype: str,
+    simplified: tuple[tuple[str, ...], int],
+) -> ClassForm | None:
+    """Return a form with which a class is torch's layer in a case, or ``None``, each role in an order of its own."""
+    zero, T = simplified
+    for sizes, start in product(TELLING_SIZES, _exchanged(form)):
+        drawn = draw(_plain(form, sizes, dtype=dtype, T=T), "normal", 1)
+        case = drawn.from_arrays(drawn.config, _with_zeros(drawn, zero))
+        if (found := _role_by_role(make, start, right, case)) is not None:
+            return _ordered(form, found)
+    return None
+
+
+def _role_by_role(
+    make: Callable[[ClassForm], OwnFormSubject], form: ClassForm, right: TorchSubject, case: Case
+) -> ClassForm | None:
+    """Return a form with which a class is torch's layer in a case, or ``None``: one role after the other is told.
+
+    The parameters of later roles are zero. Where several orders are right, as of a bias that is zero, the one that
+    stands as that of the role before comes first, then that of names.
+    """
+    groups = _roles_together(form)
+    place = dict(zip(form.cell.gates, form.cell.gates, strict=True))
+    for number, group in enumerate(groups, 1):
+        roles = {role for later in groups[number:] for role in later}
+        roles |= {"bias_hh"} if form.conventions.one_bias and "bias_ih" in roles else set()
+        part = case.from_arrays(case.config, _with_zeros(case, tuple(f"{role}_l" for role in roles)))
+        expected = right.run(part).arrays
+        tried = ((_placed(form, group, places), places) for places in (place, *_places(form)))
+        told = next(((placed, places) for placed, places in tried if _is_right(make(placed), part, expected)), None)
+        if told is None:
+            return None
+        form, place = told
+    return form
+
+
+def _with_zeros(case: Case, beginnings: tuple[str, ...]) -> dict[str, Array]:
+    """Return the arrays of a case, of which some are zero, by what their names begin with."""
+    return {name: array * (not name.startswith(beginnings)) for name, array in case.arrays.items()}
+
+
+def _roles_together(form: ClassForm) -> list[set[str]]:
+    """Return the roles of a form, in one direction, in groups that have own parameters in common."""
+    groups: list[set[str]] = []
+    for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        own = {block.own for block in form.names.get(role, ())}
+        shared = [group for group in groups if own & {block.own for of in group for block in form.names[of]}]
+        groups = [group for group in groups if group not in shared]
+        groups += [set[str]().union(*shared, {role})] * bool(own)
+    return groups
+
+
+def _places(form: ClassForm) -> Iterator[dict[str, str]]:
+    """Yield what stands in the place of each gate, in each order; the order that the form has first."""
+    for order in permutations(form.cell.gates) if form.gates_open else [tuple(form.cell.gates)]:
+        yield dict(zip(form.cell.gates, order, strict=True))
+
+
+def _placed(form: ClassForm, roles: Collection[str], place: Mapping[str, str]) -> ClassForm:
+    """Return a form with other gates in the places of those of some roles, in both directions."""
+    names = dict(form.names)
+    for name in [name for name in names if name.removesuffix("_reverse") in roles]:
+        blocks = [block._replace(gates="".join(map(place.__getitem__, block.gates))) for block in names[name]]
+        names[name] = tuple(sorted(blocks, key=lambda block: form.cell.gates.index(block.gates[0])))
+    return replace(form, names=names)
+
+
+def _ordered(form: ClassForm, found: ClassForm) -> ClassForm:
+    """Return a form that runs told, with the order of weight_ih's rows, unless names tell all that runs do."""
+    before, after = ({block for blocks in of.names.values() for block in blocks} for of in (form, found))
+    order = "".join(block.gates for block in found.names["weight_ih"])
+    return replace(found, order=order if form.gate_order_assumed or before != after else "")
+
+
+def _exchanged(form: ClassForm) -> Iterator[ClassForm]:
+    """Yield a form, and one with a GRU's biases exchanged, which is inside r."""
+    exchanged = {"bias_ih": "bias_hh", "bias_hh": "bias_ih"}
+    yield form
+    if form.cell.reset and form.names.get("bias_hh", form.names.get("bias_ih")) != form.names.get("bias_ih"):
+        yield replace(form, names={exchanged.get(role, role): blocks for role, blocks in form.names.items()})
 
 
 def _order_by_effects(subject: OwnFormSubject, form: ClassForm, dtype: str) -> str:
@@ -479,18 +569,17 @@ def _with_open_gate(arrays: Mapping[str, Array], gate: int, H: int) -> dict[str,
     return copies
 
 
-def _orders(form: ClassForm) -> Iterator[ClassForm]:
-    """Yield a form with the gates' rows in each order, if no name tells one, and with a GRU's biases exchanged, too."""
-    exchanged = {"bias_ih": "bias_hh", "bias_hh": "bias_ih"}
-    for order in permutations(form.cell.gates) if form.gate_order_assumed else [form.cell.gates]:
-        place = dict(zip(form.cell.gates, order, strict=True))
-        names = {
-            role: tuple(block._replace(gates="".join(map(place.__getitem__, block.gates))) for block in blocks)
-            for role, blocks in form.names.items()
-        }
-        yield (ordered := replace(form, names=names, order="".join(order) if form.gate_order_assumed else ""))
-        if form.cell.reset and names.get("bias_hh", names.get("bias_ih")) != names.get("bias_ih"):
-            yield replace(ordered, names={exchanged.get(role, role): blocks for role, blocks in names.items()})
+def _orders(form: ClassForm) -> Iterator[tuple[ClassForm, str]]:
+    """Yield a form with the gates' rows in each order, and with a GRU's biases exchanged, too, and the order."""
+    for place in _places(form):
+        for exchanged in _exchanged(form):
+            yield _ordered(form, _placed(exchanged, form.roles, place)), "".join(place.values())
+
+
+def _is_right(subject: OwnFormSubject, case: Case, expected: Mapping[str, Any]) -> bool:
+    """Tell whether a subject gives all that it returns as torch does."""
+    returned = [name for name in expected if name not in subject.not_returned]
+    return _alike(subject, case, expected) == len(returned) > 0
 
 
 def _alike(subject: OwnFormSubject, case: Case, expected: Mapping[str, Any]) -> int:

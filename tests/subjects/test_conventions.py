@@ -203,6 +203,80 @@ def test_another_interpreter_tells_what_is_declared_there(tmp_path: Path) -> Non
         Greeting.of(b'{"protocol": 1, "conventions": ["x"]}')
 
 
+def sigmoid(a: Any) -> Any:
+    return 1 / (1 + np.exp(-a))
+
+
+def lstm_states(x: Any, h: Any, c: Any, weights: Any) -> tuple[Any, Any]:
+    W, U, b, d = weights.values()
+    for x_t in x:
+        i, f, g, o = np.split(x_t @ W.T + b + h @ U.T + d, 4, axis=-1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+    return h, c
+
+
+def lstm(x: Any, h0: Any, c0: Any, weights: Any) -> Any:
+    """Many to one."""
+    return lstm_states(x, h0[0], c0[0], weights)[0]
+
+
+def lstm_with_c(x: Any, h0: Any, c0: Any, weights: Any) -> Any:
+    return tuple(state[None] for state in lstm_states(x, h0[0], c0[0], weights))
+
+
+def encoder(x: Any, h0: Any, c0: Any, weights: Any) -> Any:
+    return lstm(x, h0, c0, weights)
+
+
+def lstm_from_zeros(x: Any, h0: Any, c0: Any, weights: Any) -> Any:
+    return lstm(x, h0, 0 * c0, weights)
+
+
+def lstm_c_first(x: Any, h0: Any, c0: Any, weights: Any) -> Any:
+    return lstm_with_c(x, h0, c0, weights)[::-1]
+
+
+def gru(x: Any, h0: Any, weights: Any) -> Any:
+    W, U, b, d = weights.values()
+    h = h0[0]
+    for x_t in x:
+        (ir, iz, i_n), (hr, hz, hn) = (np.split(a, 3, axis=-1) for a in (x_t @ W.T + b, h @ U.T + d))
+        z = sigmoid(iz + hz)
+        h = (1 - z) * np.tanh(i_n + sigmoid(ir + hr) * hn) + z * h
+    return h
+
+
+@pytest.mark.parametrize(
+    ("function", "declared", "cell", "wrong"),
+    [
+        (lstm, {}, "LSTM", False),
+        (lstm_with_c, {}, "LSTM", False),
+        (encoder, {"lstm": True}, "LSTM", False),
+        (encoder, {}, "RNN", False),  # c0 says that it is an LSTM
+        (lstm_from_zeros, {}, "LSTM", True),
+        (lstm_c_first, {}, "LSTM", True),
+        (gru, {}, "GRU", False),
+        (gru, {"gru": False}, "RNN", True),
+    ],
+)
+def test_a_name_holds_beside_a_declaration_and_the_last_output_of_gates_is_compared(
+    function: Any, declared: Any, cell: str, wrong: bool
+) -> None:
+    def many_to_one(**arguments: Any) -> Any:
+        return function(**arguments)
+
+    many_to_one.__name__ = function.__name__
+    vars(many_to_one).update(conventions={"last_output_only": True, **declared}, __wrapped__=function)
+    subject = as_subject(many_to_one)
+    [of] = scope_of(subject).cell
+    config = RNNConfig(2, 3, T=4, N=5, hx=True, dtype="float64", cell=of)
+
+    assert subject.capabilities.conventions.cell == cell
+    assert check_agreement(subject, draw(config, "normal")).failed is wrong
+    assert "output" in subject.run(draw(config, "normal")).not_returned
+
+
 def keras_class() -> Any:
     import torch
 
@@ -259,6 +333,8 @@ def step(x, h0, weights, config): ...
 def rnn(x, h0, weights, config): ...
 def lstm(x, h0, c0, weights, config): ...
 def a_{name}_lstm(x, h0, weights, config): ...
+def turned_lstm(x, weights, config): ...
+turned_lstm.conventions = {{"transposed": True}}
 class Layer(torch.nn.Module): ...
 class {name}Layer(torch.nn.RNN): ...
 """
@@ -275,6 +351,8 @@ class {name}Layer(torch.nn.RNN): ...
         ("GonlyLayer", "Gonly"),
         ("rnn+gonly", "Gonly"),
         ("step+gru", "GRU"),
+        ("turned_lstm", "LSTM"),
+        ("turned_lstm+gonly", "Gonly"),
     ],
 )
 def test_the_cell_is_told_by_the_name_or_by_the_file(tmp_path: Path, named: str, cell: str) -> None:
@@ -285,6 +363,8 @@ def test_the_cell_is_told_by_the_name_or_by_the_file(tmp_path: Path, named: str,
         given = given_by(f"{tmp_path / 'mine.py'}:{name}")
         declared = Conventions.of(conventions) if conventions else declared_by(given, name)
         assert declared.cell == cell
+        if conventions:
+            assert find_subject(f"{tmp_path / 'mine.py'}:{named}").capabilities.conventions.cell == cell
 
 
 def test_a_cell_with_one_gate_is_compared_with_its_equation_and_not_with_nn_rnn(tmp_path: Path) -> None:

@@ -177,8 +177,8 @@ def by_gate(x: Any, h: Any, c: Any, params: Any) -> Any:
     return np.stack(out), h, c
 
 
-def by_gate_swapped(x: Any, h: Any, c: Any, params: Any) -> Any:
-    return by_gate(x, h, c, {**params, "Ui": params["Uf"], "Uf": params["Ui"]})
+def by_gate_twice(x: Any, h: Any, c: Any, params: Any) -> Any:
+    return by_gate(x, h, c, {**params, "Uf": 0 * params["Uf"] + params["Ui"]})
 
 
 def with_readout(inputs: Any, state: Any, params: Any) -> Any:
@@ -216,6 +216,24 @@ def loops_of_a_unit_less(x: Any, h0: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh:
     return loops(x, h0, W_ih, W_hh * (np.arange(len(W_hh)) > 0), b_ih, b_hh)
 
 
+def lstm_forward(x: Any, a0: Any, parameters: Any) -> Any:
+    """An LSTM of [h, x], which returns caches that hold its weights, as a course has it."""
+    a, c, caches, outputs = a0, np.zeros_like(a0), [], []
+    for x_t in x:
+        both = np.concatenate([a, x_t], axis=1)
+        f, i, o = (sigmoid(both @ parameters[f"W{g}"].T + parameters[f"b{g}"]) for g in "fio")
+        g = np.tanh(both @ parameters["Wc"].T + parameters["bc"])
+        c = f * c + i * g
+        a = o * np.tanh(c)
+        outputs.append(a)
+        caches.append((a, c, f, i, g, o, x_t, parameters["Wf"], parameters["Wi"], parameters["Wc"], parameters["Wo"]))
+    return np.stack(outputs), caches
+
+
+def lstm_forward_without_c(x: Any, a0: Any, parameters: Any) -> Any:
+    return lstm_forward(x, a0, {**parameters, "bf": parameters["bf"] - 99})
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "fields"),
     [
@@ -228,7 +246,8 @@ def loops_of_a_unit_less(x: Any, h0: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh:
         (loops, loops_of_a_unit_less, {}),  # which would run with the rows of three gates, too
         (OfFields, OfFieldsForgetful, {"hx": False}),
         (batch_first, batch_first_late, {"batch_first": True}),
-        (by_gate, by_gate_swapped, {"cell": "LSTM"}),
+        (by_gate, by_gate_twice, {"cell": "LSTM"}),
+        (lstm_forward, lstm_forward_without_c, {"cell": "LSTM", "hx": False}),
         (with_readout, with_readout_relu, {"dtype": "float32", "loss": "h_n"}),
     ],
 )

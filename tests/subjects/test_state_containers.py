@@ -109,6 +109,119 @@ class Tuples(nn.Module):
         return x, tuple(ends)
 
 
+class Both(nn.Module):
+    """Cells of two directions, with a state of each in a tuple."""
+
+    cell: Any = nn.GRUCell
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__()
+        widths = [input_size, *[2 * hidden_size] * (num_layers - 1)]
+        self.fw, self.bw = (nn.ModuleList(self.cell(width, hidden_size) for width in widths) for _ in range(2))
+
+    def started(self, x: Any) -> Any:
+        return x.new_zeros(x.shape[1], self.fw[0].hidden_size)
+
+    def step(self, cell: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        h = cell(x, state)
+        return h, h
+
+    def returned(self, ends: list[Any], x: Any) -> Any:
+        return tuple(ends)
+
+    def forward(self, x: Any, states: Any = None) -> Any:
+        ends: list[Any] = []
+        for cells in zip(self.fw, self.bw, strict=True):
+            outputs = []
+            for cell, steps in zip(cells, ([*x], [*x][::-1]), strict=True):
+                state = self.started(x) if states is None else states[len(ends)]
+                output = []
+                for x_t in steps:
+                    h, state = self.step(cell, x_t, state)
+                    output.append(h)
+                outputs.append(torch.stack(output if cell in self.fw else output[::-1]))
+                ends.append(state)
+            x = torch.cat(outputs, -1)
+        return x, self.returned(ends, x)
+
+
+class BothInList(Both):
+    def returned(self, ends: list[Any], x: Any) -> Any:
+        return ends
+
+
+class BothInDict(Both):
+    """The states of a layer under names, in an order that says nothing."""
+
+    def returned(self, ends: list[Any], x: Any) -> Any:
+        return {"last": ends[1], "first": ends[0]}
+
+    def forward(self, x: Any, states: Any = None) -> Any:
+        return super().forward(x, states if states is None else [states["first"], states["last"]])
+
+
+class BothBeside(Both):
+    """A layer that returns its states beside its output, and reads the output out."""
+
+    def __init__(self, input_size: int, hidden_size: int, classes: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.head = nn.Linear(2 * hidden_size, classes)
+
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        output, ends = super().forward(x)
+        return self.head(output), *ends
+
+
+class BothPairs(Both):
+    """An LSTM with a pair (h, c) for each direction."""
+
+    cell = nn.LSTMCell
+
+    def started(self, x: Any) -> Any:
+        return (super().started(x),) * 2
+
+    def step(self, cell: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        h, c = cell(x, state)
+        return h, (h, c)
+
+
+class BothOfEach(BothPairs):
+    """An LSTM with all h before all c."""
+
+    def returned(self, ends: list[Any], x: Any) -> Any:
+        return tuple(zip(*ends, strict=True))
+
+    def forward(self, x: Any, states: Any = None) -> Any:
+        return super().forward(x, states if states is None else list(zip(*states, strict=True)))
+
+
+class TwiceForward(Both):
+    def returned(self, ends: list[Any], x: Any) -> Any:
+        return (*ends[:-1], ends[-2])
+
+
+class TwiceForwardPairs(BothPairs):
+    def returned(self, ends: list[Any], x: Any) -> Any:
+        return (*ends[:-1], ends[-2])
+
+
+class TwiceForwardInDict(BothInDict):
+    def returned(self, ends: list[Any], x: Any) -> Any:
+        return {"last": ends[0], "first": ends[0]}
+
+
+class BackwardFirst(Both):
+    def returned(self, ends: list[Any], x: Any) -> Any:
+        return (*ends[:-2], ends[-1], ends[-2])
+
+
+class OfOneStep(Both):
+    """What it returns beside its output are both halves of the last step, where the other direction begins."""
+
+    def returned(self, ends: list[Any], x: Any) -> Any:
+        return x[-1].chunk(2, -1)
+
+
 class InNumPy:
     """An RNN of NumPy with its state in a dict."""
 
@@ -126,17 +239,34 @@ class InNumPy:
         return np.stack(steps), {"h": h}
 
 
+BOTH = GRUConfig(3, 4, num_layers=2, bidirectional=True, T=3, N=2, hx=True, loss="both")
+BOTH_OF_ONE = BOTH.replace(num_layers=1)
+BOTH_LSTM = LSTMConfig(3, 4, num_layers=2, bidirectional=True, T=3, N=2, hx=True, loss="both")
 LSTM = LSTMConfig(3, 4, num_layers=3, T=3, N=2, hx=True, loss="both")
 ROWS = {
-    "tuples of layers": (Stack, LSTM, "its states are a tuple of (N, H), one for each layer"),
+    "tuples of layers": (Stack, LSTM, "its states are in a tuple with one (N, H) for each layer and direction"),
     "tuples of layers, always": (
         Tuples,
         RNNConfig(3, 4, num_layers=3, T=3, N=2, hx=True, loss="both"),
-        "its states are a tuple of (N, H), one for each layer",
+        "its states are in a tuple with one (N, H) for each layer and direction",
     ),
     "a named tuple": (InNamedTuple, LSTM, "its states are in a named tuple of cell and hidden"),
     "a dict": (InDict, LSTM, "its states are in a dict of c and h"),
     "one in a dict": (OneInDict, GRUConfig(3, 4, batch_first=True, T=3, N=2, hx=True), "its states are in a dict of h"),
+    "of both directions": (Both, BOTH, "its states are in a tuple with one (N, H) for each layer and direction"),
+    "a list of both": (BothInList, BOTH, "its states are in a list with one (N, H) for each layer and direction"),
+    "a dict of both": (BothInDict, BOTH_OF_ONE, "its states are in a dict of last and first"),
+    "beside the output": (
+        BothBeside,
+        BOTH_OF_ONE.replace(hx=False),
+        "its states are one (N, H) for each layer and direction",
+    ),
+    "pairs of both": (BothPairs, BOTH_LSTM, "its states are in a tuple with one (h, c) for each layer and direction"),
+    "h and c of both": (
+        BothOfEach,
+        BOTH_LSTM,
+        "its states are in a tuple with one (N, H) for each layer and direction",
+    ),
     "NumPy": (InNumPy, RNNConfig(3, 4, T=3, N=2, hx=True, dtype="float64"), "its states are in a dict of h"),
 }
 
@@ -155,3 +285,20 @@ def test_a_class_that_reads_its_dict_wrongly_is_found() -> None:
 
     assert check_agreement(subject, draw(LSTM.replace(hx=False))).verdict is Verdict.AGREES
     assert check_agreement(subject, draw(LSTM)).verdict is Verdict.DISAGREES
+
+
+@pytest.mark.parametrize(
+    ("layer", "config"),
+    [(TwiceForward, BOTH), (TwiceForwardInDict, BOTH), (TwiceForwardPairs, BOTH_LSTM), (BackwardFirst, BOTH)],
+)
+def test_wrong_states_of_two_directions_are_found(layer: Any, config: RNNConfig) -> None:
+    result = check_agreement(as_subject(layer), draw(config.replace(num_layers=1, loss=None), "normal"))
+
+    assert {mismatch.array for mismatch in result.mismatches} >= {"h_n"}
+
+
+def test_two_halves_of_one_step_are_no_final_states() -> None:
+    subject, case = as_subject(OfOneStep), draw(BOTH_OF_ONE.replace(hx=False, loss=None))
+
+    assert check_agreement(subject, case).verdict is Verdict.AGREES
+    assert subject.run(case).not_returned == ("h_n",)

@@ -142,6 +142,32 @@ class JoinedStateFirst(Joined):
     state_first = True
 
 
+class JoinedOfSteps(nn.Module):
+    """A layer of one matrix of the state and x, made for a number of steps, with a cache that holds the matrix."""
+
+    both_orders = False
+
+    def __init__(self, input_size: int, hidden_size: int, seq_len: int) -> None:
+        super().__init__()
+        self.both, self.seq_len = nn.Linear(hidden_size + input_size, hidden_size), seq_len
+
+    def forward(self, x: Any) -> Any:
+        h, states, caches = x.new_zeros(x.shape[1], self.both.out_features), [], []
+        for t in range(self.seq_len):
+            state_and_x = torch.cat([h, x[t]], 1)
+            h = torch.tanh(self.both(state_and_x + state_and_x.flip(1) if self.both_orders else state_and_x))
+            states.append(h)
+            caches.append((state_and_x, self.both.weight))
+        return torch.stack(states), h, caches
+
+
+class JoinedBothOrders(JoinedOfSteps):
+    both_orders = True
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size, 4)
+
+
 class JoinedSwapped(Joined):
     swaps = tuple(range(1, 9))  # where both matrices are square
 
@@ -569,6 +595,14 @@ def joined(own: str, first: str, second: str, end: str = "") -> str:
             f"{joined('there', 'weight_hh', 'weight_ih')}, {joined('back', 'weight_hh', 'weight_ih', '_reverse')}",
         ),
         (
+            JoinedOfSteps,
+            [PLAIN],
+            (
+                "both.weight as weight_hh and weight_ih side by side, both.bias as bias_ih + bias_hh; "
+                "returns output, h_n, and something that is not compared; its states are (N, H)"
+            ),
+        ),
+        (
             JoinedTurned,
             [PLAIN.replace(hx=True, bias=False), PLAIN.replace(hx=True, bias=False, preparation="functional_call")],
             "matrix as weight_hh.T and weight_ih.T side by side; its states are (N, H)",
@@ -772,6 +806,10 @@ def test_a_layer_that_takes_one_step_as_well_is_called_with_all() -> None:
         (HeadedRaises, "raises ValueError: not today\nexpected the output"),
         (HeadedSoftlyAlone, "what follows its output layer head changes the numbers, as a softmax does\nexpected a"),
         (HeadedReluAlone, "its output layer head is given other numbers than the states\nexpected a call to return"),
+        (
+            JoinedBothOrders,
+            "calls do not tell which columns of both.weight x is multiplied by\nexpected the first 5 or",
+        ),
         (TwoHeadsAlone, "more.weight (2, 7), more.bias (2,)"),
         (Coupled, "more.weight (2, 7), more.bias (2,)"),
         (Gain, "gain (1,), read.weight (3, 5)"),

@@ -1,5 +1,6 @@
 """Tests of classes with a constructor and parameters of their own: they are read by signature and shape."""
 
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
@@ -496,9 +497,68 @@ def test_a_drop_in_class_is_left_as_it_is() -> None:
     assert as_subject(DropIn).capabilities.read_as == ""
 
 
+class AnySizes(nn.Module):
+    """Layers in a plain list, of sizes and options that nn.RNN takes."""
+
+    def __init__(self, *sizes: Any, **options: Any) -> None:
+        super().__init__()
+        self.layers = [nn.RNN(*sizes, **options)]
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return self.layers[0](x, hx)
+
+
+class ListOfAny(nn.Module):
+    """Layers in a plain list, of any number of sizes."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.cells = [nn.RNNCell(size, width) for size, width in pairwise(sizes)]
+
+    def forward(self, x: Any) -> Any:
+        for cell in self.cells:
+            h, states = x.new_zeros(x.shape[1], cell.hidden_size), []
+            for step in x:
+                h = cell(step, h)
+                states.append(h)
+            x = torch.stack(states)
+        return x
+
+
+class PairsInLists(nn.Module):
+    """Layers in lists of two, beside a head that is registered."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.pairs = [(nn.Linear(size, width), nn.Linear(width, width)) for size, width in pairwise(sizes)]
+        self.head = nn.Linear(sizes[-1], 7)
+
+    def forward(self, x: Any) -> Any:
+        for i2h, h2h in self.pairs:
+            h, states = x.new_zeros(x.shape[1], h2h.out_features), []
+            for step in x:
+                h = torch.tanh(i2h(step) + h2h(h))
+                states.append(h)
+            x = torch.stack(states)
+        return self.head(x), h
+
+
+class PlainTensors(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.W, self.U = torch.randn(hidden_size, input_size), torch.randn(hidden_size, hidden_size)
+
+    def forward(self, x: Any) -> Any:
+        return torch.tanh(x @ self.W.T)
+
+
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
+        (AnySizes, "nn.Modules in its list layers are not registered as its parts: nn.ModuleList registers them"),
+        (ListOfAny, "nn.Modules in its list cells are not registered as its parts: nn.ModuleList registers them"),
+        (PairsInLists, "nn.Modules in its list pairs are not registered as its parts: nn.ModuleList registers them"),
+        (PlainTensors, "its tensors W, U are no parameters: nn.Parameter makes them such"),
         (Wide, "groups is no size and no option of nn.RNN's"),
         (
             Gated,
@@ -600,6 +660,38 @@ class OfAMode(Linears):
         if mode not in ("fast", "slow"):
             raise ValueError(f"unknown mode {mode!r}")
         super().__init__(input_size, hidden_size)
+
+
+class LearnedStart(Linears):
+    """A layer with one bias, which begins with a learned state."""
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__(features, units)
+        self.h0 = nn.Parameter(torch.zeros(units))
+
+    def zeros(self, x: Any) -> Any:
+        return self.h0.expand(x.shape[1], -1)
+
+
+class BiasInside(Linears):
+    """What looks like a second bias is added to the state."""
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__(features, units)
+        self.b = nn.Parameter(torch.zeros(units))
+
+    def forward(self, x: Any) -> Any:
+        output, h_n = super().forward(x)
+        return output + self.b, h_n + self.b
+
+
+def test_a_learned_start_is_no_bias_and_stays_zero() -> None:
+    right, wrong = as_subject(LearnedStart), as_subject(BiasInside)
+    case = draw(PLAIN.replace(loss=None), "normal")
+
+    assert "; h0 stays zero: it is the state before the first step" in right.capabilities.read_as
+    assert check_agreement(right, case).verdict is Verdict.AGREES
+    assert check_agreement(wrong, case).verdict is Verdict.DISAGREES
 
 
 @pytest.mark.parametrize(

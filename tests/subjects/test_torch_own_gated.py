@@ -44,7 +44,101 @@ class GateByGate(nn.Module):
 
 
 class Swapped(GateByGate):
+    """Its i is the gate that forgets."""
+
     wrong = True
+
+
+class OddLetters(nn.Module):
+    """An LSTM whose letters mislead: g is the output gate's, m the candidate's; in h, gates stand in another order."""
+
+    of_x: tuple[str, ...] = ("ii", "if_", "ig", "im")
+    of_h: tuple[str, ...] = ("hi", "hf", "hg", "hm")
+    forgets = False
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        for name in sorted(self.of_x):
+            self.add_module(name, nn.Linear(input_size, hidden_size))
+        for name in sorted(self.of_h, reverse=True):
+            self.add_module(name, nn.Linear(hidden_size, hidden_size))
+        self.hidden_size = hidden_size
+
+    def forward(self, x: Any, states: Any = None) -> Any:
+        h, c = [x.new_zeros(x.shape[1], self.hidden_size)] * 2 if states is None else states
+        steps = []
+        for x_t in x:
+            of_x, of_h = ([self.get_submodule(name) for name in names] for names in (self.of_x, self.of_h))
+            i, f, o, g = (at_x(x_t) + at_h(h) for at_x, at_h in zip(of_x, of_h, strict=True))
+            c = torch.sigmoid(f) * c * (not self.forgets) + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+            steps.append(h)
+        return torch.stack(steps), (h, c)
+
+
+class OddNumbers(OddLetters):
+    of_x, of_h = ("l3", "l1", "l4", "l2"), ("l8", "l6", "l5", "l7")
+
+
+class OddBiases(OddLetters):
+    """It has one bias for each gate, beside the matrices, in an order of its own."""
+
+    of_x, of_h, of_b = ("wa", "wb", "wc", "wd"), ("ud", "uc", "ub", "ua"), ("kd", "ka", "kc", "kb")
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        for name in sorted(self.of_b):
+            self.register_parameter(name, nn.Parameter(torch.zeros(hidden_size)))
+        for at_x, at_h, own in zip(self.of_x, self.of_h, self.of_b, strict=True):
+            self.get_submodule(at_x).register_parameter("bias", None)
+            self.get_submodule(at_h).register_parameter("bias", None)
+            self.get_submodule(at_h).register_forward_hook(lambda _m, _x, sums, own=own: sums + getattr(self, own))
+
+
+class OddLettersForgets(OddLetters):
+    forgets = True
+
+
+class RowsApart(OddLetters):
+    """An LSTM in two matrices, in each of which the rows have an order of their own."""
+
+    of_x, of_h = ("to_x",), ("to_h",)
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.to_x, self.to_h = nn.Linear(input_size, 4 * hidden_size), nn.Linear(hidden_size, 4 * hidden_size)
+
+    def forward(self, x: Any, states: Any = None) -> Any:
+        h, c = [x.new_zeros(x.shape[1], self.hidden_size)] * 2 if states is None else states
+        steps = []
+        for x_t in x:
+            (f, i, o, g), (i_h, f_h, g_h, o_h) = self.to_x(x_t).chunk(4, 1), self.to_h(h).chunk(4, 1)
+            c = torch.sigmoid(f + f_h) * c + torch.sigmoid(i + i_h) * torch.tanh(g + g_h)
+            h = torch.sigmoid(o + o_h) * torch.tanh(c)
+            steps.append(h)
+        return torch.stack(steps), (h, c)
+
+
+class GruByOddLetters(GateByGate):
+    """A GRU whose z is called r, and whose r is called z."""
+
+    def __init__(self, num_inputs: int, num_hiddens: int) -> None:
+        super().__init__(num_inputs, num_hiddens)
+        for gate in "fioc":
+            for name in (f"W_x{gate}", f"W_h{gate}", f"b_{gate}"):
+                delattr(self, name)
+        for gate in "rzn":
+            self.add_module(f"x{gate}", nn.Linear(num_inputs, num_hiddens))
+            self.add_module(f"h{gate}", nn.Linear(num_hiddens, num_hiddens))
+
+    def forward(self, inputs: Any, state: Any = None) -> Any:
+        h = inputs.new_zeros(inputs.shape[1], self.num_hiddens) if state is None else state
+        steps, parts = [], dict(self.named_children())
+        for x in inputs:
+            r, z = (torch.sigmoid(parts[f"x{name}"](x) + parts[f"h{name}"](h)) for name in "zr")
+            h = (1 - z) * torch.tanh(parts["xn"](x) + r * parts["hn"](h)) + z * h
+            steps.append(h)
+        return torch.stack(steps), h
 
 
 class Gates(nn.Module):
@@ -94,6 +188,22 @@ class OneBias(nn.Module):
             r, z = torch.sigmoid(ir + hr), torch.sigmoid(iz + hz)
             h = (1 - z) * torch.tanh(in_ + r * hn) + z * h
         return h
+
+
+class OneBiasAndReadout(nn.Module):
+    """A step of a GRU with one bias for each gate, which returns a readout beside its state."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.x2h = nn.Linear(input_size, 3 * hidden_size)
+        self.h2h = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
+        self.readout = nn.Linear(hidden_size, 7)
+
+    def forward(self, x: Any, h: Any) -> Any:
+        (ir, iz, in_), (hr, hz, hn) = self.x2h(x).chunk(3, 1), self.h2h(h).chunk(3, 1)
+        r, z = torch.sigmoid(ir + hr), torch.sigmoid(iz + hz)
+        h = (1 - z) * torch.tanh(in_ + r * hn) + z * h
+        return self.readout(h), h
 
 
 class UpdateFirst(nn.Module):
@@ -300,6 +410,14 @@ READ = {
             "reads (N, T, input_size)"
         ),
     ),
+    OneBiasAndReadout: (
+        [GRU.replace(bias=False, hx=True, loss="both")],
+        (
+            "x2h.weight as weight_ih, h2h.weight as weight_hh; rows in the order r, z, n, as runs tell; "
+            "x2h.bias stays zero: it cannot hold all of nn.GRU's biases; a cell: called once for each step; "
+            "not compared: readout"
+        ),
+    ),
     UpdateFirst: (
         [GRU.replace(hx=True, loss="both")],
         (
@@ -372,8 +490,35 @@ def test_a_class_is_asked_for_the_states_that_it_takes_and_returns(layer: Any, h
     assert subject.run(draw(LSTM.replace(proj_size=2))).failure is Failure.UNSUPPORTED
 
 
-def test_gates_that_are_exchanged_are_found() -> None:
-    assert check_agreement(as_subject(Swapped), draw(LSTM, "normal")).verdict is Verdict.DISAGREES
+@pytest.mark.parametrize(
+    ("layer", "letters"),
+    [
+        (Swapped, "W_xf, W_xi, W_xc, W_xo (i, f, g, o) as weight_ih.T"),
+        (Swapped, "; runs tell its gates, other ones than its names; "),
+        (OddLetters, "hi.weight, hf.weight, hm.weight, hg.weight (i, f, g, o) as weight_hh"),
+        (OddNumbers, "l8.bias, l6.bias, l7.bias, l5.bias (i, f, g, o) as bias_hh; runs tell its gates; "),
+        (OddBiases, "kd, ka, kb, kc (i, f, g, o) as bias_ih + bias_hh; runs tell its gates; "),
+        (
+            RowsApart,
+            "to_h.weight (i, f, g, o) as weight_hh, to_x.bias as bias_ih, to_h.bias (i, f, g, o) as bias_hh; rows in",
+        ),
+        (GruByOddLetters, "xz.weight, xr.weight, xn.weight (r, z, n) as weight_ih"),
+    ],
+)
+def test_names_of_gates_are_tried_first_and_runs_tell(layer: Any, letters: str) -> None:
+    subject = as_subject(layer)
+    [cell] = subject.capabilities.offers["cell"]
+
+    assert letters in subject.capabilities.read_as, subject.capabilities.read_as
+    result = check_agreement(subject, draw(LSTM.replace(cell=cell, loss="both", hx=True), "normal"))
+    assert result.verdict is Verdict.AGREES, result
+
+
+def test_names_of_gates_are_not_believed_of_a_wrong_class_either() -> None:
+    subject = as_subject(OddLettersForgets)
+
+    assert "hi.weight, hf.weight, hm.weight, hg.weight (i, f, g, o) as weight_hh" in subject.capabilities.read_as
+    assert check_agreement(subject, draw(LSTM.replace(hx=True), "normal")).verdict is Verdict.DISAGREES
 
 
 def test_the_order_of_rows_is_told_by_what_a_wrong_class_does_right() -> None:

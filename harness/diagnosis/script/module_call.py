@@ -26,7 +26,8 @@ def module_call(case: Case, user: UserSubject, code: Code) -> dict[str, Any]:
     dicts = {"weights": own_parameters(user, config, case.weights), "head": head, "cotangents": case.cotangents}
     final = config.form.final
     returns = ("output", *final) if form is None else form.returns
-    if form is not None and (form.by_layer or form.layered or {form.state_axes, form.final_axes} != {TORCH_AXES}):
+    of_layers = form is not None and (form.by_layer or form.layered or form.container is not None)
+    if form is not None and (of_layers or {form.state_axes, form.final_axes} != {TORCH_AXES}):
         raise NoScript("only this package puts the states of each layer as it takes them")
     if form is not None and form.valid[0] and (form.needs or config.lengths is not None):
         raise NoScript("only this package gives it lengths")
