@@ -23,9 +23,9 @@ from harness.diagnosis.identify.layer import (
     forward,
     gradient,
     limited,
+    norm_of,
     shrunk,
     slopes,
-    squares_of,
     written_of,
 )
 from harness.diagnosis.identify.model import DERIVATIVE, ROLES, GradientClip, LayerModel, Network, WeightedTerms
@@ -702,11 +702,11 @@ def within_limits(network: Network, arrays: dict[str, Numbers], sizes: LayersByD
     joint = [name for name in arrays if (limit := limit_of(name)) is not None and limit.kind == "joint norm"]
     over = {name: limit.over for name in joint if (limit := limit_of(name)) is not None}
     counted = [name for name in joint if not over[name] or role_of(name) in over[name]]
-    squares = squares_of(*(arrays[name] for name in counted))
+    norm = norm_of(*(arrays[name] for name in counted))
     for name in [name for name in arrays if name.endswith(".grad")]:
         limit = limit_of(name)
         if limit is not None and limit.kind == "joint norm":
-            arrays[name] = shrunk(arrays[name], squares, limit)
+            arrays[name] = shrunk(arrays[name], norm, limit)
         elif limit is not None and limit.kind != "running sum":
             arrays[name] = limited(arrays[name], limit)
     return arrays
