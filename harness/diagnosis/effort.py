@@ -34,9 +34,9 @@ class Effort:
         return self.steps <= 0 or self.seconds <= 0
 
     @contextmanager
-    def part(self, share: float) -> Iterator[None]:
-        """Do a part of an explanation within a share of what is left; end it there, and note that in ``over``."""
-        part = _Part(int(share * self.steps), share * self.seconds)
+    def part(self, steps: float, seconds: float) -> Iterator[None]:
+        """Do a part of an explanation within shares of what is left; end it there, and note that in ``over``."""
+        part = _Part(int(steps * self.steps), seconds * self.seconds)
         self.over = ""
         before = _CURRENT.set(part)
         try:

@@ -83,8 +83,11 @@ SEARCH_OVER: Final = "the search ended before"  # why a cause was not looked for
 TIME_OVER: Final = "the time was over before it was found"
 INTERRUPTION: Final = "an interrupt came before it was found"
 
-CAUSE_SHARE: Final = 2 / 3  # the share of what is left of the effort that finding one cause may take
-CONDITIONS_SHARE: Final = 1 / 2  # the share of the rest for what a failure needs; a later finding has a cause, too
+# The shares of the steps and of the seconds that are left which a part of an explanation may take. A later finding has a
+# cause, too; but on a slow machine, the first cause tells most.
+CAUSE: Final = (2 / 3, 1.0)
+CONDITIONS: Final = (1 / 2, 1 / 2)
+REST: Final = (1.0, 1.0)
 
 ANSWER_DRAWS: Final = 3  # sets of numbers on which a flaky subject must give one answer, to be called deterministic
 # A subject may compute one thing with a value of these, and another one with others.
@@ -264,7 +267,7 @@ class FindingExplainer:
     def diagnosis(self, finding: Finding, scope: Scope) -> Diagnosis | None:
         """Return the cause of a finding alone, which takes less time than all that is known of it."""
         observations = ObservationCache(CountedSubject(self.subject), self._within(finding))
-        with self._effort.part(1):
+        with self._effort.part(*REST):
             return self._diagnosis(observations, finding, scope, math.inf)
         return None
 
@@ -294,7 +297,7 @@ class FindingExplainer:
         observations = ObservationCache(CountedSubject(self.subject, until), self._within(finding), nondeterministic=True)
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         diagnosis: Diagnosis | None = None
-        with self._effort.part(CAUSE_SHARE):
+        with self._effort.part(*CAUSE):
             diagnosis = _first_of(CHECKS_IF_NONDETERMINISTIC, question)
         if diagnosis is not None:
             if isinstance(diagnosis.cause, StaleState):
@@ -302,7 +305,7 @@ class FindingExplainer:
             if isinstance(diagnosis.cause, GradientAccumulation):
                 self._hidden = frozenset(diagnosis.cause.roles)
             return Explanation(diagnosis)
-        with self._effort.part(CONDITIONS_SHARE):
+        with self._effort.part(*CONDITIONS):
             self._deterministic = _deterministic_with(observations.subject, finding.case.config, scope)
         answers = answers_of(observations.subject, finding.case)
         return Explanation(answers=answers, deterministic=self._deterministic)
@@ -314,13 +317,13 @@ class FindingExplainer:
         observations = ObservationCache(subject, self._within(finding), nondeterministic=self._nondeterministic)
         diagnosis: Diagnosis | None = None
         try:
-            with effort.part(CAUSE_SHARE):
+            with effort.part(*CAUSE):
                 diagnosis = self._diagnosis(observations, finding, scope, until)
             why_unknown = "" if _certain(diagnosis) else effort.over or self._slow
             explanation = replace(explanation, diagnosis=diagnosis, why_unknown=why_unknown)
             computed = _computed_of(diagnosis)
             check = self._check(observations, finding, scope)
-            with effort.part(CONDITIONS_SHARE):
+            with effort.part(*CONDITIONS):
                 factors = depends_on(
                     finding,
                     scope,
@@ -332,7 +335,7 @@ class FindingExplainer:
                     right=right_of(finding.case.config) if computed is None else computed.mended,
                 )
                 explanation = replace(explanation, factors=factors)
-            with effort.part(1):
+            with effort.part(*REST):
                 if time.perf_counter() < until and not _certain(diagnosis) and not effort.spent:
                     kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
                     explanation = replace(explanation, kernels=kernels)

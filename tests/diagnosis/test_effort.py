@@ -19,7 +19,7 @@ def spent(shares: list[float]) -> list[int]:
     """Return the steps that parts of some shares come to, one after the other, and how many are left."""
     whole, done = Effort(), [0] * len(shares)
     for number, share in enumerate(shares):
-        with whole.part(share):
+        with whole.part(share, 1.0):
             while True:
                 spend()
                 done[number] += 1
@@ -45,7 +45,7 @@ def test_time_ends_what_takes_longer_than_its_steps_should(monkeypatch: pytest.M
     monkeypatch.setattr(effort, "SECONDS", 30.0)
     whole = Effort()
 
-    with whole.part(1 / 2):
+    with whole.part(1.0, 1 / 2):
         for _ in range(100):
             spend()
 
