@@ -24,6 +24,7 @@ from harness.checks.repeatability import answers_of, check_repeatability
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.argument_order import other_order
 from harness.diagnosis.dropout_in_eval import dropped_in_evaluation
+from harness.diagnosis.effort import CountedSubject, Effort, spend
 from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.experiments import ExperimentCause, KnownByExperiment, KnownByModel, Question
 from harness.diagnosis.failure_conditions import FailureConditions, depends_on, like
@@ -81,6 +82,12 @@ from harness.subjects.protocol import Subject, environment_of
 SEARCH_OVER: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
 TIME_OVER: Final = "the time was over before it was found"
 INTERRUPTION: Final = "an interrupt came before it was found"
+
+# The shares of the steps and of the seconds that are left which a part of an explanation may take. A later finding has a
+# cause, too; but on a slow machine, the first cause tells most.
+CAUSE: Final = (2 / 3, 1.0)
+CONDITIONS: Final = (1 / 2, 1 / 2)
+REST: Final = (1.0, 1.0)
 
 ANSWER_DRAWS: Final = 3  # sets of numbers on which a flaky subject must give one answer, to be called deterministic
 # A subject may compute one thing with a value of these, and another one with others.
@@ -140,6 +147,7 @@ class FindingExplainer:
     # The values of factors with which a nondeterministic subject is deterministic, and its gradients that never are.
     _deterministic: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     _hidden: frozenset[str] = frozenset()
+    _effort: Effort = field(default_factory=Effort)
     interrupted: bool = False  # True if an interrupt came; what was known by then is kept
     _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
 
@@ -258,7 +266,10 @@ class FindingExplainer:
 
     def diagnosis(self, finding: Finding, scope: Scope) -> Diagnosis | None:
         """Return the cause of a finding alone, which takes less time than all that is known of it."""
-        return self._diagnosis(ObservationCache(self.subject, self._within(finding)), finding, scope, math.inf)
+        observations = ObservationCache(CountedSubject(self.subject), self._within(finding))
+        with self._effort.part(*REST):
+            return self._diagnosis(observations, finding, scope, math.inf)
+        return None
 
     def known_of(self, finding: Finding) -> Explanation:
         """Return the finding's explanation; if the search ended before there was one, the judge's ruling alone."""
@@ -283,49 +294,55 @@ class FindingExplainer:
 
     def _wavering(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said of a subject that gives two answers to one question."""
-        observations = ObservationCache(
-            DeadlineSubject(self.subject, until), self._within(finding), nondeterministic=True
-        )
+        observations = ObservationCache(CountedSubject(self.subject, until), self._within(finding), nondeterministic=True)
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
-        if (diagnosis := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
+        diagnosis: Diagnosis | None = None
+        with self._effort.part(*CAUSE):
+            diagnosis = _first_of(CHECKS_IF_NONDETERMINISTIC, question)
+        if diagnosis is not None:
             if isinstance(diagnosis.cause, StaleState):
                 self._deterministic = diagnosis.cause.pins
             if isinstance(diagnosis.cause, GradientAccumulation):
                 self._hidden = frozenset(diagnosis.cause.roles)
             return Explanation(diagnosis)
-        self._deterministic = _deterministic_with(observations.subject, finding.case.config, scope)
+        with self._effort.part(*CONDITIONS):
+            self._deterministic = _deterministic_with(observations.subject, finding.case.config, scope)
         answers = answers_of(observations.subject, finding.case)
         return Explanation(answers=answers, deterministic=self._deterministic)
 
     def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said until a moment, what matters most first."""
-        subject = DeadlineSubject(self.subject, until)
+        subject, effort = CountedSubject(self.subject, until), self._effort
         explanation, case = Explanation(why_unknown=TIME_OVER), nameable(finding)
         observations = ObservationCache(subject, self._within(finding), nondeterministic=self._nondeterministic)
+        diagnosis: Diagnosis | None = None
         try:
-            diagnosis = self._diagnosis(observations, finding, scope, until)
-            why_unknown = "" if _certain(diagnosis) else self._slow
+            with effort.part(*CAUSE):
+                diagnosis = self._diagnosis(observations, finding, scope, until)
+            why_unknown = "" if _certain(diagnosis) else effort.over or self._slow
             explanation = replace(explanation, diagnosis=diagnosis, why_unknown=why_unknown)
             computed = _computed_of(diagnosis)
             check = self._check(observations, finding, scope)
-            factors = depends_on(
-                finding,
-                scope,
-                check,
-                explains_all=self._explains_all(observations, finding),
-                shows=None if computed is None else _shows(observations, computed, check),
-                may_show=None if computed is None else partial(_may_show, observations, computed),
-                of_cause=_of_cause(observations, diagnosis),
-                right=right_of(finding.case.config) if computed is None else computed.mended,
-            )
-            explanation = replace(explanation, factors=factors)
-            if time.perf_counter() < until and not _certain(diagnosis):
-                kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
-                explanation = replace(explanation, kernels=kernels)
-            where = None if case is None else locate(observations, case, scope)
-            explanation = replace(explanation, where=where)
-            if case is not None:
-                explanation = replace(explanation, error_maps=_mapped(observations, case, scope, where))
+            with effort.part(*CONDITIONS):
+                factors = depends_on(
+                    finding,
+                    scope,
+                    check,
+                    explains_all=self._explains_all(observations, finding),
+                    shows=None if computed is None else _shows(observations, computed, check),
+                    may_show=None if computed is None else partial(_may_show, observations, computed),
+                    of_cause=_of_cause(observations, diagnosis),
+                    right=right_of(finding.case.config) if computed is None else computed.mended,
+                )
+                explanation = replace(explanation, factors=factors)
+            with effort.part(*REST):
+                if time.perf_counter() < until and not _certain(diagnosis) and not effort.spent:
+                    kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
+                    explanation = replace(explanation, kernels=kernels)
+                where = None if case is None else locate(observations, case, scope)
+                explanation = replace(explanation, where=where)
+                if case is not None:
+                    explanation = replace(explanation, error_maps=_mapped(observations, case, scope, where))
         except TimeOver:
             pass
         except KeyboardInterrupt:
@@ -469,6 +486,7 @@ class FindingExplainer:
         relations, with_probes = relations_of(finding.result), _probed(finding)
 
         def check(case: Case) -> Result:
+            spend()  # also where the observation is known: known causes run their models
             return check_everything(
                 observations.subject,
                 case,

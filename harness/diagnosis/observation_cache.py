@@ -1,6 +1,5 @@
 """Observations of a subject while a failure is explained: what was seen on a case is handed on."""
 
-import hashlib
 from dataclasses import replace
 
 from harness.checks.agreement import Observation, assess, observe
@@ -28,7 +27,7 @@ class ObservationCache:
     def of(self, case: Case, *, with_probes: bool = True) -> Observation:
         """Return what ``observe`` gives on a case; without a loss, there is nothing to probe."""
         with_probes = with_probes and case.config.loss is not None
-        key = _key(case)
+        key = case.digest
         earlier = (self._probed if with_probes else self._known).get(key)
         if earlier is not None:
             return earlier
@@ -41,7 +40,7 @@ class ObservationCache:
 
     def outcome(self, case: Case) -> Outcome | None:
         """Return what the subject returned on a case, if the case was observed."""
-        earlier = self._known.get(_key(case))
+        earlier = self._known.get(case.digest)
         return None if earlier is None else earlier.raw
 
 
@@ -67,11 +66,3 @@ def forward_part(observation: Observation) -> Observation:
     case = observation.case.forward()
     arrays = {name: array for name, array in observation.outcome.arrays.items() if name in case.config.outputs}
     return replace(observation, case=case, outcome=replace(observation.outcome, arrays=arrays), probed=None)
-
-
-def _key(case: Case) -> bytes:
-    """Return what only this case has: more digits than its ``id``, because a wrong answer here would be believed."""
-    digest = hashlib.sha256(repr(case.config).encode())
-    for array in case.arrays.values():
-        digest.update(array.tobytes())
-    return digest.digest()

@@ -23,9 +23,11 @@ from harness.space.case import Case
 from harness.space.outcome import Failure
 from harness.subjects.protocol import masks_of
 
-CRASHES: Final = 20.0
-"""The seconds that shrinking a crash may take. A fresh process takes 20 to 30 ms, or one or two seconds if it imports
-torch again, and shrinking a crash kills 12 to 20 processes; if that takes longer, it is not worth the wait.
+TRIES: Final = 300
+SECONDS: Final = 10.0
+"""The number of cases, and the seconds, that making one failure smaller may take. The cases decide, so that the same
+failure ends on the same case; the seconds are for a subject, or a machine, that takes more than 30 ms a case. MEASURED
+A fresh process after a crash takes 20 to 30 ms, or one or two seconds if it imports torch again.
 """
 
 
@@ -41,7 +43,7 @@ class FailureMinimiser:
         """The failure as plain as it is so far; ``None`` before it is known to be one, and after it is reported."""
         self._checker, self._record, self._budget = checker, record, budget
         self._subject = checker.subject
-        self._until = math.inf
+        self._tries, self._until = 0, math.inf  # what shrinking has tried, and the moment at which its time is over
         self._relations: tuple[Relation, ...] = ()
         self._proved = False
         self._probing = True  # if it takes probes, or the checks made together with them, to see the failure
@@ -92,8 +94,7 @@ class FailureMinimiser:
         if self._nondeterministic(with_probes=with_probes):
             return self._report_nondeterministic()
         assert self.failing is not None
-        if result.failure is Failure.CRASHED:
-            self._until = time.perf_counter() + CRASHES
+        self._until = time.perf_counter() + SECONDS
         original = self.failing[0]
         certificate = self._shrink()
         if self._broken_by_a_part():  # which did not fail by itself before
@@ -166,10 +167,16 @@ class FailureMinimiser:
         return shrinking.certificate
 
     def _check(self, case: Case) -> Result:
+        assert self.failing is not None
         if time.perf_counter() >= self._until:
-            raise ShrinkingCutShort(f"shrinking not finished: {CRASHES:g} s of crashes are over")
+            if self.failing[1].failure is Failure.CRASHED:  # each further crash takes as long
+                raise ShrinkingCutShort(f"shrinking not finished: {SECONDS:g} s of crashes are over")
+            raise ShrinkBudgetSpent(f"{SECONDS:g} s are over")
+        if self._tries >= TRIES:
+            raise ShrinkBudgetSpent(f"{TRIES} cases were tried")
         if self._budget.too_late_to_shrink():
             raise ShrinkBudgetSpent("the time is over")
+        self._tries += 1
         self._record.shrink_checks += 1
         result = self._checker(case, relations=self._relations, with_probes=self._probing)
         stop_at_hang(case, result)

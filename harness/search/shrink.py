@@ -19,9 +19,9 @@ from harness.space.scope import Scope, configure, factors_of
 from harness.space.values import DISTRIBUTIONS, draw
 
 SEEDS_A_CONFIG: Final = 4  # the number of seeds tried in every distribution before a plainer config counts as passing
-FEW_VALUES: Final = 16
+FEW_VALUES: Final = 4
 """The number of plainer values of a factor up to which all are tried like this; of more, all but the nearest get fewer
-tries.
+tries. With all of them, a size of 17 would take 400 tries.
 """
 
 FEWER_DISTRIBUTIONS: Final = ("dyadic", "normal")  # the distributions for those fewer tries
@@ -40,10 +40,8 @@ NUMERIC_FACTORS: Final = tuple(sorted(having("dear"), key=lambda name: FACTORS[n
 
 # The sizes that are made small all at once.
 LEAP_FACTORS: Final = tuple(name for name in NUMERIC_FACTORS if name not in {"output_size", "proj_size"})
-LEAP: Final = 3
-"""The largest size that counts as small there: at most 243 combinations of tiny cases, some 0.5 s. A mistake in packed
-batches, met with 65 sequences, took 477 checks to shrink with this, and 2,786 without.
-"""
+LEAP: Final = 2
+"""The largest size that counts as small there: with ``LEAPS``, at most 64 tiny cases, a fifth of what may be tried."""
 
 # The number of sets of generic values for each combination, because one set may hide a mistake and two hardly do.
 LEAPS: Final = 2
@@ -55,11 +53,6 @@ WILD: Final = "special"
 WILD_SEEDS: Final = 8
 """The number of seeds then tried in that distribution: in a small case few numbers are special, and their places may
 matter.
-"""
-
-LIMIT: Final = 6_000
-"""The number of cases that shrinking may check: some 20 s of a subject that takes 3 ms a case, comparison included. A
-large case counts for more, once for each ``LARGE_STATES`` of its states.
 """
 
 _EACH_LENGTH: Final = "each length"  # the name for the single lengths, as opposed to ``lengths``, which is their kind
@@ -83,11 +76,11 @@ class CaseShrinker:
     takes what is quickly found to be plainer, one factor at a time.
 
     The kind changes once at most: a wrong infinity or NaN gives way to a wrong finite number of the same array. A
-    suspicion, which rests on many sets of values, keeps its numbers, unless a plainer case proves it. No more than
-    ``limit`` cases are checked.
+    suspicion, which rests on many sets of values, keeps its numbers, unless a plainer case proves it. No case is
+    checked twice. ``check`` ends it by ``ShrinkBudgetSpent``.
     """
 
-    def __init__(self, case: Case, result: Result, scope: Scope, check: Check, limit: int = LIMIT) -> None:
+    def __init__(self, case: Case, result: Result, scope: Scope, check: Check) -> None:
         self._case, self._scope, self._kind = case, scope, result.kind
         self._numbers = result.failed
         unlike = bool(result.mismatches) and result.mismatches[0].sort is MismatchKind.FINITENESS
@@ -97,7 +90,8 @@ class CaseShrinker:
             f"{result.mismatches[0].array}: {MismatchKind.VALUE.value}" if unlike and not self._wild else None
         )
         """The kind of a failure of the same array among finite numbers, which tells more than an overflow."""
-        self._unlimited, self._limit, self._remaining = check, limit, limit
+        self._checked = check
+        self._results: dict[bytes, Result] = {}  # those of all cases so far: a quarter to a half is asked for again
         self._refused: dict[str, None] = {}
         self._otherwise: set[str] = set()  # the failures of another kind among the neighbours, and the known ones
         self._leapt: list[dict[str, Any]] = []  # the flags with which small sizes were tried
@@ -150,10 +144,9 @@ class CaseShrinker:
         return result.shows(self._kind) or (self._finite is not None and result.shows(self._finite))
 
     def _check(self, case: Case) -> Result:
-        if self._remaining <= 0:
-            raise ShrinkBudgetSpent(f"{self._limit:,} cases were checked")
-        self._remaining -= max(1, case.config.states // LARGE_STATES)
-        return self._unlimited(case)
+        if (key := case.digest) not in self._results:
+            self._results[key] = self._checked(case)
+        return self._results[key]
 
     def _in_sequences(self) -> Simpler | None:
         """Return the case with one size of 1 and as many times more sequences: what they have in common is a product.
@@ -198,7 +191,8 @@ class CaseShrinker:
         """Return a failing case with the same flags and only small sizes, in case the sizes depend on each other."""
         here = factors_of(self._case.config)
         flags = {name: value for name, value in here.items() if name not in LEAP_FACTORS}
-        if flags in self._leapt or all(here[name] <= LEAP for name in LEAP_FACTORS):
+        alone = sum(here[name] > 1 for name in LEAP_FACTORS) < 2  # one size depends on no other
+        if alone or flags in self._leapt or all(here[name] <= LEAP for name in LEAP_FACTORS):
             return None
         self._leapt.append(flags)
         packings: list[dict[str, Any]] = [{}]

@@ -154,10 +154,15 @@ class Case:
     @property
     def id(self) -> str:
         """Eight hex digits that identify this case: the same config and bits give the same id."""
+        return self.digest.hex()[:8]
+
+    @property
+    def digest(self) -> bytes:
+        """The whole digest, which no other case has: where a mistaken identity would be believed."""
         digest = hashlib.sha256(repr(self.config).encode())
         for array in self.arrays.values():
             digest.update(array.tobytes())
-        return digest.hexdigest()[:8]
+        return digest.digest()
 
     @property
     def is_large(self) -> bool:

@@ -151,7 +151,7 @@ def test_a_crash_shrinks_to_its_smallest_case() -> None:
 
 
 def test_a_crash_that_takes_long_to_shrink_is_reported_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confirm_and_shrink, "CRASHES", 0.05)
+    monkeypatch.setattr(confirm_and_shrink, "SECONDS", 0.05)
 
     def slow(case: Case) -> Failure | None:
         if case.config.N < 2:

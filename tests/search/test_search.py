@@ -517,6 +517,29 @@ def test_the_time_bounds_what_is_done_with_a_failure_too() -> None:
     assert investigation.explanations[record.finding.id].where is None
 
 
+def wrong_by_many_numbers(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Go wrong by the sizes of many numbers together, as a clip by a norm does."""
+    output, h_n = implementations.vectorised(x, h0, weights, config)
+    return output * (1 if np.abs(x).sum() < 300 else 0.5), h_n
+
+
+@pytest.mark.parametrize(
+    ("limit", "cut_at"),
+    [({}, "300 cases were tried"), ({"TRIES": 7}, "7 cases were tried"), ({"SECONDS": 0.0}, "0 s are over")],
+)
+def test_a_failure_is_made_smaller_by_so_many_tries_and_so_long_and_says_what_cut_it(
+    monkeypatch: pytest.MonkeyPatch, limit: dict[str, float], cut_at: str
+) -> None:
+    for name, value in ({"SECONDS": 1e9} | limit).items():
+        monkeypatch.setattr(confirm_and_shrink, name, value, raising=False)
+
+    record = hunt(wrong_by_many_numbers, Scope().only(num_layers=1, N=8, T=8, input_size=8, loss=None), cases=20)
+
+    assert record.finding is not None
+    assert record.finding.certificate.untried == (f"shrinking not finished: {cut_at}",)
+    assert record.shrink_checks == int(cut_at.split()[0])
+
+
 def test_a_failure_that_comes_last_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.search.budget.LAST_SHRINKING", 0.0)
 

@@ -11,7 +11,7 @@ import pytest
 from harness import RNNConfig, Scope, Verdict, draw
 from harness.checks.result import Result
 from harness.oracle.compare import Mismatch, MismatchKind, Site
-from harness.search.shrink import LEAP, CaseShrinker
+from harness.search.shrink import LEAP, CaseShrinker, ShrinkBudgetSpent
 from harness.space.case import Case
 from harness.space.config import PREACTIVATION
 from harness.space.factor_table import AUTOCASTS, DTYPES, GRAD_MODES, PACKINGS, PREPARATIONS, STRIDES, WRT
@@ -361,13 +361,36 @@ def test_a_wrong_gradient_is_no_other_failure() -> None:
 def test_shrinking_that_spends_its_checks_says_so_and_keeps_what_it_has() -> None:
     case = draw(LONG, "normal", 3)
     failed = Result(Verdict.BROKEN, message="Error: no")
-    shrinking = CaseShrinker(case, failed, WIDE, lambda _case: failed, limit=5)
+    checked: list[Case] = []
+
+    def check(case: Case) -> Result:
+        if len(checked) == 5:
+            raise ShrinkBudgetSpent("5 cases were tried")
+        checked.append(case)
+        return failed
+
+    shrinking = CaseShrinker(case, failed, WIDE, check)
 
     steps = list(shrinking)
 
     assert 0 < len(steps) <= 5
     assert not shrinking.certificate.complete
-    assert "5 cases were checked" in " ".join(shrinking.certificate.untried)
+    assert shrinking.certificate.untried == ("shrinking not finished: 5 cases were tried",)
+
+
+def test_no_case_is_checked_twice() -> None:
+    checked: list[bytes] = []
+
+    def check(case: Case) -> Result:
+        checked.append(case.digest)
+        wrong = case.config.T >= 3 and case.config.hidden_size >= 2
+        return Result(Verdict.BROKEN, message="Error: no") if wrong else Result(Verdict.AGREES)
+
+    case = draw(LONG, "normal", 3)
+    shrinking = CaseShrinker(case, check(case), WIDE, check)
+
+    assert [found.config for found, _ in shrinking][-1] == RNNConfig(1, 2, T=3)
+    assert len(set(checked[1:])) == len(checked[1:])
 
 
 def test_what_takes_a_nan_is_made_small_where_another_way_to_it_was_found() -> None:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from itertools import chain, combinations
 from typing import Final, TypeVar
 
+from harness.diagnosis.effort import spend
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
@@ -44,6 +45,7 @@ def solve(
     make up is left out, so the order says which of equal sums is meant: nn.RNN's terms come first. Those of each
     ``likely`` collection are tried alone before all are.
     """
+    spend()
     size = float(np.abs(y).max(initial=0))
     if size == 0:
         return {}

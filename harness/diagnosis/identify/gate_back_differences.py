@@ -6,10 +6,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from harness.diagnosis.identify.activations import TANH, in_product
+from harness.diagnosis.identify.activations import TANH, Activation, in_product
 from harness.diagnosis.identify.gate_back import GATED_ROLES
 from harness.diagnosis.identify.gate_differences import final_names, joined, letters_of, part_text
-from harness.diagnosis.identify.gates import CUT_EDGE, Edge, GatedModel, GateSumTerm, step_of
+from harness.diagnosis.identify.gates import CUT_EDGE, SIGMOID, Edge, GatedModel, GateSumTerm, SlopeTerms, step_of
+from harness.diagnosis.identify.terms import RIGHT_SLOPE
 from harness.diagnosis.identify.wiring_differences import listed
 
 BEFORE: Final = {
@@ -25,6 +26,10 @@ BEFORE: Final = {
     "h_or_zero": "(h[t-1] if t else 0)",
     "c_or_zero": "(c[t-1] if t else 0)",
 }  # quantities, with their steps
+SLOPE_OF: Final[dict[Activation, SlopeTerms]] = {
+    TANH: RIGHT_SLOPE["tanh"],
+    SIGMOID: (("h", 1.0), ("h**2", -1.0)),
+}  # of the functions that a cell has
 COUNTED_STEPS: Final = {
     "from": "all steps but the first {k}",
     "but last": "all steps but the last {k}",
@@ -42,7 +47,8 @@ def differences(model: GatedModel) -> Iterator[tuple[str, str, str, Callable[[An
             of_all = len(ends) > 1 or (edge[2].startswith("b_") and edge[3] != "factor")
             key = edge[0], choice if choice not in (CUT_EDGE, "open") else edge[1], choice, of_all or edge[3]
         key = (edge[0], choice) if edge[0] in ("scale", "carry", "start", "limit") else key
-        groups.setdefault(key, []).append((edge, choice))
+        if edge[0] != "slope" or choice != _own_slope(model, edge[1]):  # then another activation is all that is wrong
+            groups.setdefault(key, []).append((edge, choice))
     for several in groups.values():
         words, yours, right = _back_words(model, several)
         yield words, yours, right, partial(_restored, edges=[edge for edge, _ in several])
@@ -80,8 +86,7 @@ def _back_words(model: GatedModel, several: Sequence[tuple[Edge, Any]]) -> tuple
         slope = "(1 - tanh(c[t])**2)" if model.read == TANH else f"slope({read})"
         return words, f"dc[t] = (dc_next + dh[t] * o) * {slope}", f"dc[t] = dc_next + dh[t] * o * {slope}"
     if kind == "slope":
-        tanh = rest[0] == "t" or gates[rest[0]].activation.name == "tanh"
-        own = (("1", 1.0), ("h**2", -1.0)) if tanh else (("h", 1.0), ("h**2", -1.0))
+        own = _own_slope(model, rest[0])
         name = BEFORE.get(str(rest[0]), str(rest[0]))
         sum_of = "c[t]" if rest[0] == "t" else f"s_{rest[0]}"
         yours, right = (_slope_text(terms, name, sum_of) for terms in (choice, own))
@@ -94,6 +99,13 @@ def _back_words(model: GatedModel, several: Sequence[tuple[Edge, Any]]) -> tuple
         parts = [p for p in gates[rest[0]].parts if p.name in {edge[2] for edge, _ in several}]
         return _sum_words(model, rest[0], parts, choice, {edge[3] for edge, _ in several})
     return _other_words(model, kind, rest, choice, [edge[1] for edge, _ in several if len(edge) > 1])
+
+
+def _own_slope(model: GatedModel, name: str) -> SlopeTerms:
+    """Return the slope that torch's layer takes of a gate, or of what is read of c: by its cell, not by the model."""
+    right = step_of(model.cell)
+    activation = right.read if name == "t" else dict(right.gates)[name].activation
+    return SLOPE_OF[activation]
 
 
 def _sum_words(

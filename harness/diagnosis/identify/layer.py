@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.autodiff import Var
@@ -227,22 +227,40 @@ def limited(v: Numbers, limit: GradientClip) -> Numbers:
     """Return an array that is clipped."""
     if limit.kind == "elements":
         return clipped(v, limit.most)
-    return shrunk(v, squares_of(v), limit)
+    return shrunk(v, norm_of(v), limit)
 
 
-def squares_of(*several: Numbers) -> float:
-    """Return the sum of the squares of all numbers of some arrays."""
-    return sum(float(np.sum(np.square(v.value if isinstance(v, Ball) else v))) for v in several)
+class Norm(NamedTuple):
+    """The norm of some numbers, and how far off it may be."""
+
+    value: float
+    error: float
 
 
-def shrunk(v: Numbers, squares: float, limit: GradientClip) -> Numbers:
-    """Return an array that is scaled down as far as a norm, whose square is given, is beyond a limit."""
-    norm = math.sqrt(squares) + limit.beside
-    if not norm > limit.most:
+def norm_of(*several: Numbers) -> Norm:
+    """Return the norm of all numbers of some arrays: off by that of their errors, and by a sum in any order."""
+    norm = math.sqrt(sum(float(np.sum(np.square(v.value if isinstance(v, Ball) else v))) for v in several))
+    balls = [v for v in several if isinstance(v, Ball)]
+    off = math.sqrt(sum(float(np.sum(np.square(ball.error))) for ball in balls))
+    relative = sum((ball.value.size + 2) * ball.rounding.each for ball in balls)
+    return Norm(norm, off + relative * (norm + off))
+
+
+def shrunk(v: Numbers, norm: Norm, limit: GradientClip) -> Numbers:
+    """Return an array that is scaled down as far as a norm is beyond a limit."""
+    if not norm.value + norm.error + limit.beside > limit.most:
         return v
-    scaled = v * (limit.most / norm)
-    if isinstance(scaled, Ball) and squares > scaled.rounding.largest:  # the subject's sum may have overflowed
-        return Ball(scaled.value, np.inf, scaled.rounding)
+
+    def scale(norm: float) -> float:
+        return limit.most / max(norm + limit.beside, limit.most)
+
+    value = scale(norm.value)
+    if not isinstance(v, Ball):
+        return v * value
+    off = max(scale(norm.value - norm.error) - value, value - scale(norm.value + norm.error))
+    scaled = v * Ball(value, off, v.rounding)
+    if norm.value**2 > v.rounding.largest:  # the subject's sum may have overflowed
+        return Ball(scaled.value, np.inf, v.rounding)
     return scaled
 
 

@@ -34,7 +34,7 @@ from harness.diagnosis.identify.model import (
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.recurrence import lines, slope_of, term
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP_TERMS, WHERE_N_IS_H
+from harness.diagnosis.identify.terms import OF_GRADIENT, OF_INPUT, SLOPES, STEP_TERMS, WHERE_N_IS_H
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring_choices import Wiring
 from harness.diagnosis.identify.wiring_differences import WHERE_WORDS, differences, of_roles
@@ -293,6 +293,8 @@ def _sum(model: LayerModel) -> Iterator[ModelDifference]:
 
 
 BIASES: Final = ("b_ih", "b_hh")
+SUMS: Final = np.linspace(-3, 3, 61)  # arguments that tell an activation's derivative from other slopes
+SAME_SLOPE: Final = 1e-9  # how far two forms of one function of float64 may be apart: roundings make some 1e-15
 
 
 def _behind(model: LayerModel) -> list[str]:
@@ -308,9 +310,14 @@ def _mended_behind(model: LayerModel) -> LayerModel:
 
 
 def _has_own_slope(model: LayerModel) -> bool:
-    """Tell whether a slope is that of another activation, which is applied: it goes with that."""
-    own = None if model.activation is None else RIGHT_SLOPE.get(model.activation.name)
-    return own is not None and dict(model.slope or ()) == dict(own)
+    """Tell whether a slope is the derivative of another activation, which is applied: it goes with that."""
+    slope = dict(model.slope or ())
+    if model.activation is None or not slope or slope.keys() & {*OF_INPUT, *OF_GRADIENT}:
+        return False
+    with np.errstate(all="ignore"):
+        h = model.activation.value(SUMS)
+        taken = sum(c * SLOPES[name](h, SUMS, SUMS, SUMS) for name, c in slope.items())
+        return np.allclose(taken, model.activation.slope(SUMS), rtol=0, atol=SAME_SLOPE, equal_nan=True)
 
 
 def _mended_activation(model: LayerModel) -> LayerModel:

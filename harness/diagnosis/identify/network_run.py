@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
+from harness.diagnosis.effort import spend
 from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.autodiff import Var, backward as differentiate
 from harness.diagnosis.identify.ball import Ball, SubjectRounding
@@ -23,9 +24,9 @@ from harness.diagnosis.identify.layer import (
     forward,
     gradient,
     limited,
+    norm_of,
     shrunk,
     slopes,
-    squares_of,
     written_of,
 )
 from harness.diagnosis.identify.model import DERIVATIVE, ROLES, GradientClip, LayerModel, Network, WeightedTerms
@@ -652,6 +653,7 @@ def run(
     network: Network, case: Case, rounding: SubjectRounding | None = None, states: Mapping[Place, Floats] | None = None
 ) -> dict[str, Numbers]:
     """Return the arrays that the network gives on a plain case (``Case.plain``); ``states`` as in ``NetworkRun``."""
+    spend()
     return NetworkRun(network, case, rounding, states).arrays()
 
 
@@ -702,11 +704,11 @@ def within_limits(network: Network, arrays: dict[str, Numbers], sizes: LayersByD
     joint = [name for name in arrays if (limit := limit_of(name)) is not None and limit.kind == "joint norm"]
     over = {name: limit.over for name in joint if (limit := limit_of(name)) is not None}
     counted = [name for name in joint if not over[name] or role_of(name) in over[name]]
-    squares = squares_of(*(arrays[name] for name in counted))
+    norm = norm_of(*(arrays[name] for name in counted))
     for name in [name for name in arrays if name.endswith(".grad")]:
         limit = limit_of(name)
         if limit is not None and limit.kind == "joint norm":
-            arrays[name] = shrunk(arrays[name], squares, limit)
+            arrays[name] = shrunk(arrays[name], norm, limit)
         elif limit is not None and limit.kind != "running sum":
             arrays[name] = limited(arrays[name], limit)
     return arrays

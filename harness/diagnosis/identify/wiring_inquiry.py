@@ -60,6 +60,7 @@ OF_C: Final[dict[str, Any]] = {
     "c_n_place": MOVED_PLACES,
     "c_n_where": WHERE,
 }
+OF_OUTPUT: Final = ("writes", "output_of", "output_layout", "padding", "joined", "output")  # slots of the output alone
 SLOTS_AT_ONCE: Final = 4  # slots that are wrong at once in one view, at most
 WIRING_BEAM: Final = 3  # wirings from which the search goes on
 # The most wirings that are tried on one answer, some two seconds; after them, each choice that brought more numbers out
@@ -296,9 +297,13 @@ class WiringInquiry:
     """The questions about a subject's wiring in one view."""
 
     def __init__(self, asker: Asker, view: WiringCases) -> None:
-        self._asker, self.view = asker, view
+        self._asker = asker
         self.nearest: list[Network] = []  # with the choice by which most numbers of the way forward are right
         self.forward = answers_of(asker, view.probes)
+        if not any("output" in a.arrays for a in self.forward):  # what is not seen is not said to be wrong
+            moves = (move for move in view.moves if any(slot[-1] not in OF_OUTPUT for slot, _ in move))
+            view = replace(view, moves=tuple(moves))
+        self.view = view
         self._wider = answers_of(asker, view.wider)
         self.backward: list[Response] = [a for loss in asker.losses for a in answers_of(asker, view.probes, loss=loss)]
 

@@ -115,6 +115,28 @@ def test_a_loop_that_ends_at_its_first_step_is_one_mistake() -> None:
     ]
 
 
+@conventions(last_output_only=True)
+def at_the_last_step(x: Any, h0: Any, weights: Any, config: Any, lengths: Any = None) -> Any:
+    """Return the output at each sequence's last step, where the reverse direction has made one step only."""
+    ends = [len(x)] * x.shape[1] if lengths is None else lengths
+    outputs = (implementations.vectorised(x[:T, n : n + 1], h0[:, n : n + 1], weights, config) for n, T in enumerate(ends))
+    return np.concatenate([output[-1] for output, _ in outputs])
+
+
+def test_what_is_not_returned_is_not_said_to_be_wrong() -> None:
+    subject = as_subject(at_the_last_step)
+    scope = scope_of(subject).only(num_layers=1, nonlinearity="tanh", batch_first=False, loss=None)
+    config = RNNConfig(3, 2, bidirectional=True, T=4, N=3, lengths=(2, 4, 1), hx=True)
+
+    found = identified_of(ObservationCache(subject), scope, draw(config, "normal", 1))
+
+    assert found is not None
+    assert found.whole
+    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
+        "returns the output at step lengths[n] - 1 as h_n, not the state after the last step"
+    ]
+
+
 PASSED = {"x": (("dh[t] @ W_ih", Coef()),)}
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 

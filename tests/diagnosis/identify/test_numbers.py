@@ -11,7 +11,8 @@ from harness.diagnosis.identify.autodiff import Var, backward
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.coefficient_patterns import named
 from harness.diagnosis.identify.fit import solve
-from harness.diagnosis.identify.model import Coef
+from harness.diagnosis.identify.layer import limited
+from harness.diagnosis.identify.model import Coef, GradientClip
 from harness.diagnosis.identify.questions import rounding_of
 from harness.diagnosis.identify.terms import STEP_TERMS, LayerTrace
 
@@ -54,6 +55,25 @@ def test_the_bounds_of_each_term_hold_what_float32_makes_of_operands_within_thei
 
     value, error = (bound.value, bound.error) if isinstance(bound, Ball) else (bound, 0.0)
     assert (np.abs(narrow - value) <= error).all()
+
+
+@pytest.mark.parametrize(
+    ("limit", "off"),
+    [(1.0, 0.01), (1.0, 10.0), (1.0, np.inf), (5.0, 0.5), (5.75, 0.01)],
+    ids=["beyond", "vague", "unknown", "perhaps within", "just within"],
+)
+def test_the_bounds_of_a_clip_by_a_norm_hold_what_a_norm_of_numbers_within_theirs_makes(
+    limit: float, off: float
+) -> None:
+    random = np.random.default_rng(5)
+    v, first = random.uniform(-1, 1, (10, 10)), np.arange(100).reshape(10, 10) < 10  # the others are exact
+
+    bound: Any = limited(Ball(v, np.where(first, off, 0.0), rounding_of("float32")), GradientClip("norm", limit))
+
+    for sign in (-1, 1):
+        near = (v * np.where(first, 1 + sign * min(off, 1e6) * 0.99, 1)).astype(np.float32)
+        narrow = near * np.float32(min(1, limit / np.sqrt(np.square(near).sum())))
+        assert (np.abs(narrow - bound.value) <= bound.error).all()
 
 
 @pytest.mark.parametrize("name", TERMS)

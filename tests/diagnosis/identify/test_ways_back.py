@@ -1,6 +1,7 @@
 """Tests of ways back that are written by hand, and of which one line is wrong."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 
 from benchmarks.layers import fourth_ports
 from harness import RNNConfig, as_subject, draw
+from harness.diagnosis.identify.activations import TANH, Activation
 from harness.diagnosis.identify.cause import identified_of
+from harness.diagnosis.identify.gates import SIGMOID, step_of
 from harness.diagnosis.identify.gather import values_of
+from harness.diagnosis.identify.model import LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.observation_cache import ObservationCache
@@ -110,6 +114,53 @@ def test_the_derivative_of_a_wrong_step_is_no_mistake_beside_a_wrong_way_in() ->
         "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T",
         "multiplies the gradient of the output by 2 at the last step only",
     ]
+
+
+OF_SIGMOID = (("h", 1.0), ("h**2", -1.0))
+OF_TANH = (("1", 1.0), ("h**2", -1.0))
+
+
+@pytest.mark.parametrize(
+    ("activation", "slope", "said"),
+    [
+        (SIGMOID, OF_SIGMOID, None),
+        (SIGMOID, None, None),
+        (SIGMOID, (("h", 1.0),), "takes h[t] for the slope of tanh, not 1 - h[t]**2"),
+        (Activation("relu"), (("(h > 0)", 1.0),), None),
+        (Activation("softsign"), OF_TANH[:1], "takes 1 for the slope of tanh, not 1 - h[t]**2"),
+        (None, OF_SIGMOID, "takes h[t] - h[t]**2 for the slope of tanh, not 1 - h[t]**2"),
+    ],
+)
+def test_the_slope_of_another_activation_that_is_applied_is_no_further_mistake(
+    activation: Any, slope: Any, said: str | None
+) -> None:
+    [link] = LayerModel().links
+    model = LayerModel(activation=activation, slope=slope, links=(link._replace(sloped=False),))  # no derivative
+
+    *others, behind = [mistake.sentence for mistake in mistakes_of(Network(model), "tanh")]
+
+    assert behind == "adds what the next step passes back behind the slope, which does not multiply it"
+    assert others[activation is not None :] == ([] if said is None else [said])
+
+
+@pytest.mark.parametrize(
+    ("activation", "slope", "said"),
+    [
+        (SIGMOID, OF_TANH, None),
+        (SIGMOID, OF_TANH[:1], ("takes 1 as the slope of n, not 1 - n**2", "ds_n = dn * (1 - n**2)")),
+        (Activation("softsign"), OF_SIGMOID, ("takes n - n**2 as the slope of n, not 1 - n**2", "ds_n = dn * (1 - n**2)")),
+        (TANH, OF_SIGMOID, ("takes n - n**2 as the slope of n, not 1 - n**2", "ds_n = dn * (1 - n**2)")),
+    ],
+)
+def test_the_slope_of_a_gate_is_held_against_that_of_its_cell(
+    activation: Activation, slope: Any, said: tuple[str, str] | None
+) -> None:
+    right = step_of("GRU")
+    gates = tuple((name, gate if name != "n" else gate._replace(activation=activation)) for name, gate in right.gates)
+
+    mistakes = mistakes_of(Network(replace(right, gates=gates, back=((("slope", "n"), slope),))), "tanh")
+
+    assert [(one.sentence, one.right) for one in mistakes][activation is not TANH :] == ([] if said is None else [said])
 
 
 def test_a_slope_of_the_layer_below_is_that_of_its_own_direction() -> None:
