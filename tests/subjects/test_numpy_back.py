@@ -357,7 +357,7 @@ class TwoWays:
         return self.back(self.fw, d[:, :, :half]) + self.back(self.bw, d[::-1, :, half:])[::-1]
 
     def back(self, way: Any, d: Any) -> Any:
-        dh, dx = 0, []
+        dh, dx = 0, list[Any]()
         for t in reversed(range(len(d))):
             da = (d[t] + dh) * (1 - way.hs[t + 1] ** self.slope)
             way.W.grad, way.U.grad = way.W.grad + da.T @ way.x[t], way.U.grad + da.T @ way.hs[t]
