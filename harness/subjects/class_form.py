@@ -137,7 +137,7 @@ class ClassForm:
     zeros: tuple[
         str, ...
     ] = ()  # its biases, if torch's layer has no place for one of them, and its start: they are zero
-    start: str = ""  # a learned state before the first step
+    starts: tuple[str, ...] = ()  # learned states before the first step
     gate_order_assumed: bool = False  # True if no name tells the order of its gates' rows, and torch's is taken
     gates_open: bool = False  # True if it is for runs to tell that order, as no adapter says it
     order: str = ""  # that order, if runs told it, and names not or otherwise
@@ -198,10 +198,10 @@ class ClassForm:
             words += "; runs tell its gates" + ", other ones than its names" * (not self.gate_order_assumed)
         elif self.gate_order_assumed and not self.loader:
             words += f"; rows taken in {layer_named(self.conventions.cell)}'s order {', '.join(self.cell.gates)}"
-        if biases := [name for name in self.zeros if name != self.start]:
+        if biases := [name for name in self.zeros if name not in self.starts]:
             stay = "stays zero: it" if len(biases) == 1 else "stay zero: they"
             words += f"; {', '.join(biases)} {stay} cannot hold all of {layer_named(self.conventions.cell)}'s biases"
-        words += f"; {self.start} stays zero: it is the state before the first step" * bool(self.start)
+        words += "".join(f"; {start} stays zero: it is the state before the first step" for start in self.starts)
         return (words + self._words_of_call).removeprefix("; ")
 
     @property

@@ -809,7 +809,7 @@ class _FormReader:
             if start := self._start(roles):
                 others = {own: shape for own, shape in shapes.items() if own != start}
                 roles, reverse, self.layers = layers_of(others, self.sizes, self.name, self.cell)
-                self.form = replace(self.form, start=start)
+                self.form = replace(self.form, starts=(start,))
                 roles = roles._replace(zeros=(*roles.zeros, start))
             self.directions += bool(reverse)
             self.form = replace(
@@ -850,6 +850,22 @@ class _FormReader:
             return starts[0] if starts else ""
         return ""
 
+    def _starts(self, returned: _ResultForm, rest: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the parameters that torch's layer does not have on which results depend without states."""
+        starts: list[str] = []
+
+        def results(changed: str = "") -> list[torch.Tensor]:
+            with seeded(0):
+                module = self._module()
+            if changed:
+                module.get_parameter(changed).add_(1)
+            parts = zip(returned.names, _parts(module(returned.call_arguments[0])), strict=True)
+            return [part for name, part in parts if name]
+
+        with suppress(Exception), torch.no_grad():  # it may need its states
+            starts += [own for own in rest if not _same(results(), results(own))]
+        return tuple(starts)
+
     def _read_call(self, shapes: Shapes, roles: Roles) -> _ResultForm | None:
         """Find out how it is called, as a layer or as a cell, with several sequences or else with one."""
         plain = self.form
@@ -873,7 +889,9 @@ class _FormReader:
             returned = self._returned(roles.rest)
             if returned is None:
                 raise SubjectUnavailable(f"{self.name}: {reason}") if reason else unread(shapes, self.sizes, self.name)
-            self.form = replace(plain, beside=beside)
+            starts = self._starts(returned, roles.rest)
+            beside = ", ".join(dict.fromkeys(own.rpartition(".")[0] or own for own in roles.rest if own not in starts))
+            self.form = replace(plain, beside=beside, starts=starts, zeros=(*plain.zeros, *starts))
         else:
             self.form = replace(plain, heads=heads)
         if returned is None:

@@ -673,6 +673,18 @@ class LearnedStart(Linears):
         return self.h0.expand(x.shape[1], -1)
 
 
+class LearnedUnlessGiven(nn.Module):
+    """An nn.GRU that begins with a learned state of its own form, unless it is given one."""
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.ones(1, 1, units))
+        self.gru = nn.GRU(features, units)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return self.gru(x, self.first.expand(1, x.shape[1], -1).contiguous() if hx is None else hx)
+
+
 class BiasInside(Linears):
     """What looks like a second bias is added to the state."""
 
@@ -692,6 +704,9 @@ def test_a_learned_start_is_no_bias_and_stays_zero() -> None:
     assert "; h0 stays zero: it is the state before the first step" in right.capabilities.read_as
     assert check_agreement(right, case).verdict is Verdict.AGREES
     assert check_agreement(wrong, case).verdict is Verdict.DISAGREES
+    for hx in (False, True):
+        given = draw(PLAIN.replace(cell="GRU", hx=hx), "normal")
+        assert check_agreement(as_subject(LearnedUnlessGiven), given).verdict is Verdict.AGREES
 
 
 @pytest.mark.parametrize(
