@@ -11,10 +11,14 @@ import pytest
 from harness.processes import one_thread_a_process
 
 one_thread_a_process()  # before NumPy or torch is imported
+
+from harness.diagnosis.defects import raise_defects  # noqa: E402
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a process that a shell starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["pytester"]
+raise_defects()
 
 TOGETHER: Final = {
     "tests/diagnosis/test_investigate.py",

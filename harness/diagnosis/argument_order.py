@@ -4,7 +4,8 @@ A case whose constructor's arguments are given by position fails, and with names
 signature then tells what it takes there.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from harness.checks.agreement import Observation
@@ -12,6 +13,7 @@ from harness.checks.case_checks import against
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.failure_conditions import like
+from harness.space.case import Case
 from harness.space.factor_table import LAYER, OPTIONS
 from harness.space.refit import fitted
 from harness.subjects.protocol import Subject
@@ -27,6 +29,7 @@ class ArgumentOrder:
     given_order: str
     place: str
     evidence: str  # The reason why that is certain: how the same case ends with the arguments by name
+    check: Callable[[Case], Result] = field(compare=False, repr=False)  # as the finding was checked
     fresh: int = 0
 
     @property
@@ -34,9 +37,10 @@ class ArgumentOrder:
         """The cause for people; it reads on from "the subject"."""
         return f"takes {self.given_order} where nn.RNN takes {self.place}, if arguments are given by position"
 
-    def explains(self, _subject: Subject, observation: Observation, _result: Result) -> bool:
-        """Tell if arguments are given by position."""
-        return observation.config.positional
+    def explains(self, _subject: Subject, observation: Observation, result: Result) -> bool:
+        """Tell if a case whose arguments are given by position does not fail so with them by name."""
+        config = observation.config
+        return config.positional and _by_name(self.check, fitted(observation.case, config), result) is not None
 
 
 def other_order(question: Question) -> ArgumentOrder | None:
@@ -48,8 +52,13 @@ def other_order(question: Question) -> ArgumentOrder | None:
     differing = next((pair for pair in zip(own, OPTIONS, strict=False) if pair[0] != pair[1]), None)
     if differing is None or not case.config.positional:
         return None
-    by_name = question.check(fitted(case, case.config.replace(positional=False)))
-    if against(by_name) and like(by_name) == like(question.finding.result):
+    if (by_name := _by_name(question.check, case, question.finding.result)) is None:
         return None
     passes = by_name.verdict is Verdict.AGREES and by_name.known_as is None
-    return ArgumentOrder(*differing, PASSES if passes else BY_NAME_OTHERWISE)
+    return ArgumentOrder(*differing, PASSES if passes else BY_NAME_OTHERWISE, question.check)
+
+
+def _by_name(check: Callable[[Case], Result], case: Case, result: Result) -> Result | None:
+    """Return the result of a case with its arguments by name; ``None`` if it fails as it does by position."""
+    by_name = check(fitted(case, case.config.replace(positional=False)))
+    return None if against(by_name) and like(by_name) == like(result) else by_name

@@ -21,6 +21,7 @@ import numpy as np
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result
+from harness.diagnosis.defects import noted_defects
 from harness.diagnosis.identify.cause import LEAST_FRESH
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.inquiry import explains
@@ -149,6 +150,7 @@ class ArraysExplained:
     telling: str = ""  # what another case must have that tells the first cause from the others
     tried: bool = True
     """False if no mistake was tried: it takes too long to run even one on such long arrays, or h is projected."""
+    defects: tuple[str, ...] = ()  # lines on mistakes of this package in looking for causes
     nonfinite_values: int = 0  # the number of values that are NaN or infinite where nn.RNN's are finite
     # the number of digits after the point that all values have, if they were taken to be rounded to so many.
     digits: int | None = None
@@ -319,6 +321,24 @@ def _searched(readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInt
         or len(readings) * sum(observation.case.config.cost for observation in readings[0].observations) > MOST_COST
     ):
         return ArraysExplained(nearest, results=results_of(nearest), tried=False, nonfinite_values=_lost(nearest))
+    causes, telling, defects = list[ArrayCause](), "", list[str]()
+    with noted_defects(defects):
+        causes, telling = _plainest(readings, others, nearest)
+    reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
+    return ArraysExplained(
+        reading,
+        results=results_of(reading),
+        causes=tuple(causes),
+        telling=telling,
+        nonfinite_values=0 if causes else _lost(nearest),
+        defects=tuple(defects),
+    )
+
+
+def _plainest(
+    readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInterpretation], nearest: ArrayInterpretation
+) -> tuple[list[ArrayCause], str]:
+    """Return the plainest causes of some readings, and what another case must have that tells the first from others."""
     causes = [
         ArrayCause(reading) for reading in others if all(is_right(observation) for observation in reading.observations)
     ]
@@ -334,11 +354,7 @@ def _searched(readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInt
     causes = []
     for cause in plainest:
         causes += [cause] if all(_apart(cause, rival) for rival in causes) else []
-    reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
-    telling = dict.fromkeys(_apart(causes[0], rival) for rival in causes[1:])
-    return ArraysExplained(
-        reading, results=results_of(reading), causes=tuple(causes), telling=" and ".join(telling), nonfinite_values=lost
-    )
+    return causes, " and ".join(dict.fromkeys(_apart(causes[0], rival) for rival in causes[1:]))
 
 
 def _apart(cause: ArrayCause, rival: ArrayCause) -> str:

@@ -7,14 +7,11 @@ to earlier findings of a search are known when a later one is explained.
 import json
 import math
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.checks.case_checks import against, check as check_everything
@@ -23,6 +20,7 @@ from harness.checks.relation_check import relations_of
 from harness.checks.repeatability import answers_of, check_repeatability
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.argument_order import other_order
+from harness.diagnosis.defects import noted_defects
 from harness.diagnosis.dropout_in_eval import dropped_in_evaluation
 from harness.diagnosis.effort import CountedSubject, Effort, spend
 from harness.diagnosis.error_map import ErrorMaps, error_maps
@@ -77,7 +75,7 @@ from harness.space.factor_table import SIZE_FACTORS
 from harness.space.outcome import Outcome, is_last
 from harness.space.scope import Scope
 from harness.space.values import draw
-from harness.subjects.protocol import Subject, environment_of
+from harness.subjects.protocol import Subject, SubjectUnavailable, environment_of
 
 SEARCH_OVER: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
 TIME_OVER: Final = "the time was over before it was found"
@@ -123,6 +121,7 @@ class Explanation:
     # The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide.
     judgement: Judgement | None = None
     why_unknown: str = ""  # Why the cause was not looked for, if it was not
+    defects: tuple[str, ...] = ()  # lines on mistakes of this package in looking for it
     # The number of answers that a flaky subject gave in ``FLAKY_RUNS`` runs of the case, if they were counted.
     answers: int | None = None
     # The values of a factor with which a flaky subject gives one answer.
@@ -148,6 +147,7 @@ class FindingExplainer:
     _deterministic: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     _hidden: frozenset[str] = frozenset()
     _effort: Effort = field(default_factory=Effort)
+    _defects: list[str] = field(default_factory=list)  # lines on mistakes of this package since the last finding
     interrupted: bool = False  # True if an interrupt came; what was known by then is kept
     _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
 
@@ -199,7 +199,7 @@ class FindingExplainer:
                 continue
             for mistake in diagnosis.elsewhere:
                 if mistake not in self._reported:
-                    with _surviving("a case of its own"):
+                    with self._surviving():
                         config = finding.case.config
                         yield from islice(
                             shown_alone(computed.identified, mistake, self._reported, config, record.scope), 1
@@ -276,7 +276,9 @@ class FindingExplainer:
         return self.explanations.get(finding.id) or self._keep(finding, Explanation(why_unknown=SEARCH_OVER))
 
     def _keep(self, finding: Finding, explanation: Explanation) -> Explanation:
-        explanation = replace(explanation, judgement=judge_worst(finding.result))
+        defects = (*explanation.defects, *dict.fromkeys(self._defects))
+        self._defects.clear()
+        explanation = replace(explanation, judgement=judge_worst(finding.result), defects=defects)
         self.explanations[finding.id] = explanation
         return explanation
 
@@ -291,6 +293,10 @@ class FindingExplainer:
         if self.interrupted:  # a new process would be asked for its environment
             return explanation
         return replace(explanation, environment=environment_of(self.subject, finding.case.config.device))
+
+    def _surviving(self) -> AbstractContextManager[None]:
+        """Return a context in which a mistake of this package loses nothing but what was looked for."""
+        return noted_defects(self._defects, SubjectTooSlow, SubjectUnavailable)
 
     def _wavering(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said of a subject that gives two answers to one question."""
@@ -317,13 +323,13 @@ class FindingExplainer:
         observations = ObservationCache(subject, self._within(finding), nondeterministic=self._nondeterministic)
         diagnosis: Diagnosis | None = None
         try:
-            with effort.part(*CAUSE):
+            with effort.part(*CAUSE), self._surviving():
                 diagnosis = self._diagnosis(observations, finding, scope, until)
             why_unknown = "" if _certain(diagnosis) else effort.over or self._slow
             explanation = replace(explanation, diagnosis=diagnosis, why_unknown=why_unknown)
             computed = _computed_of(diagnosis)
             check = self._check(observations, finding, scope)
-            with effort.part(*CONDITIONS):
+            with effort.part(*CONDITIONS), self._surviving():
                 factors = depends_on(
                     finding,
                     scope,
@@ -335,7 +341,7 @@ class FindingExplainer:
                     right=right_of(finding.case.config) if computed is None else computed.mended,
                 )
                 explanation = replace(explanation, factors=factors)
-            with effort.part(*REST):
+            with effort.part(*REST), self._surviving():
                 if time.perf_counter() < until and not _certain(diagnosis) and not effort.spent:
                     kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
                     explanation = replace(explanation, kernels=kernels)
@@ -365,7 +371,7 @@ class FindingExplainer:
         cause = self._computed(observations, finding, scope)
         if cause is not None:
             line: SourceLine | None = None
-            with suppress(TimeOver, SubjectTooSlow), _surviving("a line"):
+            with suppress(TimeOver, SubjectTooSlow), self._surviving():
                 asker = Asker(observations, scope, finding.case.config.nonlinearity)
                 line = own_line(asker, cause.identified, cause.new[0])
             return Diagnosis(cause, cause.new[1:], line=line)
@@ -425,7 +431,7 @@ class FindingExplainer:
             earlier = [layer for layer in self._identified.values() if layer is not None and layer.pins == pins]
             identified: Identification | None = None
             try:
-                with _surviving("a cause"):
+                with self._surviving():
                     taken = scope.only(**{**self._deterministic, **pins})
                     before = earlier[-1] if earlier else None
                     identified = identified_of(observations, taken, case, before, longest=longest, hidden=self._hidden)
@@ -499,20 +505,6 @@ class FindingExplainer:
             )
 
         return check
-
-
-@contextmanager
-def _surviving(what: str) -> Iterator[None]:
-    """Warn of a mistake of this package in looking for something: it must not lose what was found."""
-    try:
-        yield
-    except SubjectTooSlow:
-        raise
-    except Exception as error:  # noqa: BLE001
-        *_, at = traceback.extract_tb(error.__traceback__)
-        place = f"{Path(at.filename).name}, line {at.lineno}"
-        message = f"rnn-harness failed in looking for {what}: {type(error).__name__} in {place}"
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 def _fails_if_unequal(observations: ObservationCache, config: RNNConfig, result: Result) -> bool:

@@ -312,10 +312,10 @@ def _keeps_its_state(observation: Observation, identified: Identification | None
     calls = [call.replace(loss=None, lengths=None) for call in config.calls_before]
     grown = max((np.abs(w).sum(-1).max(initial=0) for n, w in case.weights.items() if "weight_hh" in n), default=0)
     for some in (calls[-1:], calls) if len(calls) > 1 else (calls,):  # the call before may have gone on from another
-        values, tolerance = _ended(some, observation, identified, one_bias=one_bias)
-        arrays = {**forward.case.arrays, "hx": values.astype(config.dtype)}
+        states, tolerance = _ended(some, observation, identified, one_bias=one_bias)
+        arrays = {**forward.case.arrays, **{name: values.astype(config.dtype) for name, values in states.items()}}
         started = Case.from_arrays(forward.case.config.replace(hx=True), arrays)
-        off = float(np.max(tolerance, initial=0)) * (1 + float(grown))
+        off = tolerance * (1 + float(grown))
         if _gives(replace(forward, case=started, prefixes=None, rounded=off), identified):
             return True
     return False
@@ -324,22 +324,25 @@ def _keeps_its_state(observation: Observation, identified: Identification | None
 @np.errstate(all="ignore")
 def _ended(
     calls: Sequence[RNNConfig], observation: Observation, identified: Identification | None, *, one_bias: bool
-) -> tuple[Floats, Floats]:
-    """Return the states with which the last of some calls ends, and their errors, if each goes on from the one before.
+) -> tuple[dict[str, Floats], float]:
+    """Return the states with which the last of some calls ends, as hx and cx, and how far off they may be.
 
-    It goes on with as many sequences as it has.
+    Each call goes on from the one before if that has as many sequences.
     """
-    values: Floats = np.zeros((1, 0, 1))
-    tolerance = values
+    states: dict[str, Floats] = {}
+    tolerance = 0.0
     for call in calls:
         before = earlier_case(call, one_bias=one_bias)
-        if values.ndim == 3 and values.shape[1] >= call.N and call.batched:
-            arrays = {**before.arrays, "hx": values[:, : call.N].astype(call.dtype)}
-            before = Case.from_arrays(call.replace(hx=True), arrays)
+        if states and call.batched and all(v.ndim == 3 and v.shape[1] >= call.N for v in states.values()):
+            going_on = {name: values[:, : call.N].astype(call.dtype) for name, values in states.items()}
+            before = Case.from_arrays(call.replace(hx=True), {**before.arrays, **going_on})
         if identified is None:
-            ended = expect_whole_run(Setting.of(before, observation.arithmetic))["h_n"]
-            values, tolerance = ended.values, ended.tolerance
+            ended = expect_whole_run(Setting.of(before, observation.arithmetic))
+            made = {name: (array.values, array.tolerance) for name, array in ended.items()}
         else:
-            made = run(identified.network, before.plain(), rounding_of(call.plain.dtype))["h_n"]
-            values, tolerance = values_of(made), error_of(made)
-    return values, tolerance
+            rounding = rounding_of(call.plain.dtype)
+            made = {n: (values_of(v), error_of(v)) for n, v in run(identified.network, before.plain(), rounding).items()}
+        finals = {name: made[final] for name, final in zip(call.form.hidden, call.form.final, strict=True)}
+        states = {name: values for name, (values, _) in finals.items()}
+        tolerance = max(float(np.max(error, initial=0)) for _, error in finals.values())
+    return states, tolerance

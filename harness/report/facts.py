@@ -177,6 +177,7 @@ def _mistake(failure: _ExplainedFinding) -> Iterator[Fact]:
     result, config, (title, certainty) = failure.finding.result, failure.finding.case.config, cause_of(*failure)
     if certainty == NOT_LOOKED_FOR:
         yield Fact("cause", f"not looked for, because {failure.explanation.why_unknown}")
+    yield from (Fact("cause", line) for line in failure.explanation.defects)
     for name, line in explanation_lines.code_lines(failure.explanation.diagnosis, config).items():
         yield Fact(name, line, language="python")
     diagnosis = failure.explanation.diagnosis

@@ -211,6 +211,8 @@ def why(answer: ArraysExplained, causes: Sequence[str]) -> Iterator[str]:
             f"unknown: {answer.nonfinite_values} of {total} are NaN or infinite, "
             f"where {reading.config.layer}'s are finite",
         )
+    elif answer.defects:
+        yield from (line("cause", defect) for defect in answer.defects)
     elif not answer.tried and reading.config.proj_size:
         yield line("cause", "unknown: no mistake is tried with proj_size")
     elif not answer.tried:

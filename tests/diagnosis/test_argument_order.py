@@ -1,12 +1,14 @@
 """Tests of what is found in the factors apart: arguments in another order, and defects that need two preparations."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
 from harness import Scope, as_subject, draw, scope_of
+from harness.checks.case_checks import check as check_everything
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.argument_order import BY_NAME_OTHERWISE, PASSES, other_order
 from harness.diagnosis.experiments import Question
@@ -166,6 +168,35 @@ def test_the_order_is_the_cause_only_where_the_same_case_does_not_fail_so_by_nam
         return None if found is None else found.evidence
 
     assert [asked(named) for named in by_name] == [None, PASSES, BY_NAME_OTHERWISE, BY_NAME_OTHERWISE]
+
+
+class SwappedAndShifted(Swapped):
+    """It is wrong by name, too, with hx."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
+        output, h_n = super().forward(input, hx)
+        return (output if hx is None else output + 0.5), h_n
+
+
+@pytest.mark.parametrize(
+    ("config", "explained"),
+    [
+        (RNNConfig(1, 1, positional=True, bidirectional=True), True),
+        (RNNConfig(2, 3, T=3, N=2, batch_first=True, positional=True, hx=True), False),
+        (RNNConfig(1, 1, bidirectional=True), False),
+    ],
+    ids=["order", "another mistake", "by name"],
+)
+def test_the_order_explains_no_failure_that_the_case_has_by_name_too(config: RNNConfig, explained: bool) -> None:
+    subject = as_subject(SwappedAndShifted)
+    observations, check = ObservationCache(subject), partial(check_everything, subject)
+    finding = Finding("mine", draw(RNNConfig(1, 1, positional=True, bidirectional=True)), Result(Verdict.BROKEN))
+    order = other_order(Question(observations, finding, scope_of(subject), check))
+    case = draw(config, "normal", 1)
+    failed = check(case)
+
+    assert order is not None
+    assert order.explains(subject, observations.of(case), failed) == explained
 
 
 def test_another_order_that_no_signature_shows_is_found_and_told_by_what_it_needs() -> None:

@@ -1,5 +1,6 @@
 """Tests of explaining arrays: the reference judges them alone, and the mistake that reproduces them is named."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from torch import nn
 
 import harness
 from harness import Case, Reference, RNNConfig, draw
+from harness.diagnosis import defects
 from harness.diagnosis.explain_given_arrays import GivenCase, explained
 from harness.diagnosis.identify.choices import choices
 from harness.diagnosis.identify.gates import right_of
@@ -594,3 +596,20 @@ def test_small_multiples_of_powers_of_two_are_not_called_rounded() -> None:
     quarters = np.arange(40).reshape(5, 2, 4) / 4
 
     assert not any("digit" in line for line in ask(case, quarters).lines)
+
+
+def test_a_defect_of_ours_in_looking_for_mistakes_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: Any, **_options: Any) -> None:
+        raise KeyError(1)
+
+    monkeypatch.setattr(defects, "_RAISED", [False])
+    monkeypatch.setattr("harness.diagnosis.explain_given_arrays.explanations", broken)
+    module = nn.RNN(1, 2)
+    x = torch.ones(3, 1, 1)
+
+    report = harness.explain(module, x, module(x)[0].detach() + 1)
+
+    assert not report.agrees
+    assert re.search(
+        r"identification failed: KeyError at test_explain_given_arrays.py:\d+ \(a defect of rnn-harness\)", str(report)
+    )

@@ -1,5 +1,6 @@
 """Tests of investigation: findings are explained given earlier ones, and a search continues after known causes."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness.checks import case_checks
 from harness.checks.agreement import check_agreement
 from harness.checks.known_issues import TORCH_ISSUES
 from harness.checks.repeatability import FLAKY_RUNS
+from harness.diagnosis import defects
 from harness.diagnosis.failure_conditions import FailureConditions
 from harness.diagnosis.finding_explainer import SEARCH_OVER, Explanation, FindingExplainer
 from harness.diagnosis.first_departure import judge_worst
@@ -693,22 +695,39 @@ def test_gradients_that_are_missing_where_nothing_is_connected_are_no_further_fi
     assert "returns the state before each step as its output" in str(done)
 
 
-@pytest.mark.parametrize(("name", "what"), [("identified_of", "a cause"), ("own_line", "a line")])
-def test_a_mistake_of_the_search_for_a_cause_loses_no_finding(
-    monkeypatch: pytest.MonkeyPatch, name: str, what: str
+@pytest.mark.parametrize("name", ["identified_of", "own_line", "stale_of", "depends_on", "locate"])
+def test_a_defect_of_ours_in_looking_for_a_cause_loses_no_finding_and_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def broken(*_args: Any, **_options: Any) -> None:
         raise KeyError(1)
 
+    monkeypatch.setattr(defects, "_RAISED", [False])
     monkeypatch.setattr(f"harness.diagnosis.finding_explainer.{name}", broken)
+    if name == "stale_of":
+        monkeypatch.setattr("harness.diagnosis.finding_explainer.CHECKS_BEFORE", (broken,))
     investigation = FindingExplainer(as_subject(implementations.without_b_hh))
 
-    with pytest.warns(
-        RuntimeWarning, match=rf"failed in looking for {what}: KeyError in test_finding_explainer.py, line"
-    ):
-        record = explained(investigation, scope_of(investigation.subject).only(loss=None), cases=20)
+    record = explained(investigation, scope_of(investigation.subject).only(loss=None), cases=20)
 
-    assert investigation.explanations[record.findings[0].id].factors is not None
+    finding = record.findings[0]
+    lines = [fact.text for fact in reported(finding, investigation.explanations[finding.id]).facts]
+    failed = [line for line in lines if line.startswith("identification failed")]
+    assert len(failed) == 1
+    assert re.fullmatch(
+        r"identification failed: KeyError at test_finding_explainer.py:\d+ \(a defect of rnn-harness\)", failed[0]
+    )
+
+
+def test_a_defect_of_ours_in_looking_for_a_cause_ends_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: Any, **_options: Any) -> None:
+        raise KeyError(1)
+
+    monkeypatch.setattr("harness.diagnosis.finding_explainer.identified_of", broken)
+    investigation = FindingExplainer(as_subject(implementations.without_b_hh))
+
+    with pytest.raises(KeyError):
+        explained(investigation, scope_of(investigation.subject).only(loss=None), cases=20)
 
 
 def test_a_mistake_that_no_case_of_the_plan_shows_alone_has_a_case_of_its_own() -> None:

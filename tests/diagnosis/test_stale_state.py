@@ -182,6 +182,19 @@ class DropInKeepsState(nn.RNN):
         return output, h_n
 
 
+class DropInKeepsBothStates(nn.LSTM):
+    """An nn.LSTM that does the same with h and c."""
+
+    last: Any = None
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.LSTM's own name
+        batch = input.shape[not self.batch_first] if isinstance(input, torch.Tensor) and input.dim() == 3 else None
+        fits = hx is None and self.last is not None and self.last[0].shape[-2] == batch and self.last[0].dim() == 3
+        output, states = super().forward(input, self.last if fits else hx)
+        self.last = tuple(state.detach() for state in states)
+        return output, states
+
+
 def stale(module: type[nn.Module], config: RNNConfig = USED) -> StaleState | None:
     return stale_at(as_subject(module), draw(config, "normal", 1))
 
@@ -217,6 +230,8 @@ def test_what_a_module_keeps_of_its_first_call_is_named(
         (KeepsState, USED.replace(dtype="float64")),
         (KeepsState, USED.replace(loss="both")),
         (DropInKeepsState, USED.replace(num_layers=2, bidirectional=True, batch_first=True)),
+        (DropInKeepsBothStates, USED.replace(cell="LSTM")),
+        (DropInKeepsBothStates, USED.replace(cell="LSTM", num_layers=2, loss="both")),
     ],
 )
 def test_a_state_that_a_module_starts_from_again_is_named(module: type[nn.Module], config: RNNConfig) -> None:

@@ -15,6 +15,7 @@ from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import rounding_of
+from harness.diagnosis.identify.terms import NoShapes
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
@@ -54,7 +55,7 @@ def shown_alone(
         budget -= case.config.states * len(case.config.form.gates) * (2 + len(without_others))
         if budget < 0:
             return
-        with suppress(ValueError):  # it has no shapes there
+        with suppress(NoShapes):
             # Without bounds, a run takes a third of the time, and every difference counts.
             made = run(network, plain)
             hidden = not any(differs(plain, made, mended, None) for mended in without_others)

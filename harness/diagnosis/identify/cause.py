@@ -23,7 +23,7 @@ from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
 from harness.diagnosis.identify.network_run import derived_trace, run, run_whole
 from harness.diagnosis.identify.questions import Asker, Response, rounding_of
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
-from harness.diagnosis.identify.terms import LINK, STEP_TERMS, LayerTrace
+from harness.diagnosis.identify.terms import LINK, STEP_TERMS, LayerTrace, NoShapes
 from harness.diagnosis.identify.wiring_choices import Place
 from harness.diagnosis.observation_cache import ObservationCache, forward_part
 from harness.oracle.arithmetic_assumptions import FORMATS, U64
@@ -144,7 +144,7 @@ class IdentifiedCause:
             return False
         try:
             wide = [] if all(_tight(self.identified, a) for a in answers) else self._in_float64(subject, answers)
-        except ValueError:  # it has no shapes there
+        except NoShapes:
             return False
         if wide is None or not reproduced(self.identified, answers, result, wide):
             return False
@@ -199,7 +199,7 @@ class IdentifiedCause:
         rounding = _rounding(self.identified, a)
         try:
             return differing(a, _run_on(self.identified.network, a, rounding, self.identified.network), rounding)
-        except ValueError:
+        except NoShapes:
             return set(a.arrays)
 
     def _in_float64(self, subject: Subject, answers: list[Response]) -> list[Response] | None:
@@ -229,7 +229,7 @@ class IdentifiedCause:
         """
         try:
             return self._shows_on(case, bounds=bounds)
-        except ValueError:
+        except NoShapes:
             return True
 
     def _shows_on(self, case: Case, *, bounds: bool) -> bool | None:
@@ -370,7 +370,7 @@ def reproduced(
     try:
         agrees = all(_gives(identified, a) for a in chain(answers, wide))
         return agrees and any(_is_nearer(identified, part, result) for part in (answers, wide if chained else ()))
-    except ValueError:
+    except NoShapes:
         return False
 
 
@@ -501,14 +501,11 @@ def identified_of(
     """
     if 0 not in scope.proj_size:
         return None
-    try:
-        asker = Asker(observations, scope, case.config.nonlinearity)
-        asker.excluded = hidden
-        asker.choose_dtype()
-        asker.lengthen(longest)
-        identified = (identify_gated if case.config.gated else identify)(asker, case.config, before)
-    except (ValueError, ArithmeticError, IndexError):  # a singular matrix is a ValueError
-        return None
+    asker = Asker(observations, scope, case.config.nonlinearity)
+    asker.excluded = hidden
+    asker.choose_dtype()
+    asker.lengthen(longest)
+    identified = (identify_gated if case.config.gated else identify)(asker, case.config, before)
     identified = replace(identified, unknown=(*identified.unknown, *hidden), dtype=asker.dtype)
     return None if "the step" in identified.unknown or identified.fresh < LEAST_FRESH else identified
 

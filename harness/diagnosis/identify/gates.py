@@ -171,8 +171,13 @@ def complements(terms: Polynomial, gates: Iterable[str]) -> Iterator[tuple[str, 
 
 
 def right_of(config: RNNConfig) -> Network:
-    """Return the network that torch's layer is."""
-    return Network(step_of(config.cell), derived=True) if config.gated else RIGHT_NETWORK
+    """Return the network that torch's layer is, the same one for each definition of a cell."""
+    return _right_network(CELL_DEFINITIONS[config.cell]) if config.gated else RIGHT_NETWORK
+
+
+@cache
+def _right_network(own: Any) -> Network:
+    return Network(_step(own), derived=True)
 
 
 def layer_of(network: Network) -> str:

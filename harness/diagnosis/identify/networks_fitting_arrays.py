@@ -23,6 +23,7 @@ from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Response, rounding_of
+from harness.diagnosis.identify.terms import NoShapes
 from harness.oracle.arithmetic_assumptions import FORMATS
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -169,7 +170,7 @@ class _NetworkSearch:
         try:
             made = [run(network, a.case, states=states_of(network, a)) for a in self._responses]
             row = self._joined(made)
-        except (ValueError, IndexError, KeyError):
+        except NoShapes:
             return None
         return row if row.size == self._actual.size else None
 

@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from functools import cache, cached_property, partial
 from statistics import median
@@ -143,9 +144,11 @@ class Asker:
 
     def without(self, name: str) -> Asker:
         """Return one that is not answered with an array, the output or h_n, nor asks for gradients by it."""
-        asker = Asker(self._observations, self.scope, self.nonlinearity)
-        asker.excluded, asker.long, asker.periods = self.excluded | {name}, self.long, self.periods
-        asker.losses = tuple(loss for loss in asker.losses if loss not in ("both", name))
+        asker = copy(self)
+        asker.excluded, asker._answers = self.excluded | {name}, {}
+        asker.shorter = "" if self.shorter == name else self.shorter
+        asker.losses = tuple(loss for loss in self.losses if loss not in ("both", name))
+        asker.__dict__.pop("ignores_padding", None)
         return asker
 
     @property

@@ -192,12 +192,22 @@ class LayerTrace:
 WHERE_N_IS_H: Final = "N = H"  # of a term that can be where these are equal alone
 
 
+class NoShapes(Exception):
+    """Raised where a model has no shapes on a case: one of its terms needs sizes that are equal, and they are not."""
+
+
 class Term(NamedTuple):
     """A term of a sum: how it is made, whether it needs input_size = hidden_size, and of which other trace it is."""
 
-    value: Callable[[LayerTrace, int], Numbers]
+    made: Callable[[LayerTrace, int], Numbers]
     square: bool = False
     other: str = ""
+
+    def value(self, f: LayerTrace, t: int) -> Numbers:
+        """Return the term at a step of a trace; raise ``NoShapes`` where the trace cannot have it."""
+        if not self.fits(f):
+            raise NoShapes
+        return self.made(f, t)
 
     def fits(self, f: LayerTrace) -> bool:
         """Tell whether a trace can have it."""

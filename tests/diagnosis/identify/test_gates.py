@@ -187,6 +187,10 @@ def test_a_function_that_is_not_applied_is_no_further_mistake() -> None:
     assert all(np.array_equal(values_of(one), values_of(right[name])) for name, one in mended.items())
 
 
+def test_the_right_network_of_a_cell_is_one_whose_runs_are_known_again() -> None:
+    assert right_of(RNNConfig(1, 1, cell="GRU")) is right_of(RNNConfig(2, 3, cell="GRU"))
+
+
 @pytest.mark.parametrize("spec", ["torch:gru", "torch:lstm"])
 def test_nothing_is_said_of_what_is_right(spec: str) -> None:
     found = identified(as_subject(spec))

@@ -26,6 +26,7 @@ from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 from tests.diagnosis.identify.test_ways_back import layer as single_layer
+from tests import implementations
 from tests.long import few
 
 STACK = RNNConfig(2, 3, num_layers=2, bidirectional=True, T=3, N=2, hx=True)
@@ -207,6 +208,21 @@ def test_a_subject_that_keeps_float32_is_asked_in_float32() -> None:
     cause = cause_of(found, seen_of(subject, observation, result), result, [])
     assert cause is not None
     assert [*cause.new] == mistakes
+
+
+def test_a_subject_that_keeps_float32_is_asked_in_float32_without_an_array_that_nothing_explains() -> None:
+    def single(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        narrow = {name: array.astype(np.float32) for name, array in weights.items()}
+        output, h_n = implementations.without_b_hh(x.astype(np.float32), h0.astype(np.float32), narrow, config)
+        return output.astype(x.dtype), np.sort(np.sin(9 * h_n), -1).astype(x.dtype)
+
+    found = identified_of(ObservationCache(as_subject(single)), SCOPE, draw(RNNConfig(2, 3, T=3), "normal", 1))
+
+    assert found is not None
+    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
+        "ignores bias_hh: b_hh is never added"
+    ]
+    assert (found.unknown, found.dtype) == (("h_n",), "float32")
 
 
 class LateBelow(torch.nn.Module):
