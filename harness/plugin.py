@@ -145,17 +145,16 @@ def _diagnosis(disagreement: Disagreement, finding: Finding) -> tuple[Diagnosis 
 
 
 def _saved(report: ReportedFinding, config: pytest.Config) -> tuple[FindingFiles | None, str]:
-    """Keep a finding, unless a search has kept it, which says more; return where, or why that failed."""
+    """Keep a finding, unless a search on this machine has, which says more; return where, or why that failed."""
     from harness.report.finding_files import FindingFiles
     from harness.report.json_record import finding_record
-    from harness.space.errors import UsageError
     from harness.store.finding_folders import Store
     from harness.subjects.registry import near
 
     store = Store(Path(config.rootpath, config.getoption("rnn_findings")))
     try:
-        if report.id not in store.ids():
+        if not store.owns(report.id):
             store.save(report.finding, finding_record(report))
-    except (OSError, UsageError) as error:
+    except OSError as error:
         return None, f"the case could not be kept: {error}"
-    return FindingFiles(Path(near(store.directory / report.id))), ""
+    return FindingFiles(Path(near(store.directory / report.id)), own=store.owns(report.id)), ""

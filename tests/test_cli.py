@@ -359,11 +359,11 @@ def test_a_finding_is_kept_listed_replayed_and_removed(run: Any) -> None:
     assert "no findings" in run("findings").out
 
 
-def kept_of(spec: str, config: RNNConfig, seed: int) -> str:
+def kept_of(spec: str, config: RNNConfig, seed: int, folder: str = ".rnn-harness") -> str:
     """Keep a finding of a subject, and return its id."""
     case = draw(config, "normal", seed)
     finding = Finding(spec, case, check_agreement(find_subject(WRONG), case))
-    return Store().save(finding).name
+    return Store(folder).save(finding).name
 
 
 def test_a_file_that_changes_meanwhile_does_not_end_the_search_of_the_next_subject(run: Any) -> None:
@@ -424,6 +424,67 @@ def test_all_findings_are_replayed_in_a_line_each_and_what_cannot_be_run_is_told
     }
 
 
+def test_of_all_findings_those_of_others_are_errors_and_the_option_that_runs_them_is_named_once(run: Any) -> None:
+    of_torch, *foreign = (
+        kept_of(spec, RNNConfig(1, 1), seed, "from-elsewhere") for seed, spec in enumerate(("torch", WRONG, WRONG))
+    )
+    own = kept_of(WRONG, RNNConfig(1, 1), 3)
+    shutil.copytree("from-elsewhere", ".rnn-harness", dirs_exist_ok=True)
+
+    done = run("replay", "--all", "--json", "replays.json")
+    recorded = run("replay", "--all", "--as-recorded")
+
+    *lines, advice, last = done.out.splitlines()
+    assert {line.split()[0]: line.split()[1] for line in lines} == {
+        of_torch: "FIXED",
+        own: "FAILED",
+        **dict.fromkeys(foreign, "ERROR"),
+    }
+    assert advice.startswith("2 findings not run. To run what a file names: --as-recorded, ")
+    assert (done.out.count("--as-recorded"), done.err) == (1, "")
+    assert last == "4 findings: 1 FIXED, 1 FAILED, 2 ERROR"
+    assert done.code == codes.FINDING
+    assert "not run" in next(
+        one["said"] for one in json.loads(Path("replays.json").read_text())["replays"] if one["finding"] == foreign[0]
+    )
+    assert recorded.out.splitlines()[-1] == "4 findings: 1 FIXED, 3 FAILED, 0 ERROR"
+    assert "--as-recorded" not in recorded.out
+    shutil.rmtree(Path(".rnn-harness", own))
+    assert run("replay", "--all").code == codes.MISUSE
+
+
+def test_a_report_names_the_option_with_which_a_finding_of_others_is_replayed(run: Any) -> None:
+    for spec in (WRONG, "torch"):
+        kept = kept_of(spec, RNNConfig(1, 1), 0)
+        own = run("findings", kept).words
+        shutil.rmtree("of-others", ignore_errors=True)
+        shutil.move(".rnn-harness", "of-others")
+        foreign = run("findings", kept, "--findings", "of-others").words
+
+        assert f"replay rnn-harness replay {kept} kept" in own
+        option = " --as-recorded" * (spec == WRONG)
+        assert f"replay rnn-harness replay {kept} --findings of-others{option} kept" in foreign
+        again = run("replay", kept, "--findings", "of-others", *option.split())
+        assert again.out.startswith("FAILED" if option else "FIXED")
+
+
+def test_a_check_without_a_state_folder_goes_on_without_a_word_and_its_replay_says_what_to_add(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(Path("file").absolute()))  # below which no folder can be
+
+    done = run("check", WRONG, "--examples", "20", "-q")
+    (kept,) = Path(".rnn-harness").iterdir()
+    again = run("replay", kept.name)
+
+    assert (done.code, done.err) == (codes.FINDING, "")
+    assert (again.code, again.out, len(again.err.splitlines())) == (codes.MISUSE, "", 1)
+    assert f"{kept} names the subject {WRONG!r}; what a file names is not run" in again.err
+    assert "--as-recorded" in again.err
+    assert run("replay", kept.name, "--as-recorded").out.startswith("FAILED")
+
+
 def test_a_replay_is_one_line_that_a_terminal_breaks_between_words(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     kept_of("gone.py:rnn", RNNConfig(1, 1), 0)
 
@@ -467,7 +528,10 @@ def test_the_exit_code_of_all_is_of_the_worst(run: Any, specs: list[str], code: 
         assert done.out == "no findings in .rnn-harness\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["3f9c2a11", "--all"], ["--all", "--tolerance", "none"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["3f9c2a11", "--all"], ["--all", "--tolerance", "none"], ["--all", "--as-recorded", "--subject", RIGHT]],
+)
 def test_a_replay_of_nothing_or_of_one_and_all_is_misuse(run: Any, arguments: list[str]) -> None:
     kept_of(RIGHT, RNNConfig(1, 1), 0)
 

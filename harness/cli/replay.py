@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,6 +11,11 @@ from harness.cli.codes import AGREES, EXIT_CODES_OF_REPLAY, FINDING, MISUSE
 from harness.cli.console import complain, console_for, write_json
 from harness.cli.options import PATH_TYPE, findings_option, json_option, timeout_option
 from harness.space.errors import UsageError
+
+SHOWN: Final = 200  # the characters of a name in an error; a file may have one of millions
+
+_HOW: Final = "--as-recorded, if you trust it, or --subject NAME, which runs what you name"
+_NOT_OWN: Final = "this machine has no note that it wrote it as it is"
 
 if TYPE_CHECKING:
     from harness.report.finding_files import SavedFinding
@@ -27,6 +32,11 @@ if TYPE_CHECKING:
     metavar="SUBJECT",
     help="The subject to run.  [default: the one it was found on]",
 )
+@click.option(
+    "--as-recorded",
+    is_flag=True,
+    help="Run what the file names, though it came from elsewhere or was edited: that may be any program.",
+)
 @click.option("--tolerance", metavar="NAME|rtol=R,atol=A", help="What to accept.  [default: as when it was found]")
 @findings_option
 @timeout_option
@@ -40,20 +50,30 @@ def replay(
     json_to: str | None,
     *,
     every: bool,
+    as_recorded: bool,
 ) -> int:
     """Run a finding again: FIXED (0), FAILED (1), or ERROR (2) if it could not be run.
 
-    ID is the ID of a finding, or its first digits. FILE is a case.json or an .npz that was kept elsewhere.
+    ID is the ID of a finding, or its first digits. FILE is a case.json or an .npz that was kept elsewhere. What a file
+    names is run if `rnn-harness subjects` lists it, or if this machine wrote the finding.
     """
     if (finding is None) != every:
         raise UsageError("expected the ID of a finding, a FILE, or --all; `rnn-harness findings` lists them")
+    if as_recorded and spec is not None:
+        raise UsageError("--as-recorded with --subject: expected one of them, because both say what to run")
     if finding is None:
-        return _all(spec, tolerance, folder, timeout, json_to)
+        return _all(spec, tolerance, folder, timeout, json_to, as_recorded=as_recorded)
     from harness.report import terminal
     from harness.report.json_record import result_record
     from harness.store.finding_folders import load
 
     console, stored = console_for(json_to), load(finding, folder)
+    if not _may_run(stored, spec, as_recorded=as_recorded):
+        shown = repr(stored.subject)
+        shown = shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 1]}…"
+        raise UsageError(
+            f"{stored.path} names the subject {shown}; what a file names is not run. To run it: {_HOW}; {_NOT_OWN}"
+        )
     done = _again(stored, spec, tolerance, timeout)
     assert done.result is not None
     console.print(terminal.replay_report(done, done.result))
@@ -62,10 +82,22 @@ def replay(
     return _code([done])
 
 
-def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, json_to: str | None) -> int:
+def _may_run(stored: SavedFinding, spec: str | None, *, as_recorded: bool) -> bool:
+    """Tell if the user, or this machine, or this program chose what is to run, and not whoever wrote a file."""
+    from harness.subjects.registry import registered
+
+    named = as_recorded or spec is not None or stored.subject is None
+    return named or stored.own or stored.subject in registered()
+
+
+def _all(
+    spec: str | None, tolerance: str | None, folder: str, timeout: float, json_to: str | None, *, as_recorded: bool
+) -> int:
     """Run every finding in a folder again; one whose case cannot be read is left out."""
     from harness.oracle.arithmetic_assumptions import accepted
-    from harness.report.replay_results import replayed_line, replays_line, replays_record
+    from harness.report.replay_results import ReplayResult, replayed_line, replays_line, replays_record
+    from harness.report.wording import counted
+    from harness.search.case_replay import ReplayOutcome
     from harness.store.finding_folders import Store
     from harness.subjects.isolated import ahead
 
@@ -77,10 +109,17 @@ def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, j
             complain(f"Warning: {stored.path}: left out: {stored.damage}")
         else:
             readable.append(stored)
-    ahead([name for stored in readable if (name := spec or stored.subject)])
-    for stored in readable:
-        every.append(_outcome(stored, spec, tolerance, timeout))
+    may_run = [_may_run(stored, spec, as_recorded=as_recorded) for stored in readable]
+    ahead([name for stored, may in zip(readable, may_run, strict=True) if may and (name := spec or stored.subject)])
+    for stored, may in zip(readable, may_run, strict=True):
+        if may:
+            every.append(_outcome(stored, spec, tolerance, timeout))
+        else:
+            every.append(ReplayResult(stored, stored.subject, ReplayOutcome.ERROR, why=f"not run: {_NOT_OWN}"))
         console.print(replayed_line(every[-1]), soft_wrap=not console.is_terminal)  # a terminal breaks between words
+    if not_run := may_run.count(False):
+        text = f"{counted(not_run, 'finding')} not run. To run what a file names: {_HOW}"
+        console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
     console.print(replays_line(every, folder), markup=False, highlight=False)
     write_json("replays", replays_record(every), json_to)
     return _code(every)

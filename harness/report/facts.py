@@ -71,8 +71,12 @@ def next_steps(id_: str, saved: FindingFiles | None, case: Case | None, subject:
         yield Fact("run it", f"no script: {saved.no_script}")
     # A command finds a function that Python was given only by the name of its file.
     name = subject if subject.isidentifier() else "NAME"  # a local function has none
-    where = "" if ":" in subject or subject in registered() else f" --subject FILE.py:{name}"
-    yield Fact("replay", f"rnn-harness replay {named(id_, saved)}{where}", language="sh")
+    option = f" --subject FILE.py:{name}"
+    if subject in registered():
+        option = ""
+    elif ":" in subject:
+        option = "" if saved.own else " --as-recorded"
+    yield Fact("replay", f"rnn-harness replay {named(id_, saved)}{option}", language="sh")
     yield Fact("kept", f"{saved.folder}: {', '.join(saved.files)}", detail=True)
 
 

@@ -35,6 +35,7 @@ class FindingFiles:
     script: str | None = None  # the stand-alone script, which was seen to fail in a fresh process, if there is one
     no_script: str = ""  # the reason why there is no script
     earlier: str = ""  # the headline of an earlier record, which is kept because it says more
+    own: bool = True  # this machine wrote it, so a replay runs what it names
 
     @property
     def elsewhere(self) -> bool:
@@ -63,6 +64,7 @@ class SavedFinding:
         False  # it did not fail in every run, so one run that passes does not show that it is fixed
     )
     notes: Mapping[str, Any] = field(default_factory=dict)  # saved with the case: the tolerance, the versions
+    own: bool = False  # this machine wrote it, and nobody has edited it since
     damage: str = ""  # the reason why it cannot be read, if it cannot
 
     @property
@@ -81,7 +83,7 @@ class SavedFinding:
     def files(self) -> FindingFiles:
         """The files in its folder."""
         names = tuple(sorted(path.name for path in self.path.iterdir())) if self.path.is_dir() else ()
-        return FindingFiles(self.path, names, SCRIPT if SCRIPT in names else None)
+        return FindingFiles(self.path, names, SCRIPT if SCRIPT in names else None, own=self.own)
 
     def again(self, result: Result) -> bool | None:
         """Return whether a result shows the same kind of failure as before; ``None`` if that kind is not known."""

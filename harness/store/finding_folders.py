@@ -29,6 +29,7 @@ from harness.space.case_json import load_json, to_json
 from harness.space.errors import UsageError
 from harness.space.reading import parsed, read_bytes
 from harness.store.document import as_json, read_as
+from harness.store.own_findings import is_noted, note
 from harness.subjects.registry import registered
 
 CASE: Final = "case.json"
@@ -60,18 +61,21 @@ class Store:
     ) -> Path:
         """Keep a finding, in full or not at all, in place of an earlier one with its id, and return its folder.
 
-        ``record`` is plain data about it; ``texts`` are further files by name. Raises ``OSError`` with the path if that
-        fails, and then leaves nothing behind.
+        It is this machine's own. ``record`` is plain data about it; ``texts`` are further files by name. Raises
+        ``OSError`` with the path if that fails, and then leaves nothing behind.
         """
-        return self._write(finding.id, _files(finding, record or {}, texts or {}, tolerance))
+        files = _files(finding, record or {}, texts or {}, tolerance)
+        note(self.directory / finding.id, files[CASE], files[RECORD])  # before anybody can meet it
+        return self._write(finding.id, files)
 
     def more_complete(self, finding: Finding, record: Mapping[str, Any]) -> SavedFinding | None:
-        """Return the record that is kept of a finding, if it says more of the same file than a new one."""
+        """Return this machine's own record of a finding, if it says more of the same file than a new one."""
         if not (self.directory / finding.id).is_dir():
             return None
         stored, new = self._read(finding.id), parsed(as_json("finding", record))
         same = (
-            not stored.damage
+            stored.own
+            and not stored.damage
             and (stored.source or finding.subject in registered())
             and stored.notes.get("versions") == _versions()
             and (stored.source, stored.result) == (new["source"], new["finding"]["result"])
@@ -79,8 +83,12 @@ class Store:
         less, more = {fact["name"] for fact in new["facts"]} - UNFINISHED_FACTS, {fact.name for fact in stored.facts}
         return stored if same and less < more - UNFINISHED_FACTS else None
 
+    def owns(self, id_: str) -> bool:
+        """Tell if this machine wrote what is kept under an id, and nobody has edited it since."""
+        return _is_own(self.directory / id_)
+
     def copy(self, folder: Path, id_: str) -> Path:
-        """Keep a finding that is in a folder elsewhere, and return its folder here.
+        """Keep a finding that is in a folder elsewhere, and return its folder here. That makes it nobody's own.
 
         Raises ``UsageError`` if it is damaged, and ``OSError`` if it cannot be kept.
         """
@@ -187,7 +195,8 @@ def load(given: str | os.PathLike[str], directory: str | os.PathLike[str] = DIRE
             return store.open(given)
     if not path.is_dir():
         case, notes = load_json(path) if path.suffix == ".json" else load_with_notes(path)
-        return _stored(path, None, case, notes, _Record())
+        stored = _stored(path, None, case, notes, _Record())
+        return replace(stored, own=path.name == CASE and _is_own(path.parent))
     if not (path / CASE).exists():
         raise CaseError(f"{path}: a folder without {CASE}; expected a finding's id, its folder, or a case's file")
     name = path.absolute().name
@@ -256,7 +265,15 @@ def _read(path: Path, id_: str | None) -> SavedFinding:
         record = read_as(path / RECORD, "finding", _Record)
     except UsageError as error:
         damages.append(str(error))
-    return replace(_stored(path, id_, case, notes, record), damage="; ".join(damages))
+    stored = _stored(path, id_, case, notes, record)
+    return replace(stored, own=_is_own(path), damage="; ".join(damages))
+
+
+def _is_own(folder: Path) -> bool:
+    """Tell if this machine wrote what decides what a replay of a finding runs."""
+    with suppress(UsageError):
+        return is_noted(folder, *(read_bytes(folder / name) for name in (CASE, RECORD)))
+    return False
 
 
 def _stored(path: Path, id_: str | None, case: Case | None, notes: dict[str, Any], record: _Record) -> SavedFinding:

@@ -161,7 +161,8 @@ def _added_up(
             return finding
         source = place.parent / finding.saved.folder.parent.name / finding.id
         try:
-            return replace(finding, saved=replace(finding.saved, folder=Store(folder).copy(source, finding.id)))
+            copied = (store := Store(folder)).copy(source, finding.id)
+            return replace(finding, saved=replace(finding.saved, folder=copied, own=store.owns(finding.id)))
         except (OSError, UsageError) as error:  # the report has all of it, but for what runs it again
             warn(f"--findings {folder}: the finding could not be kept: {error}")
             return replace(finding, saved=None)

@@ -81,7 +81,8 @@ def keep(
     ):
         texts[TEST] = regression_test(finding)
     saved = store.save(finding, record, texts, tolerance=tolerance)
-    return FindingFiles(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
+    names = ("case.json", "finding.json", *texts)
+    return FindingFiles(saved, names, None if script is None else NAME, reason, own=store.owns(finding.id))
 
 
 @dataclass

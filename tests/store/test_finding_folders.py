@@ -1,6 +1,9 @@
 """Tests of findings: kept in full or not at all, found by their ids, read back, and replayed."""
 
 import os
+import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -348,6 +351,90 @@ def test_nothing_is_unpickled(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pickle, "loads", lambda *_: pytest.fail("unpickled"))
 
     assert all(one.damage for one in store.list())
+
+
+# Whose a finding is
+
+
+def edit(path: Path) -> None:
+    path.write_text(path.read_text() + " ")
+
+
+@pytest.mark.parametrize(
+    ("change", "own"),
+    [
+        (lambda folder: (folder / "issue.md").write_text("my notes"), True),
+        (lambda folder: edit(folder / "case.json"), False),
+        (lambda folder: edit(folder / "finding.json"), False),
+        (lambda folder: (folder / "finding.json").unlink(), False),
+        (lambda folder: folder.rename(folder.with_name("abcd0001")), False),
+        (lambda folder: folder.parent.rename(folder.parent.with_name("moved")), False),
+        (lambda folder: shutil.copytree(folder.parent, folder.parent.with_name("moved")), True),
+        (lambda folder: Store(folder.parent.with_name("moved")).copy(folder, folder.name), True),
+    ],
+    ids=["notes", "case", "record", "no record", "id", "moved", "copied", "merged"],
+)
+def test_a_finding_is_this_machine_s_own_where_and_as_it_wrote_it(
+    store: Store, change: Callable[[Path], object], own: bool
+) -> None:
+    folder = store.save(finding_of(), RECORD, TEXTS)
+
+    change(folder)
+
+    moved = Store(folder.parent.with_name("moved"))
+    assert [one.own for one in store.list()] == [own] * len(store.ids())
+    assert [one.own for one in moved.list()] == [False] * len(moved.ids())
+    store.save(finding_of(), RECORD)
+    assert store.open(folder.name).own
+
+
+def test_a_path_to_a_finding_of_this_machine_s_own_is_as_good_as_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Store(tmp_path / "store").save(finding_of(), RECORD)
+    (tmp_path / "link").symlink_to(folder)
+    shutil.copy(folder / "case.json", tmp_path)
+    shutil.copy(folder / "case.json", folder / "mine.json")
+
+    monkeypatch.chdir(folder)
+    own = [".", folder, folder / "case.json", "case.json", f"../{folder.name}"]
+    foreign = [tmp_path / "link", tmp_path / "case.json", "mine.json"]
+
+    assert [finding_folders.load(given).own for given in (*own, *foreign)] == [True] * len(own) + [False] * len(foreign)
+
+
+def test_processes_that_keep_findings_at_once_lose_no_note(tmp_path: Path) -> None:
+    code = (
+        "import sys; from tests.store.test_finding_folders import finding_of; from harness.store.finding_folders import"
+        " Store\nfor seed in range(20): Store(sys.argv[1]).save(finding_of(seed))"
+    )
+    places = [tmp_path / str(number) for number in range(2)]
+    running = [subprocess.Popen([sys.executable, "-c", code, place]) for place in places]
+    assert [process.wait() for process in running] == [0, 0]
+
+    assert [one.own for place in places for one in Store(place).list()] == [True] * 40
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"XDG_STATE_HOME": "/dev/null"},
+        {"XDG_STATE_HOME": "relative", "HOME": "/dev/null"},  # which the specification has everybody ignore
+        {"XDG_STATE_HOME": "", "HOME": "/dev/null"},
+    ],
+)
+def test_without_a_state_folder_findings_are_kept_and_are_nobody_s(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    folder = store.save(finding_of(), RECORD)
+
+    assert store.open(folder.name).cause == RECORD["cause"]
+    assert not store.open(folder.name).own
+    assert contents(tmp_path) == ["new"]
 
 
 # Places in which nothing can be kept

@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import pickle
+import shutil
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,14 +15,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from harness import RNNConfig, draw
+from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.cli import codes
 from harness.cli.main import cli, main
 from harness.report import coverage_words, terminal
 from harness.report.escaping_console import printed
 from harness.report.finding_files import DIRECTORY
 from harness.report.json_record import subject_record
+from harness.search.search_record import Finding
+from harness.space.case import CaseError
 from harness.space.case_json import to_json
 from harness.space.errors import UsageError
 from harness.store.finding_folders import Store
@@ -263,3 +268,169 @@ def test_no_damage_to_the_record_of_a_finding_is_a_fault_of_ours(kept: Path) -> 
     file.write_text(whole)
     assert refused > 10
     assert not Store(kept / DIRECTORY).list()[0].damage
+
+
+# What a file names
+
+
+RUNS = """
+import pathlib
+
+pathlib.Path(__file__).with_name("ran").touch()
+
+def rnn(x, h0, weights, config):
+    pathlib.Path(__file__).with_name("ran").touch()
+"""
+
+# Names of what must not run because a file has them; each would leave a file.
+NAMED = ("exec:touch ran", "python:./runs.sh runs.py:rnn", "runs:rnn", "runs.py:rnn", "{}/runs.py:rnn", "./runs.py:rnn")
+
+
+class Pickled:
+    """What makes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("ran",)
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Path:
+    """Return the file that is there once something of the folder has run."""
+    (tmp_path / "runs.py").write_text(RUNS)
+    (tmp_path / "runs.sh").write_text("#!/bin/sh\ntouch ran\n")
+    (tmp_path / "runs.sh").chmod(0o700)
+    return tmp_path / "ran"
+
+
+def cases_of(subject: str) -> list[str]:
+    """Write a case that names a subject in each way in which one can, and return what a replay calls them."""
+    case = draw(RNNConfig(1, 1))
+    Path("CASE.json").write_text(to_json(case, subject=subject))
+    case.save("case.npz", subject=subject)
+    folder = Path(DIRECTORY, "abcd0001")
+    folder.mkdir(parents=True)
+    (folder / "case.json").write_text(to_json(case))
+    document = {"version": 4, "document": "finding", "subject": subject}
+    (folder / "finding.json").write_text(json.dumps(document))
+    return ["CASE.json", "case.npz", str(folder), "abcd0001"]
+
+
+@pytest.mark.parametrize("subject", NAMED)
+def test_a_replay_runs_what_a_file_names_only_where_it_is_told_to(
+    run: Any, tmp_path: Path, trap: Path, subject: str
+) -> None:
+    subject = subject.format(tmp_path)
+
+    for given in cases_of(subject):
+        code, said = run("replay", given)
+
+        assert (code, len(said.splitlines())) == (codes.MISUSE, 1)
+        assert f"{given} names the subject {subject!r}; what a file names is not run. To run it: " in said
+        assert "--as-recorded" in said
+        assert "--subject" in said
+        assert run("replay", given, "--subject", "torch")[0] == codes.AGREES
+        assert not trap.exists()
+    assert run("replay", "--all")[0] == codes.MISUSE
+    assert not trap.exists()
+    run("replay", "CASE.json", "--as-recorded")
+    assert trap.exists()
+
+
+def test_a_name_of_ours_is_replayed_whoever_wrote_the_file(run: Any) -> None:
+    for given in cases_of("torch:cell"):
+        assert run("replay", given) == (codes.AGREES, "")
+
+
+def test_a_long_name_is_told_in_a_line(run: Any) -> None:
+    cases_of(f"exec:{' ' * 10**6}touch ran")
+
+    code, said = run("replay", "CASE.json")
+
+    assert code == codes.MISUSE
+    assert len(said) < 700
+
+
+def hostile_store(kept: Path, subject: str) -> str:
+    """Write a report and a finding that name what must not run wherever they name their subject; return its id."""
+    (source,) = (kept / DIRECTORY).iterdir()
+    id_ = Finding(subject, Case.load(source / "case.json"), Result(Verdict.BROKEN)).id
+    folder = Path(DIRECTORY, id_)
+    shutil.copytree(source, folder)
+    shutil.copy(kept / "report.json", "report.json")
+    for path in (Path("report.json"), folder / "finding.json", folder / "case.json"):
+        text = path.read_text()
+        assert "mine.py:rnn" in text
+        path.write_text(text.replace("mine.py:rnn", json.dumps(subject)[1:-1]).replace(source.name, id_))
+    (folder / "reproduce.py").write_text(RUNS.replace("with_name", "parents[2].joinpath"))
+    return id_
+
+
+@pytest.mark.parametrize("subject", NAMED)
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("findings",), codes.AGREES),
+        (("findings", "{id}", "--report", "page.html"), codes.AGREES),
+        (("merge", "report.json", "-v", "--report", "page.html", "--findings", "all"), codes.FINDING),
+        (("coverage", "report.json", "--missing", "5"), codes.AGREES),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_reading_a_report_or_a_finding_runs_nothing_that_it_names(
+    run: Any, kept: Path, tmp_path: Path, trap: Path, command: tuple[str, ...], code: int, subject: str
+) -> None:
+    id_ = hostile_store(kept, subject.format(tmp_path))
+
+    assert run(*(word.format(id=id_) for word in command)) == (code, "")
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("subject", NAMED)
+def test_a_case_and_known_failures_run_nothing_that_they_name(
+    run: Any, tmp_path: Path, trap: Path, subject: str
+) -> None:
+    subject = subject.format(tmp_path)
+    cases_of(subject)
+    texts = "\n".join(f"{field} = {json.dumps(subject)}" for field in ("name", "subject", "fails", "reason", "link"))
+    Path("known.toml").write_text(f"[[known]]\n{texts}\nwhere = {{dtype = 'float32'}}\nuntil = 2999-12-31\n")
+    (tmp_path / "mine.py").write_text(SOURCE)
+
+    assert Case.load("CASE.json").id == Case.load("case.npz").id
+    run("check", "mine.py:rnn", "--known", "known.toml", "--examples", "5", "-n", "0", "-q")
+    assert not trap.exists()
+
+
+def pickled(path: Path) -> Path:
+    """Write a file that runs code where it is unpickled without care, as its suffix has it, and return its path."""
+    if path.suffix == ".npz":
+        case = draw(RNNConfig(1, 1))
+        np.savez(path, header=np.array(Pickled(), object), output=np.array(Pickled(), object), **case.arrays)  # type: ignore[arg-type]
+    elif path.suffix == ".npy":
+        np.save(path, np.array(Pickled(), object), allow_pickle=True)
+    elif path.suffix == ".pt":
+        torch.save({"weight_ih_l0": Pickled()}, path)
+    else:
+        path.write_bytes(pickle.dumps(Pickled()))
+    return path
+
+
+@pytest.mark.parametrize("name", ["001.npz", "001.npy", "001.pt", "001.json", "001.safetensors", "001.pkl"])
+def test_nothing_is_unpickled_that_can_run_code(run: Any, tmp_path: Path, trap: Path, name: str) -> None:
+    (tmp_path / "mine.py").write_text(SOURCE)
+    run("vectors", "vectors", "--examples", "1")
+    Path("results").mkdir()
+    path = str(pickled(Path(name)))
+    pickled(Path("results", name))
+
+    commands: list[tuple[str, ...]] = [
+        ("explain", path, path, path),
+        ("check", "mine.py:rnn", "--weights", path, "--examples", "1", "-n", "0"),
+        ("check", "mine.py:rnn", "--known", path, "--examples", "1", "-n", "0"),
+        ("judge", "vectors", "results"),
+        *((command, path) for command in ("replay", "merge", "coverage")),
+    ]
+    for command in commands:
+        assert run(*command)[0] == codes.MISUSE, command
+    with pytest.raises(CaseError):
+        Case.load(path)
+    assert not trap.exists()
