@@ -78,9 +78,9 @@ def test_an_interrupt_of_what_follows_a_cause_loses_nothing_and_nothing_more_is_
     assert told.certain
 
 
-@pytest.mark.parametrize("changed", [False, True])
-def test_a_record_without_a_cause_replaces_none_that_has_one_of_the_same_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
+@pytest.mark.parametrize("changed", ["", "the code", "the record"])
+def test_a_record_without_a_cause_replaces_none_of_our_own_that_has_one_of_the_same_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     subject, options = as_subject(implementations.without_b_hh), SearchOptions(100)
 
@@ -93,15 +93,19 @@ def test_a_record_without_a_cause_replaces_none_that_has_one_of_the_same_code(
         patched.setattr("harness.store.save.offer", lambda *_, **__: FindingScript(reason="none is wanted"))
         _, cause = kept()
     monkeypatch.setattr(FindingExplainer, "_diagnosis", lambda *_: signal.raise_signal(signal.SIGINT))
-    if changed:
+    if changed == "the code":
         monkeypatch.setattr(Capabilities, "source", "another one")
+    if changed == "the record":
+        (file,) = tmp_path.glob("*/finding.json")
+        file.write_text(f"{file.read_text()} ")
     saved, again = kept()
 
     assert saved is not None
     if changed:
         (cause_line,) = [fact.text for fact in load(saved.folder.name, tmp_path).facts if fact.name == "cause"]
         assert cause_line == "not looked for, because an interrupt came before it was found"
-    assert (again == cause) is not changed
+    assert (again == cause) is not bool(changed)
+    assert load(saved.folder.name, tmp_path).own
     assert saved.earlier == ("" if changed else f"{cause} (certain)")
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import junitparser
 import pytest
 
+from harness.store.finding_folders import load
+
 WRONG = """
 from hypothesis import Phase, given, settings
 from harness import assert_agrees, cases
@@ -97,6 +99,19 @@ def test_a_disagreement_comes_with_its_cause_and_a_command_that_repeats_it(pytes
 
     assert replayed.ret == 1
     assert replayed.outlines[0].startswith("FAILED")
+
+
+def test_a_finding_that_somebody_edited_gives_way_to_our_own(pytester: pytest.Pytester) -> None:
+    once = f"{WRONG.partition('@settings')[0]}\ndef test_mine():\n    assert_agrees(rnn, draw(RNNConfig(1, 1)))\n"
+    once = once.replace("import assert_agrees, cases", "import RNNConfig, assert_agrees, draw")
+    run(pytester, once).assert_outcomes(failed=1)
+    (file,) = pytester.path.glob(".rnn-harness/*/case.json")
+    file.write_text(f"{file.read_text()} ")
+    assert not load(file).own
+
+    run(pytester, once).assert_outcomes(failed=1)
+
+    assert load(file).own
 
 
 def test_a_function_that_no_name_leads_to_is_not_given_one(pytester: pytest.Pytester) -> None:

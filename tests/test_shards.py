@@ -152,7 +152,7 @@ def test_equal_bits_and_a_broken_relation_of_dropout_are_told_as_by_one_run(
     assert done.examination.equal == equal
     assert done.examination.dropout == both.one.examination.dropout
     assert facts["kernel"] == both.one.examination.dropout_facts["kernel"]
-    assert facts["replay"].endswith(f" --findings {tmp_path / 'all'}")
+    assert facts["replay"].endswith(f" --findings {tmp_path / 'all'} --as-recorded")
     assert load(facts["replay"].split()[2], tmp_path / "all").of_dropout
 
 

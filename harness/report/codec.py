@@ -17,6 +17,7 @@ from harness.checks.activation_accuracy import Accuracy
 from harness.checks.known_failures import KnownFailure
 from harness.checks.result import ComparisonMethod
 from harness.oracle.compare import Site
+from harness.report.finding_files import FindingFiles
 from harness.report.reported_finding import ReportedFinding
 from harness.search.log import Log, LoggedOutcome
 from harness.search.plan_shards import Shard
@@ -51,6 +52,7 @@ _SEARCH: Final = (
 # Fields that follow from others, or that only serve to find out more from the subject; a type after those in it.
 _LEFT_OUT: Final[dict[type, tuple[str, ...]]] = {
     Site: ("equation",),
+    FindingFiles: ("own",),  # which says nothing where the report is read
     Accuracy: ("alone",),
     KnownFailure: ("where",),
     Log: tuple(field.name for field in fields(Log) if field.name.startswith("_")),
