@@ -86,8 +86,7 @@ def _may_run(stored: SavedFinding, spec: str | None, *, as_recorded: bool) -> bo
     """Tell if the user, or this machine, or this program chose what is to run, and not whoever wrote a file."""
     from harness.subjects.registry import registered
 
-    named = as_recorded or spec is not None or stored.subject is None
-    return named or stored.own or stored.subject in registered()
+    return as_recorded or bool(spec) or stored.own or stored.subject is None or stored.subject in registered()
 
 
 def _all(

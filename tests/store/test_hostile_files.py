@@ -329,6 +329,7 @@ def test_a_replay_runs_what_a_file_names_only_where_it_is_told_to(
         assert "--as-recorded" in said
         assert "--subject" in said
         assert run("replay", given, "--subject", "torch")[0] == codes.AGREES
+        assert run("replay", given, "--subject", "")[0] == codes.MISUSE  # as of a variable that is not set
         assert not trap.exists()
     assert run("replay", "--all")[0] == codes.MISUSE
     assert not trap.exists()
