@@ -397,8 +397,8 @@ def test_a_path_to_a_finding_of_this_machine_s_own_is_as_good_as_its_id(
     shutil.copy(folder / "case.json", folder / "mine.json")
 
     monkeypatch.chdir(folder)
-    own = [".", folder, folder / "case.json", "case.json", f"../{folder.name}"]
-    foreign = [tmp_path / "link", tmp_path / "case.json", "mine.json"]
+    own: list[str | Path] = [".", folder, folder / "case.json", "case.json", f"../{folder.name}"]
+    foreign: list[str | Path] = [tmp_path / "link", tmp_path / "case.json", "mine.json"]
 
     assert [finding_folders.load(given).own for given in (*own, *foreign)] == [True] * len(own) + [False] * len(foreign)
 
