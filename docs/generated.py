@@ -10,7 +10,7 @@ PARTS: Final = {
         *("how-to-functions", "how-to-classes", "how-to-devices", "how-to-teams"),
         *("pytest", "parallel-jobs", "other-languages"),
     ),
-    "Reference": ("reference-commands", "reference-space", "findings", "formats", "api", "glossary"),
+    "Reference": ("reference-commands", "reference-space", "findings", "formats", "api", "glossary", "security"),
     "Explanation": ("explanation", "found-in-the-wild", "measurements", "limits"),
     "Development": ("architecture", "../CONTRIBUTING", "../CHANGELOG"),
 }
