@@ -190,17 +190,19 @@ def conventions(**declared: bool) -> Callable[[T], T]:
 def declared_by(target: Any, name: str) -> Conventions:
     """Return what a function or class declares in an attribute, and the layer that is a word of its name.
 
-    A declaration may name another layer, or say that it is none. A class of one of torch's layers is told by its
-    parameters instead of its name. Where nothing else tells, it is compared with the only cell that its file defines.
-    Raises ``UsageError`` for a declaration that makes no sense.
+    A declaration may name another layer; an empty one, or one with ``gru=False``, stands for nn.RNN. A class of one of
+    torch's layers is told by its parameters instead of its name. Where nothing else tells, it is compared with the only
+    cell that its file defines. Raises ``UsageError`` for a declaration that makes no sense.
     """
     given, whose = getattr(target, "conventions", {}), f"{name}: conventions"
     declared = Conventions.of(given, whose)
     if declared.cell != "RNN" or not (isfunction(target) or isclass(target)):
         return declared
+    of_cells = [] if isinstance(given, Conventions) else [word for word in given if word not in CONVENTION_NAMES]
+    if hasattr(target, "conventions") and (of_cells or not given):
+        return declared
     cell = _cell_by_name(target)
-    refused = {cell_named(word) for word, holds in given.items() if not holds} if isinstance(given, Mapping) else set()
-    return declared if cell in {"RNN", *refused} else Conventions.of((*declared.names, cell.lower()), whose)
+    return declared if cell == "RNN" else Conventions.of((*declared.names, cell.lower()), whose)
 
 
 def _cell_by_name(target: Any) -> str:
