@@ -27,6 +27,7 @@ one_thread_a_process()
 import numpy as np  # noqa: E402
 
 from harness import Subject, as_subject  # noqa: E402
+from harness.diagnosis.defects import raise_defects  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation  # noqa: E402
 from harness.diagnosis.identify.elman_layer_inquiry import Identification, identify  # noqa: E402
 from harness.diagnosis.identify.gather import values_of  # noqa: E402
@@ -51,6 +52,8 @@ from harness.space.case import Case  # noqa: E402
 from harness.space.config import RNNConfig, role_of  # noqa: E402
 from harness.space.values import draw  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
+
+raise_defects()
 
 ONLY: dict[str, Any] = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False}
 # The stacks that a drawn network may have, beside a single layer, in which it is asked, too.

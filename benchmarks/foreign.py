@@ -35,6 +35,7 @@ import numpy as np  # noqa: E402
 
 from harness import RNNConfig, Subject, as_subject  # noqa: E402
 from harness.checks.result import Verdict  # noqa: E402
+from harness.diagnosis.defects import raise_defects  # noqa: E402
 from harness.diagnosis.failure_conditions import FailureConditions  # noqa: E402
 from harness.diagnosis.finding_explainer import Explanation, FindingExplainer  # noqa: E402
 from harness.diagnosis.fresh_cases import changed  # noqa: E402
@@ -53,6 +54,8 @@ from harness.search.simplify import PLAIN_NUMBERS  # noqa: E402
 from harness.space.scope import factors_of  # noqa: E402
 from harness.store.save import keep  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
+
+raise_defects()
 
 ROOT: Final = Path(__file__).parents[1]
 LAYERS: Final = Path("benchmarks", "layers")

@@ -23,7 +23,10 @@ one_thread_a_process()
 
 import harness  # noqa: E402
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK  # noqa: E402
+from harness.diagnosis.defects import raise_defects  # noqa: E402
 from harness.space.config import RNNConfig  # noqa: E402
+
+raise_defects()
 
 PORTS = {**MISTAKES, **WAYS_BACK}
 

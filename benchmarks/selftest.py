@@ -30,6 +30,7 @@ from benchmarks.correct_layers import CORRECT, correct_subject  # noqa: E402
 from benchmarks.planted import CATALOGUE, Fault, named  # noqa: E402
 from benchmarks.planted.same import same_as, same_special  # noqa: E402
 from benchmarks.planted.subject import PlantedSubject  # noqa: E402
+from harness.diagnosis.defects import raise_defects  # noqa: E402
 from harness.diagnosis.finding_explainer import Diagnosis, FindingExplainer  # noqa: E402
 from harness.diagnosis.identify.cause import IdentifiedCause  # noqa: E402
 from harness.diagnosis.nan_and_inf import NonFiniteMistake  # noqa: E402
@@ -41,6 +42,8 @@ from harness.search.simplify import PLAIN_NUMBERS  # noqa: E402
 from harness.space.case import Case, as_plain  # noqa: E402
 from harness.space.config import RNNConfig  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
+
+raise_defects()
 
 
 class Naming(Enum):

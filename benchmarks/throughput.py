@@ -54,21 +54,17 @@ GRADIENTS: Final = SMALL.only(loss=["output", "h_n", "both"])
 FIRST_RUN: Final = """
 import os, time
 os.environ["OMP_NUM_THREADS"] = "1"
-from harness.space.cells import CELLS
-from harness.space.factor_table import offers_of
 from harness.subjects.isolated import IsolatedSubject, ahead
 ahead(["torch"])
-from harness.diagnosis.finding_explainer import Investigation
+from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.search.search import Search
-from harness.search.search_options import SearchOptions
-from harness.search.workers import Workers
 from harness.subjects.protocol import scope_of
 class First(IsolatedSubject):
     def run(self, case):
         print(time.time())
         os._exit(0)
 subject = First("torch")
-investigation = Investigation(subject)
+investigation = FindingExplainer(subject)
 with Search(subject, scope_of(subject)) as search:
     for finding in search.findings():
         search.pass_over(investigation.recognise(finding, search.record))

@@ -1,4 +1,4 @@
-"""effort: how much all explanations of one subject may do together. Steps are counted first; time is the last resort."""
+"""effort: how much all explanations of one subject may do: steps are counted first, and time is the last resort."""
 
 import time
 from collections.abc import Iterator

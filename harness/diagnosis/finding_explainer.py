@@ -66,7 +66,7 @@ from harness.diagnosis.wrong_conventions import instead_of
 from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors
 from harness.oracle.compare import MismatchKind
 from harness.oracle.judge import Judgement
-from harness.search.deadline import DeadlineSubject, Hang, TimeOver
+from harness.search.deadline import Hang, TimeOver
 from harness.search.search import RecognisedCause
 from harness.search.search_record import Finding, SearchRecord
 from harness.space.case import Array, Case
@@ -81,8 +81,8 @@ SEARCH_OVER: Final = "the search ended before"  # why a cause was not looked for
 TIME_OVER: Final = "the time was over before it was found"
 INTERRUPTION: Final = "an interrupt came before it was found"
 
-# The shares of the steps and of the seconds that are left which a part of an explanation may take. A later finding has a
-# cause, too; but on a slow machine, the first cause tells most.
+# The shares of the steps and seconds left that a part of an explanation may take. A later finding has a cause, too; but
+# on a slow machine, the first cause tells most.
 CAUSE: Final = (2 / 3, 1.0)
 CONDITIONS: Final = (1 / 2, 1 / 2)
 REST: Final = (1.0, 1.0)
@@ -300,7 +300,9 @@ class FindingExplainer:
 
     def _wavering(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said of a subject that gives two answers to one question."""
-        observations = ObservationCache(CountedSubject(self.subject, until), self._within(finding), nondeterministic=True)
+        observations = ObservationCache(
+            CountedSubject(self.subject, until), self._within(finding), nondeterministic=True
+        )
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         diagnosis: Diagnosis | None = None
         with self._effort.part(*CAUSE):

@@ -340,8 +340,8 @@ def _ended(
             ended = expect_whole_run(Setting.of(before, observation.arithmetic))
             made = {name: (array.values, array.tolerance) for name, array in ended.items()}
         else:
-            rounding = rounding_of(call.plain.dtype)
-            made = {n: (values_of(v), error_of(v)) for n, v in run(identified.network, before.plain(), rounding).items()}
+            arrays = run(identified.network, before.plain(), rounding_of(call.plain.dtype))
+            made = {name: (values_of(v), error_of(v)) for name, v in arrays.items()}
         finals = {name: made[final] for name, final in zip(call.form.hidden, call.form.final, strict=True)}
         states = {name: values for name, (values, _) in finals.items()}
         tolerance = max(float(np.max(error, initial=0)) for _, error in finals.values())

@@ -27,8 +27,7 @@ def spent(shares: list[float]) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("shares", "steps"),
-    [([1], [90, 0]), ([1, 1], [90, 0, 0]), ([2 / 3, 1 / 2, 1], [60, 15, 15, 0])],
+    ("shares", "steps"), [([1], [90, 0]), ([1, 1], [90, 0, 0]), ([2 / 3, 1 / 2, 1], [60, 15, 15, 0])]
 )
 def test_each_part_ends_after_its_share_of_the_steps_that_are_left(
     monkeypatch: pytest.MonkeyPatch, shares: list[float], steps: list[int]

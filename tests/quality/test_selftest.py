@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import selftest
+from benchmarks import selftest, throughput
 from benchmarks.correct_layers import ARITHMETICS, CORRECT, compensated, correct_subject, from_the_last, fused, layer_of
 from benchmarks.planted import Fault, named
 from benchmarks.selftest import Naming, correct, naming, trial, trial_of
@@ -20,6 +20,10 @@ from tests.causes import WITHOUT_B_HH
 from tests.long import few
 
 NOTHING = Fault("ChangesNothing", "changes nothing", {}, family="bias", smallest=(RNNConfig(1, 1),))
+
+
+def test_the_start_of_a_search_is_measured_to_its_first_run() -> None:
+    assert throughput.first_run() > 0
 
 
 def test_a_fault_is_found_made_small_and_named() -> None:

@@ -537,7 +537,7 @@ def test_a_failure_is_made_smaller_by_so_many_tries_and_so_long_and_says_what_cu
 
     assert record.finding is not None
     assert record.finding.certificate.untried == (f"shrinking not finished: {cut_at}",)
-    assert record.shrink_checks == int(cut_at.split()[0])
+    assert record.shrink_checks == int(cut_at.split(maxsplit=1)[0])
 
 
 def test_a_failure_that_comes_last_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

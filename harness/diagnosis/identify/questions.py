@@ -145,10 +145,10 @@ class Asker:
     def without(self, name: str) -> Asker:
         """Return one that is not answered with an array, the output or h_n, nor asks for gradients by it."""
         asker = copy(self)
-        asker.excluded, asker._answers = self.excluded | {name}, {}
-        asker.shorter = "" if self.shorter == name else self.shorter
-        asker.losses = tuple(loss for loss in self.losses if loss not in ("both", name))
-        asker.__dict__.pop("ignores_padding", None)
+        losses = tuple(loss for loss in self.losses if loss not in ("both", name))
+        shorter = "" if self.shorter == name else self.shorter
+        vars(asker).update(excluded=self.excluded | {name}, losses=losses, shorter=shorter, _answers={})
+        vars(asker).pop("ignores_padding", None)
         return asker
 
     @property

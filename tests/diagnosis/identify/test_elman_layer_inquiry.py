@@ -119,8 +119,8 @@ def test_a_loop_that_ends_at_its_first_step_is_one_mistake() -> None:
 def at_the_last_step(x: Any, h0: Any, weights: Any, config: Any, lengths: Any = None) -> Any:
     """Return the output at each sequence's last step, where the reverse direction has made one step only."""
     ends = [len(x)] * x.shape[1] if lengths is None else lengths
-    outputs = (implementations.vectorised(x[:T, n : n + 1], h0[:, n : n + 1], weights, config) for n, T in enumerate(ends))
-    return np.concatenate([output[-1] for output, _ in outputs])
+    pieces = ((x[:T, n : n + 1], h0[:, n : n + 1]) for n, T in enumerate(ends))
+    return np.concatenate([implementations.vectorised(*piece, weights, config)[0][-1] for piece in pieces])
 
 
 def test_what_is_not_returned_is_not_said_to_be_wrong() -> None:

@@ -25,8 +25,8 @@ from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
-from tests.diagnosis.identify.test_ways_back import layer as single_layer
 from tests import implementations
+from tests.diagnosis.identify.test_ways_back import layer as single_layer
 from tests.long import few
 
 STACK = RNNConfig(2, 3, num_layers=2, bidirectional=True, T=3, N=2, hx=True)
