@@ -100,11 +100,13 @@ class Diagnosis:
     elsewhere: tuple[Mistake, ...] = ()  # Further mistakes that the case shows
     precision: ShownPrecision | None = None  # If no cause is known, and coarser arithmetic may explain the failure
     line: SourceLine | None = None  # The line of the subject's own code that makes the mistake, if that is known
+    order_assumed: bool = False  # no run told which rows of the subject are of which gate
 
     @property
     def certain(self) -> bool:
-        """True if a cause is known."""
-        return self.cause is not None
+        """True if a cause is known, and does not rest on names."""
+        by_names = self.order_assumed and isinstance(self.cause, IdentifiedCause) and self.cause.new[0].of_order
+        return self.cause is not None and not by_names
 
 
 @dataclass(frozen=True)
@@ -376,7 +378,8 @@ class FindingExplainer:
             with suppress(TimeOver, SubjectTooSlow), self._surviving():
                 asker = Asker(observations, scope, finding.case.config.nonlinearity)
                 line = own_line(asker, cause.identified, cause.new[0])
-            return Diagnosis(cause, cause.new[1:], line=line)
+            assumed = self.subject.capabilities.order_assumed
+            return Diagnosis(cause, cause.new[1:], line=line, order_assumed=assumed)
         return _first_of(CHECKS_AFTER, question) or _precision(observations, finding)
 
     def _computed(self, observations: ObservationCache, finding: Finding, scope: Scope) -> IdentifiedCause | None:

@@ -91,7 +91,7 @@ def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
     if result.method is ComparisonMethod.DROPOUT:
         return wording.dropout_told(result)[0], ""
     if diagnosis is not None and diagnosis.cause is not None:
-        return diagnosis.cause.sentence, "certain"
+        return diagnosis.cause.sentence, "certain" if diagnosis.certain else "possibly"
     if result.inaccurate:
         return failure_line(result), "measured"
     if diagnosis is not None and (precision := explanation_lines.coarse(diagnosis)) is not None:

@@ -63,7 +63,7 @@ class ReportedFinding:
 def _mistakes(finding: Finding, explanation: Explanation) -> int:
     """Return how many mistakes of a finding are certain: the first, and those of its case without one of their own."""
     diagnosis = explanation.diagnosis
-    if diagnosis is not None and isinstance(diagnosis.cause, IdentifiedCause):
+    if diagnosis is not None and diagnosis.certain and isinstance(diagnosis.cause, IdentifiedCause):
         return 1 + len(diagnosis.elsewhere)
     return int(is_certain(finding, explanation))
 

@@ -155,6 +155,7 @@ class Capabilities:
     conventions: Conventions = field(default_factory=Conventions)
     # What it offers and cannot be compared, by factor or array, with the reason: ``{"hx": "no call with …"}``.
     not_compared: Mapping[str, str] = field(default_factory=dict)
+    order_assumed: bool = False  # which of its rows are of which gate is taken from names, or as torch has it
     # The names of its parameters and what they are read as, if they are not nn.RNN's: ``cell.w as weight_ih``.
     read_as: str = ""
     # Returns the fields of the config that it reads in ``run``, if it is a function that is given a config.

@@ -139,7 +139,7 @@ class ClassForm:
     ] = ()  # its biases, if torch's layer has no place for one of them, and its start: they are zero
     starts: tuple[str, ...] = ()  # learned states before the first step
     gate_order_assumed: bool = False  # True if no name tells the order of its gates' rows, and torch's is taken
-    gates_open: bool = False  # True if it is for runs to tell that order, as no adapter says it
+    gates_open: bool = False  # True if it is for runs to tell that order, as no adapter says it, and none told it yet
     order: str = ""  # that order, if runs told it, and names not or otherwise
     apart: bool = False  # it takes each state as an argument of its own
     by_layer: bool = False  # its states are a list of a tuple for each layer

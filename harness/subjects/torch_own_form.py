@@ -83,6 +83,7 @@ class OwnFormSubject(TorchSubject):
             call=None,
             masks=None,  # it draws its own, which must have the statistics of dropout
             not_compared={name: why for name, why in form.not_compared.items() if name not in declared_offers},
+            order_assumed=form.gates_open and not form.loader,
             read_as=form.words,
         )
 
@@ -434,10 +435,10 @@ def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) 
             if best := max(scores):
                 candidates = [candidate for score, candidate in zip(scores, candidates, strict=True) if score == best]
             if len({own for _, own in candidates}) == 1 and (best or len(candidates) == 1):
-                return candidates[0][0]
+                return replace(candidates[0][0], gates_open=False)
         if len(candidates) < len(every):  # where a mistake makes two gates alike, the first of them is as in torch
             return candidates[0][0]
-    return every[0][0] if order else form
+    return replace(every[0][0], gates_open=False) if order else form
 
 
 def _as_torch(
@@ -515,7 +516,8 @@ def _ordered(form: ClassForm, found: ClassForm) -> ClassForm:
     """Return a form that runs told, with the order of weight_ih's rows, unless names tell all that runs do."""
     before, after = ({block for blocks in of.names.values() for block in blocks} for of in (form, found))
     order = "".join(block.gates for block in found.names["weight_ih"])
-    return replace(found, order=order if form.gate_order_assumed or before != after else "")
+    order = order if form.gate_order_assumed or before != after else ""
+    return replace(found, order=order, gates_open=False)
 
 
 def _exchanged(form: ClassForm) -> Iterator[ClassForm]:

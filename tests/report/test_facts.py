@@ -12,6 +12,7 @@ import pytest
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.diagnosis.failure_conditions import FailureConditions
 from harness.diagnosis.finding_explainer import Diagnosis, Explanation
+from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.kernels import FailingStage, KernelSwitchResults
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.facts import code_of
@@ -49,6 +50,17 @@ from tests.report.test_wording import (
 def said(told: ReportedFinding, *, details: bool = False) -> dict[str, str]:
     """Return the facts that every report shows, or the details."""
     return {fact.name: fact.text for fact in told.all_facts if fact.detail is details}
+
+
+@pytest.mark.parametrize(("assumed", "sure"), [(True, "possibly"), (False, "certain")])
+def test_an_order_of_rows_that_no_run_told_is_no_certain_cause(*, assumed: bool, sure: str) -> None:
+    cause = WITHOUT_B_HH.cause
+    assert isinstance(cause, IdentifiedCause)
+    order = replace(cause.new[0], what="reads its rows in the order i, o, f, g", of_order=True)
+    told = reported(FINDING, Explanation(Diagnosis(replace(cause, new=(order,)), order_assumed=assumed)))
+
+    assert (told.cause, told.certainty) == (order.what, sure)
+    assert (told.certain, told.mistakes) == (not assumed, int(not assumed))
 
 
 def test_the_facts_that_every_report_shows() -> None:

@@ -36,6 +36,7 @@ class GateDifference(NamedTuple):
     line: str  # its key among ``lines``
     sentence: str
     mend: Callable[[Any], Any]  # of a ``GatedModel``
+    of_order: bool = False  # it is the order of the gates' rows
 
 
 # Lines.
@@ -367,7 +368,8 @@ def _rows(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
         rows = "its rows" if not absent else f"the rows of {listed([PARAMETER_OF[name] for name in names])}"
         words = f"reads {rows} in the order {', '.join(order)}"
         words += f", {_whose(GATE_ORDERS[order])}" if order in GATE_ORDERS else f", not {', '.join(letters)}"
-        yield GateDifference(_first_moved(order, letters), words, partial(_reordered, names=names, right=right))
+        mend = partial(_reordered, names=names, right=right)
+        yield GateDifference(_first_moved(order, letters), words, mend, of_order=True)
 
 
 def _of_parameter(part: GateSumTerm, names: Sequence[str]) -> bool:

@@ -68,6 +68,7 @@ class Mistake:
     models: tuple[str, ...] = field(default=("first",), compare=False)  # those of a network that make it
     others: tuple[str, ...] = field(default=(), compare=False)  # those that do not
     words: str = field(default="", compare=False)  # where alone it is made
+    of_order: bool = field(default=False, compare=False)  # it is the order of the gates' rows
     mend: Callable[[LayerModel], LayerModel] = field(default=lambda model: model, compare=False, repr=False)
     rewire: Callable[[Network], Network] | None = field(default=None, compare=False, repr=False)
 
@@ -169,7 +170,9 @@ def _mended_with_derivative(
 
 def _of_gates(model: GatedModel) -> Iterator[Mistake]:
     own, right = gate_lines(model), right_lines(model)
-    for line, sentence, mend in (*gate_differences(model), *_passes(model)):
+    for line, sentence, mend, of_order in gate_differences(model):
+        yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend, of_order=of_order)
+    for line, sentence, mend in _passes(model):
         yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
     for _, sentence, mend in _returned(model, ""):
         yield Mistake(sentence, own.get("written", ""), "", mend=mend)
