@@ -81,11 +81,11 @@ SEARCH_OVER: Final = "the search ended before"  # why a cause was not looked for
 TIME_OVER: Final = "the time was over before it was found"
 INTERRUPTION: Final = "an interrupt came before it was found"
 
-# The shares of the steps and seconds left that a part of an explanation may take. A later finding has a cause, too; but
-# on a slow machine, the first cause tells most.
-CAUSE: Final = (2 / 3, 1.0)
-CONDITIONS: Final = (1 / 2, 1 / 2)
-REST: Final = (1.0, 1.0)
+CAUSES: Final = 2 / 3  # the share of the effort for causes, which tell most; the rest is for what failures need
+# The shares of the steps and seconds left that one cause may take: a later finding has one, too, but on a slow machine,
+# the first tells most.
+ONE_CAUSE: Final = (2 / 3, 1.0)
+ONE_DETAIL: Final = (1 / 2, 1 / 2)  # the same of the factors that a failure needs, and of where it begins
 
 ANSWER_DRAWS: Final = 3  # sets of numbers on which a flaky subject must give one answer, to be called deterministic
 # A subject may compute one thing with a value of these, and another one with others.
@@ -148,7 +148,8 @@ class FindingExplainer:
     # The values of factors with which a nondeterministic subject is deterministic, and its gradients that never are.
     _deterministic: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     _hidden: frozenset[str] = frozenset()
-    _effort: Effort = field(default_factory=Effort)
+    _for_causes: Effort = field(default_factory=partial(Effort, CAUSES))
+    _for_details: Effort = field(default_factory=partial(Effort, 1 - CAUSES))
     _defects: list[str] = field(default_factory=list)  # lines on mistakes of this package since the last finding
     interrupted: bool = False  # True if an interrupt came; what was known by then is kept
     _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
@@ -269,7 +270,7 @@ class FindingExplainer:
     def diagnosis(self, finding: Finding, scope: Scope) -> Diagnosis | None:
         """Return the cause of a finding alone, which takes less time than all that is known of it."""
         observations = ObservationCache(CountedSubject(self.subject), self._within(finding))
-        with self._effort.part(*REST):
+        with self._for_causes.part(1, 1):
             return self._diagnosis(observations, finding, scope, math.inf)
         return None
 
@@ -307,7 +308,7 @@ class FindingExplainer:
         )
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         diagnosis: Diagnosis | None = None
-        with self._effort.part(*CAUSE):
+        with self._for_causes.part(*ONE_CAUSE):
             diagnosis = _first_of(CHECKS_IF_NONDETERMINISTIC, question)
         if diagnosis is not None:
             if isinstance(diagnosis.cause, StaleState):
@@ -315,25 +316,25 @@ class FindingExplainer:
             if isinstance(diagnosis.cause, GradientAccumulation):
                 self._hidden = frozenset(diagnosis.cause.roles)
             return Explanation(diagnosis)
-        with self._effort.part(*CONDITIONS):
+        with self._for_details.part(*ONE_DETAIL):
             self._deterministic = _deterministic_with(observations.subject, finding.case.config, scope)
         answers = answers_of(observations.subject, finding.case)
         return Explanation(answers=answers, deterministic=self._deterministic)
 
     def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said until a moment, what matters most first."""
-        subject, effort = CountedSubject(self.subject, until), self._effort
+        subject, causes, details = CountedSubject(self.subject, until), self._for_causes, self._for_details
         explanation, case = Explanation(why_unknown=TIME_OVER), nameable(finding)
         observations = ObservationCache(subject, self._within(finding), nondeterministic=self._nondeterministic)
         diagnosis: Diagnosis | None = None
         try:
-            with effort.part(*CAUSE), self._surviving():
+            with causes.part(*ONE_CAUSE), self._surviving():
                 diagnosis = self._diagnosis(observations, finding, scope, until)
-            why_unknown = "" if _certain(diagnosis) else effort.over or self._slow
+            why_unknown = "" if _certain(diagnosis) else causes.over or self._slow
             explanation = replace(explanation, diagnosis=diagnosis, why_unknown=why_unknown)
             computed = _computed_of(diagnosis)
             check = self._check(observations, finding, scope)
-            with effort.part(*CONDITIONS), self._surviving():
+            with details.part(*ONE_DETAIL), self._surviving():
                 factors = depends_on(
                     finding,
                     scope,
@@ -345,8 +346,8 @@ class FindingExplainer:
                     right=right_of(finding.case.config) if computed is None else computed.mended,
                 )
                 explanation = replace(explanation, factors=factors)
-            with effort.part(*REST), self._surviving():
-                if time.perf_counter() < until and not _certain(diagnosis) and not effort.spent:
+            with details.part(*ONE_DETAIL), self._surviving():
+                if time.perf_counter() < until and not _certain(diagnosis) and not details.spent:
                     kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
                     explanation = replace(explanation, kernels=kernels)
                 where = None if case is None else locate(observations, case, scope)

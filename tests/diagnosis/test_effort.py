@@ -48,7 +48,7 @@ def test_time_ends_what_takes_longer_than_its_steps_should(monkeypatch: pytest.M
         for _ in range(100):
             spend()
 
-    assert whole.over == "the 30 s that all explanations may take were over before it was found"
+    assert whole.over == "the 30 s that finding causes may take were over before it was found"
     assert 10 <= whole.seconds <= 15
     assert not whole.spent
 
@@ -84,7 +84,7 @@ def test_all_findings_of_a_subject_share_the_steps_and_one_without_a_cause_says_
         of_it = reported(finding, explanation)
         assert of_it.certainty == "cause not looked for"
         assert [fact.text for fact in of_it.facts if fact.name == "cause"] == [
-            "not looked for, because the 90 steps that all explanations may take were over before it was found"
+            "not looked for, because the 60 steps that finding causes may take were over before it was found"
         ]
 
     assert 0 < runs <= 90

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
+from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, Numbers
@@ -268,7 +269,7 @@ def backward(model: LayerModel, f: LayerTrace) -> None:
     """Compute a trace's gradients by its states and preactivations, given ``f.g`` and the slopes."""
     f.first = next((t for t in range(f.T) if model.reached.at(t, f.T)), 0)
     f.passes_to_hx = model.passes.at(-1, f.T)
-    f.sources = lambda: by_source(model, f)
+    f.sources = cache(partial(by_source, model, f))  # each of T steps reads all of them
     if model.horizon:
         zeros = np.zeros((f.N, f.H))
         f.da, f.dh = dict.fromkeys(range(f.T), zeros), dict.fromkeys(range(f.T), zeros)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
-from harness.diagnosis.effort import spend
+from harness.diagnosis.effort import spend_run
 from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.autodiff import Var, backward as differentiate
 from harness.diagnosis.identify.ball import Ball, SubjectRounding
@@ -653,7 +653,7 @@ def run(
     network: Network, case: Case, rounding: SubjectRounding | None = None, states: Mapping[Place, Floats] | None = None
 ) -> dict[str, Numbers]:
     """Return the arrays that the network gives on a plain case (``Case.plain``); ``states`` as in ``NetworkRun``."""
-    spend()
+    spend_run(case.config)
     return NetworkRun(network, case, rounding, states).arrays()
 
 
