@@ -291,9 +291,21 @@ WRITES = f"""
     [
         ("return None", codes.FINDING, "returned None, expected (output, h_n)"),
         ("return x", codes.FINDING, "returned an ndarray, expected (output, h_n)"),
-        ("return x[:1, :1, :0], h0", codes.FINDING, "output has shape (1, 1, 0), expected (T, N, D*H) = (1, 1, 1)"),
-        ("return np.zeros(x.shape, 'f8'), h0", codes.FINDING, "output has dtype float64, expected float32"),
-        ("return np.full_like(x, np.nan), h0", codes.FINDING, "output is infinite or NaN where it should not be"),
+        (
+            "return x[:1, :1, :0] + weights['weight_ih_l0'][0, 0], h0 + weights['weight_ih_l0'][0, 0]",
+            codes.FINDING,
+            "output has shape (1, 1, 0), expected (T, N, D*H) = (1, 1, 1)",
+        ),
+        (
+            "return np.zeros(x.shape, 'f8') + weights['weight_ih_l0'][0, 0], h0",
+            codes.FINDING,
+            "output has dtype float64, expected float32",
+        ),
+        (
+            "return np.full_like(x, np.nan), h0 + weights['weight_ih_l0'][0, 0]",
+            codes.FINDING,
+            "output is infinite or NaN where it should not be",
+        ),
         ("raise ValueError('boom')", codes.FINDING, "ValueError: boom"),
         ("exit(0)", codes.FINDING, "SystemExit: 0"),
         (WRITES, codes.FINDING, "x was given to the subject, which wrote into it"),
@@ -1012,7 +1024,12 @@ def test_a_reader_that_has_gone_is_told_from_a_finding(arguments: tuple[str, ...
 
 
 def test_a_finding_keeps_the_looser_profile_it_was_found_under(run: Any, tmp_path: Path) -> None:
-    done = run("check", subject(tmp_path, "return x * 0 + 2, h0 * 0 + 2"), "--tolerance", "atol=1e-3")
+    done = run(
+        "check",
+        subject(tmp_path, "return x + 2 + weights['weight_ih_l0'].sum(), h0 * 0 + 2"),
+        "--tolerance",
+        "atol=1e-3",
+    )
 
     assert done.code == codes.FINDING
     assert {one.notes["tolerance"] for one in Store().list()} == {"atol=1e-3"}

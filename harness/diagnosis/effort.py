@@ -14,8 +14,8 @@ from harness.space.outcome import Outcome
 STEPS: Final = 30_000
 SECONDS: Final = 30.0
 """The steps and the seconds that explaining all findings of a subject may take. A step is a case that the subject is
-asked, a sum that is solved for, or a run of a model, which counts for more if it is long: some 1 ms of one processor, so
-that the steps decide unless the subject or the machine is slow, and the same subject has the same causes. Measured on
+asked, a sum that is solved for, or a run of a model, which counts for more if it is long: some 1 ms of one processor.
+So the steps decide unless the subject or the machine is slow, and the same subject has the same causes. Measured on
 identifications: 150 to 800 steps for one mistake, 1,800 for a clip of all gradients, 5,000 for a layer of which several
 gradients are not known in the end.
 """

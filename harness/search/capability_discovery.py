@@ -75,8 +75,6 @@ def narrow(
     new shapes is asked for fewer layers and few sizes, and for no large products of sizes, as is one that computes each
     state by lines of its own. That is counted and not timed: the same search has the same cases on a busy machine, too.
     After ``until`` (``time.perf_counter``) nothing more is asked, and the remaining values count as supported.
-
-    Raises ``SubjectUnavailable`` for what returns the same whatever its weights are.
     """
     full, (unseen, scope) = scope, _without_unseen(subject, scope)
     factors = _asked_for(scope)
@@ -84,7 +82,6 @@ def narrow(
     if base is None:
         refusal = _refusal(subject, plainest(scope), {})
         return DiscoveredScope(full, {repr(plainest(scope)): refusal or ""}, accepted=False)
-    _require_weights(subject, base)
     if slow and (layers := tuple(number for number in scope.num_layers if number <= FEW_LAYERS)):
         scope = scope.only(num_layers=layers)
         factors = _asked_for(scope)
@@ -131,7 +128,7 @@ def narrow(
     return DiscoveredScope(scope, refused, unsupported_unrefused=tuple(unrefused))
 
 
-def _require_weights(subject: Subject, config: RNNConfig) -> None:
+def require_weights(subject: Subject, config: RNNConfig) -> None:
     """Raise ``SubjectUnavailable`` for what takes no weights, or returns the same where all of them are zero."""
     own = subject.capabilities
     if own.is_torch:

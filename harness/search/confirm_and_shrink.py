@@ -27,8 +27,8 @@ TRIES: Final = 300
 SECONDS: Final = 10.0
 """The number of cases, and the seconds, that making one failure smaller may take. The cases decide, so that the same
 failure ends on the same case; the seconds are for a subject, or a machine, that takes more than 30 ms a case. Of 205
-failures of the layers in ``benchmarks/layers``, 197 end within 300 cases, half of them within 76; the longest would take
-539. A fresh process after a crash takes 20 to 30 ms, or one or two seconds if it imports torch again.
+failures of the layers in ``benchmarks/layers``, 197 end within 300 cases, half of them within 76; the longest would
+take 539. A fresh process after a crash takes 20 to 30 ms, or one or two seconds if it imports torch again.
 """
 
 

@@ -15,7 +15,7 @@ from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import MismatchKind
 from harness.search.budget import CAPABILITIES_KNOWN, FUNCTIONS_MEASURED, LAST_EXPLANATION, Budget
-from harness.search.capability_discovery import narrow, plainest
+from harness.search.capability_discovery import narrow, plainest, require_weights
 from harness.search.checker import CheckedCase, Checker
 from harness.search.confirm_and_shrink import FailureMinimiser, ShrinkingCutShort
 from harness.search.deadline import (
@@ -301,6 +301,8 @@ class Search:
         record, checker = self.record, self._checker
         until = self._budget.moment(CAPABILITIES_KNOWN)
         narrowed = self._options.narrowed or narrow(checker.subject, record.scope, slow=record.slow, until=until)
+        if narrowed.accepted:
+            require_weights(checker.subject, plainest(narrowed.scope))
         record.scope, record.refused = narrowed.scope, narrowed.refused
         checker.scope = record.scope
         record.unsupported_unrefused = {what: (case, result) for what, case, result in narrowed.unsupported_unrefused}

@@ -19,7 +19,7 @@ from harness.space.scope import Scope
 from tests import implementations
 from tests.test_documents import blocks
 
-PART = ": one layer, forward only"
+PART = ": one layer, forward only, float32 alone"
 
 SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2], num_layers=1, dtype="float32")
 WIDE = KnownFailure(

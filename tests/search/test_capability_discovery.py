@@ -252,7 +252,7 @@ def takes_x(x: Any) -> Any:
 @pytest.mark.parametrize("rnn", [gives_x, takes_x])
 def test_what_returns_the_same_whatever_its_weights_is_refused(rnn: Any) -> None:
     with pytest.raises(SubjectUnavailable, match="what it returns does not depend on its weights"):
-        narrow(as_subject(rnn), Scope())
+        hunt(as_subject(rnn), Scope(), cases=1)
 
 
 def of_one_layer(x: Any, h0: Any, weights: Any, config: Any) -> Any:
