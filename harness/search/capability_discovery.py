@@ -129,7 +129,10 @@ def narrow(
 
 
 def require_weights(subject: Subject, config: RNNConfig) -> None:
-    """Raise ``SubjectUnavailable`` for what takes no weights, or returns the same where all of them are zero."""
+    """Raise ``SubjectUnavailable`` for what takes no weights, or returns x and the same where all of them are zero.
+
+    A layer with a mistake may return what does not depend on its weights, such as zeros for some units, but not x.
+    """
     own = subject.capabilities
     if own.is_torch:
         return
@@ -137,7 +140,8 @@ def require_weights(subject: Subject, config: RNNConfig) -> None:
     zeros = {name: array * 0 if name in config.weights else array for name, array in case.arrays.items()}
     first, second = (subject.run(drawn).arrays for drawn in (case, Case.from_arrays(case.config, zeros)))
     same = {name for name, array in first.items() if name in second and array.tobytes() == second[name].tobytes()}
-    if (own.takes is not None and "weights" not in own.takes) or (first and {*first} == same):
+    gives_x = any(array.tobytes() == case.x.tobytes() for array in first.values())
+    if (own.takes is not None and "weights" not in own.takes) or (gives_x and {*first} == same):
         raise SubjectUnavailable(
             f"{subject.name}: what it returns does not depend on its weights\n"
             "expected a recurrent layer: an output and h_n made of x, the initial state and the weights"
