@@ -134,9 +134,8 @@ class ClassForm:
     of_step: bool = False  # what it returns beside its output is one step of that, where two directions do not end
     beside: str = ""  # the parameters on which its state does not depend, or what holds them
     unchanged_parameters: tuple[str, ...] = ()  # the parameters that an adapter leaves as they were built
-    zeros: tuple[
-        str, ...
-    ] = ()  # its biases, if torch's layer has no place for one of them, and its start: they are zero
+    # Its biases, if torch's layer has no place for one of them, and its learned starts: they are zero.
+    zeros: tuple[str, ...] = ()
     starts: tuple[str, ...] = ()  # learned states before the first step
     gate_order_assumed: bool = False  # True if no name tells the order of its gates' rows, and torch's is taken
     gates_open: bool = False  # True if it is for runs to tell that order, as no adapter says it, and none told it yet
