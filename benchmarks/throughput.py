@@ -61,7 +61,7 @@ from harness.search.search import Search
 from harness.subjects.protocol import scope_of
 class First(IsolatedSubject):
     def run(self, case):
-        print(time.time())
+        print(time.time(), flush=True)
         os._exit(0)
 subject = First("torch")
 investigation = FindingExplainer(subject)
