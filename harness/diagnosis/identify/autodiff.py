@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness.diagnosis.identify.ball import Ball
+from harness.diagnosis.identify.ball import Ball, OnTape
 from harness.oracle.pinned_numpy import np
 
 VariableGradients = dict[int, Any]
 
 
-class Var:
+class Var(OnTape):
     """A value, and for each number that it was made of the gradient by it, given its own."""
 
     __array_ufunc__ = None

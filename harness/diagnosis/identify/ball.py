@@ -28,6 +28,10 @@ class SubjectRounding(NamedTuple):
         return self.u + U64
 
 
+class OnTape:
+    """Numbers on a tape, which may be balls; an operation of a ball and such is theirs."""
+
+
 class Ball:
     """Values, and the error that each may have: arrays of one shape."""
 
@@ -61,6 +65,8 @@ class Ball:
         return Ball(value, size, self.rounding)
 
     def __add__(self, other: Any) -> Ball:
+        if isinstance(other, OnTape):
+            return NotImplemented
         if isinstance(other, Ball):
             return self._rounded(self.value + other.value, self.error + other.error)
         return self._rounded(self.value + other, self.error)
@@ -68,6 +74,8 @@ class Ball:
     __radd__ = __add__
 
     def __mul__(self, other: Any) -> Ball:
+        if isinstance(other, OnTape):
+            return NotImplemented
         if isinstance(other, Ball):
             off = (np.abs(self.value) + self.error) * other.error
             off += np.abs(other.value) * self.error
@@ -77,6 +85,8 @@ class Ball:
     __rmul__ = __mul__
 
     def __matmul__(self, other: Any) -> Ball:
+        if isinstance(other, OnTape):
+            return NotImplemented
         return self._product(self, other)
 
     def __rmatmul__(self, other: Any) -> Ball:

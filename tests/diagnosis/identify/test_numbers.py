@@ -1,5 +1,6 @@
 """Tests of balls and tapes: bounds hold what roundings make, and derivatives are those of differences."""
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,16 @@ def test_a_ball_holds_what_the_narrow_dtype_computes(seed: int, dtype: str) -> N
 
     assert (np.abs(narrow.astype(float) - bound.value) <= bound.error).all()
     assert bound.error.max() < 100 * rounding_of(dtype).u * 16  # and says something
+
+
+@pytest.mark.parametrize("operation", [operator.add, operator.mul, operator.matmul])
+def test_a_ball_beside_a_tape_keeps_its_bound(operation: Any) -> None:
+    first, second = (Ball(np.eye(2) * k, 0.5, rounding_of("float32")) for k in (2, 3))
+
+    made, expected = operation(first, Var(second)), operation(first, second)
+
+    assert (made.value.value == expected.value).all()
+    assert (made.value.error == expected.error).all()
 
 
 TERMS = [name for name, term in STEP_TERMS.items() if not term.other]
