@@ -1,6 +1,5 @@
 """Tests of a wiring that is found: of programs with loops of their own, of planted mistakes, and of none."""
 
-from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -20,7 +19,7 @@ from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.identify.wiring_choices import REVERSE, Wiring
+from harness.diagnosis.identify.wiring_choices import Wiring
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.scope import Scope
@@ -537,7 +536,7 @@ def test_sequences_that_do_not_start_from_hx_are_found() -> None:
 
 
 def test_a_way_back_that_is_nn_rnns_is_no_mistake_beside_a_wrong_way_forward() -> None:
-    wiring = Wiring(reverse=replace(REVERSE, final="T - 1"))
+    wiring = Wiring().put("reverse.final", "T - 1")
 
     assert [str(one) for one in mistakes_of(Network(wiring=wiring, back=Wiring()), "tanh")] == [
         "returns the output at step T - 1 as h_n, not the state after the last step, in the reverse direction"
