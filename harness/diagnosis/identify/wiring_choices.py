@@ -172,56 +172,64 @@ class Slot(NamedTuple):
 
     own: Any  # nn.RNN's choice
     choices: Choices
+    line: tuple[str, ...] = ()  # that a report prints, and nn.RNN's where this is not the same with its own choice
+
+
+def _features(array: str) -> Slot:
+    return Slot("forward, reverse", FEATURE_ORDERS, (f"{array} = np.concatenate([{{choice}}], -1)",))
 
 
 WAYS: Final = ("forward", "reverse")
 # The way of one direction through its sequences: as reverse.reads, the slot of the reverse direction.
 _OF_WAY: Final = {
-    "steps": Slot("lengths[n]", STEP_ORDERS),
-    "reads": Slot("k", TIMES),  # the time step of x, or of the output below, that step k reads
-    "writes": Slot("k", TIMES),  # the time step of the output that step k writes
-    "final": Slot("", FINALS),
-    "x_of": Slot("n", SEQUENCE_ORDERS),  # the sequence of x that a sequence reads
-    "hx_of": Slot("n", SEQUENCE_ORDERS),
-    "started": Slot("True", FROM_HX),
-    "output_of": Slot("n", SEQUENCE_ORDERS),  # the sequence that is returned as the n-th of the output
-    "h_n_of": Slot("n", SEQUENCE_ORDERS),
+    "steps": Slot("lengths[n]", STEP_ORDERS, ("steps = {choice}",)),
+    "reads": Slot("k", TIMES, ("x[{choice}, n]",)),  # the time step of x, or of the output below, that step k reads
+    "writes": Slot("k", TIMES, ("output[{choice}, n] = h",)),  # the time step of the output that step k writes
+    "final": Slot("", FINALS, ("h_n[l * D + d, n] = output[{choice}, n]", "h_n[l * D + d, n] = h")),
+    "x_of": Slot("n", SEQUENCE_ORDERS, ("x[t, {choice}]",)),  # the sequence of x that a sequence reads
+    "hx_of": Slot("n", SEQUENCE_ORDERS, ("h = hx[l * D + d, {choice}]",)),
+    "started": Slot("True", FROM_HX, ("h = hx[l * D + d, n] if {choice} else 0", "h = hx[l * D + d, n]")),
+    # The sequence that is returned as the n-th of the output.
+    "output_of": Slot("n", SEQUENCE_ORDERS, ("output[:, n] = result_of({choice})",)),
+    "h_n_of": Slot("n", SEQUENCE_ORDERS, ("h_n[:, n] = result_of({choice})",)),
 }
-_BACKWARDS: Final = Slot("steps - 1 - k", TIMES)
-_OF_REVERSE: Final = _OF_WAY | {"reads": _BACKWARDS, "writes": _BACKWARDS}
-_FEATURES: Final = Slot("forward, reverse", FEATURE_ORDERS)
+_OF_REVERSE: Final = _OF_WAY | {name: _OF_WAY[name]._replace(own="steps - 1 - k") for name in ("reads", "writes")}
 _LAYOUT: Final = Slot("as asked", LAYOUTS)
 SLOTS: Final[dict[str, Slot]] = {
     **{f"{way}.{name}": s for way, of in zip(WAYS, (_OF_WAY, _OF_REVERSE), strict=True) for name, s in of.items()},
-    "carries": Slot(False, {}),  # True if a sequence starts at the state that the one before it ended with
-    "hx_row": Slot("l * D + d", STATE_ROWS),
-    "cx_row": Slot("", STATE_ROWS),  # the row of cx, if it is not that of hx
-    "h_n_row": Slot("l * D + d", STATE_ROWS),
-    "h_n_place": Slot(OWN_PLACE, MOVED_PLACES),  # the layer and direction whose last state is written to that row
-    "h_n_where": Slot("True", WHERE),  # the layers and directions that are written to h_n
+    # True if a sequence starts at the state that the one before it ended with.
+    "carries": Slot(False, {}, ("h = hx[l * D + d, 0] if n == 0 else h", "h = hx[l * D + d, n]")),
+    "hx_row": Slot("l * D + d", STATE_ROWS, ("h = hx[{choice}]",)),
+    "cx_row": Slot("", STATE_ROWS, ("c = cx[{choice}]",)),  # the row of cx, if it is not that of hx
+    "h_n_row": Slot("l * D + d", STATE_ROWS, ("h_n[{choice}] = h",)),
+    # The layer and direction whose last state is written to that row.
+    "h_n_place": Slot(OWN_PLACE, MOVED_PLACES, ("h_n[l * D + d] = last[{choice}]",)),
+    # The layers and directions that are written to h_n.
+    "h_n_where": Slot("True", WHERE, ("h_n[l * D + d] = h if {choice} else 0", "h_n[l * D + d] = h")),
     # Those of c_n, if they are not h_n's.
-    "c_n_row": Slot("", STATE_ROWS),
-    "c_n_place": Slot("", MOVED_PLACES),
-    "c_n_where": Slot("", WHERE),
-    "weights": Slot((), {}),  # roles of parameters, and the layer and direction whose are used
-    "matrices": Slot(_OWN_MATRICES, MATRICES),
-    "layers": Slot("L", _texts("1", "L - 1", "L")),
-    "directions": Slot("D", _texts("1", "D")),
-    "input": Slot("below", INPUTS),
-    "skip": Slot("", SKIPS),
-    "joined": _FEATURES,  # of a layer's output
-    "inner": _FEATURES,  # those that the layer above reads
-    "inner_reverse": Slot("t", _texts("t", "T - 1 - t")),  # the step of the reverse half that it reads at step t
-    "output": _FEATURES,  # those that are returned
+    "c_n_row": Slot("", STATE_ROWS, ("c_n[{choice}] = c",)),
+    "c_n_place": Slot("", MOVED_PLACES, ("c_n[l * D + d] = last[{choice}]",)),
+    "c_n_where": Slot("", WHERE, ("c_n[l * D + d] = c if {choice} else 0", "c_n[l * D + d] = c")),
+    "weights": Slot((), {}, ("{parameters}",)),  # roles of parameters, and the layer and direction whose are used
+    "matrices": Slot(_OWN_MATRICES, MATRICES, ("{choice}", "")),
+    "layers": Slot("L", _texts("1", "L - 1", "L"), ("layers = range({choice})",)),
+    "directions": Slot("D", _texts("1", "D"), ("directions = range({choice})",)),
+    "input": Slot("below", INPUTS, ("read = {choice}",)),
+    "skip": Slot("", SKIPS, ("output[t] = h + read[t]", "output[t] = h")),
+    "joined": _features("output"),  # of a layer's output
+    "inner": _features("x"),  # those that the layer above reads
+    # The step of the reverse half that it reads at step t.
+    "inner_reverse": Slot("t", _texts("t", "T - 1 - t"), ("below[t] = np.hstack([forward[t], reverse[{choice}]])",)),
+    "output": _features("output"),  # those that are returned
     "padding": Slot("", {}),  # "0" if what a layer wrote to padding is set to zero, "held" if its state stays there
-    "mask": Slot("mask", DROPOUT_MASKS),
-    "factor": Slot("mask / (1 - p)", DROPOUT_SCALES),
-    "evaluation": Slot("1", EVALUATION),
+    "mask": Slot("mask", DROPOUT_MASKS, ("mask = {choice}", "")),
+    "factor": Slot("mask / (1 - p)", DROPOUT_SCALES, ("x = output * ({choice})", "x = output * mask / (1 - p)")),
+    "evaluation": Slot("1", EVALUATION, ("x = output * ({choice})", "x = output")),
     "drops_last": Slot((), {}),  # the final states of the inner layers that are dropped like their output
-    "readout": _FEATURES,
-    "readout_step": Slot("t", READ_STEPS),
+    "readout": _features("read"),
+    "readout_step": Slot("t", READ_STEPS, ("readout[t] = W @ h[{choice}] + b",)),
     "readout_where": Slot("True", _texts("True", "t == T - 1")),  # the readout is zero at other steps
-    "readout_bias": Slot(True, {}),
+    "readout_bias": Slot(True, {}, ("readout[t] = W @ h[t]", "readout[t] = W @ h[t] + b")),
     "x_layout": _LAYOUT,
     "output_layout": _LAYOUT,
     "hx_layout": _LAYOUT,

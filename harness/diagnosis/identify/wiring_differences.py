@@ -171,49 +171,15 @@ SENTENCES: Final[dict[tuple[str, str | None], str]] = {
     ),
     ("gradient_stop", None): "gives x, and the layers below, no gradient {choice}",
 }
-# The line of slots, and nn.RNN's where that is not the same one with its own choice.
+# The line of slots together, or of a choice, where it is not that of ``SLOTS``, and nn.RNN's.
 LINES: Final[dict[tuple[str, str | None], tuple[str, ...]]] = {
-    ("steps", None): ("steps = {choice}",),
     ("reads x_of writes output_of", None): ("x[:, ::-1], output[:, ::-1]", "x[::-1], output[::-1]"),
     ("reads x_of", None): ("x[:, ::-1]", "x[::-1]"),
     ("writes output_of", None): ("output[:, ::-1]", "output[::-1]"),
     ("reads writes", None): ("t = {choice}",),
-    ("reads", None): ("x[{choice}, n]",),
-    ("writes", None): ("output[{choice}, n] = h",),
-    ("final", None): ("h_n[l * D + d, n] = output[{choice}, n]", "h_n[l * D + d, n] = h"),
-    ("output_of", None): ("output[:, n] = result_of({choice})",),
-    ("h_n_of", None): ("h_n[:, n] = result_of({choice})",),
-    ("started", None): ("h = hx[l * D + d, n] if {choice} else 0", "h = hx[l * D + d, n]"),
-    ("hx_of", None): ("h = hx[l * D + d, {choice}]",),
-    ("x_of", None): ("x[t, {choice}]",),
-    ("hx_row", None): ("h = hx[{choice}]",),
-    ("cx_row", None): ("c = cx[{choice}]",),
-    ("h_n_row", None): ("h_n[{choice}] = h",),
-    ("c_n_row", None): ("c_n[{choice}] = c",),
-    ("h_n_place", None): ("h_n[l * D + d] = last[{choice}]",),
-    ("c_n_place", None): ("c_n[l * D + d] = last[{choice}]",),
-    ("h_n_where", None): ("h_n[l * D + d] = h if {choice} else 0", "h_n[l * D + d] = h"),
-    ("c_n_where", None): ("c_n[l * D + d] = c if {choice} else 0", "c_n[l * D + d] = c"),
-    ("carries", None): ("h = hx[l * D + d, 0] if n == 0 else h", "h = hx[l * D + d, n]"),
-    ("weights", None): ("{parameters}",),
     ("matrices", _HSTACK): ("W_ih, W_hh = {choice}", ""),
-    ("matrices", None): ("{choice}", ""),
-    ("layers", None): ("layers = range({choice})",),
-    ("directions", None): ("directions = range({choice})",),
-    ("input", None): ("read = {choice}",),
     ("skip", "x"): ("output[t] = h + x[t]", "output[t] = h"),
-    ("skip", None): ("output[t] = h + read[t]", "output[t] = h"),
-    ("joined", None): ("output = np.concatenate([{choice}], -1)",),
-    ("inner", None): ("x = np.concatenate([{choice}], -1)",),
-    ("inner_reverse", None): ("below[t] = np.hstack([forward[t], reverse[{choice}]])",),
-    ("output", None): ("output = np.concatenate([{choice}], -1)",),
-    ("readout", None): ("read = np.concatenate([{choice}], -1)",),
-    ("factor", None): ("x = output * ({choice})", "x = output * mask / (1 - p)"),
     ("evaluation", "p"): ("x = output * p", "x = output"),
-    ("evaluation", None): ("x = output * ({choice})", "x = output"),
-    ("mask", None): ("mask = {choice}", ""),
-    ("readout_step", None): ("readout[t] = W @ h[{choice}] + b",),
-    ("readout_bias", None): ("readout[t] = W @ h[t]", "readout[t] = W @ h[t] + b"),
 }
 _IGNORED: Final = {
     "l == L - 1": "all layers but the last",
@@ -364,7 +330,8 @@ def _filled(of: str, slots: tuple[str, ...], wiring: Wiring, forth: Wiring | Non
     slot, names = slots[0], {*map(_name, slots)}
     choice, own = wiring.inherited(slot), OWN_WIRING.inherited(slot)
     sentence = sentences.get((of, choice)) or sentences[of, None]
-    yours, *rest = ("", "") if choice in _WITHOUT_LINE else lines.get((of, choice)) or lines.get((of, None), ("", ""))
+    line = lines.get((of, choice)) or lines.get((of, None), SLOTS[slot].line if forth is None else ())
+    yours, *rest = line if line and choice not in _WITHOUT_LINE else ("", "")
     roles = list[str]()
     if slot in ("weights", "gradients_of"):
         roles, choice, own = [role for role, _ in choice], choice[0][1], OWN_PLACE
