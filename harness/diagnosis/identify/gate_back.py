@@ -218,8 +218,8 @@ def _choices(network: Network, model: GatedModel) -> Iterator[Network]:
     yield from (network.map(partial(_without, edge=edge)) for edge, _ in model.back)
     back = network.back or network.wiring
     for time in TIMES:  # the output's gradients may be taken at other steps, and h_n's with them, as its last row
-        moved = back.put(("forward", "writes"), time)
-        yield from (replace(network, back=wiring) for wiring in (moved, moved.put(("forward", "final"), "T - 1")))
+        moved = back.put("forward.writes", time)
+        yield from (replace(network, back=wiring) for wiring in (moved, moved.put("forward.final", "T - 1")))
 
 
 def _matched(asker: Asker, network: Network, a: Response) -> int:

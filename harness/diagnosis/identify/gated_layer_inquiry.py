@@ -167,7 +167,7 @@ def _elsewhere(asker: Asker, reverse: Callable[[], LayerModel], network: Network
     small = [] if first is None else [first]  # which rules most out in a tenth of the time
     for where in ABOVE if layers else ABOVE[:1]:
         for candidate in candidates():
-            wired: Network = replace(candidate, wiring=replace(candidate.wiring, above=where))
+            wired: Network = replace(candidate, wiring=candidate.wiring.put("above", where))
             if nearly(wired, small) and inquiry.explained(wired, inquiry.forward):
                 return wired
     return network

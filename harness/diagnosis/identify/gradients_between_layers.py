@@ -68,7 +68,7 @@ def _with_sum(network: Network, where: str, role: str, terms: WeightedTerms) -> 
         return replace(network, first=model, reverse=network.reverse or network.first)
     if where == "d == 1":
         return replace(network, reverse=model)
-    return replace(network, above=model, wiring=replace(network.wiring, above=where))
+    return replace(network, above=model, wiring=network.wiring.put("above", where))
 
 
 def _solved(

@@ -327,7 +327,7 @@ def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
     Where the output has the state before each step, h_n has the last one.
     """
     models = [model for model in (network.first, network.above, network.reverse) if model is not None]
-    in_place = replace(network.wiring, carries=False) == OWN_WIRING
+    in_place = network.wiring.put("carries", False) == OWN_WIRING
     before = replace(LayerModel(), written="h[t-1]")
     if a.shorter is None and all(
         all(getattr(model, name) == getattr(before, name) for name in RETURN_FIELDS) for model in models

@@ -13,7 +13,7 @@ from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.step_patterns import EVERY_STEP, TermSteps
 from harness.diagnosis.identify.terms import INPUT, START, LayerTrace
 from harness.diagnosis.identify.transform import Transform
-from harness.diagnosis.identify.wiring_choices import OWN_WIRING, TWO_BY_TWO, WHERE, LayersByDirections, Wiring
+from harness.diagnosis.identify.wiring_choices import OWN_WIRING, TWO_BY_TWO, LayersByDirections, Wiring
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
@@ -202,8 +202,8 @@ class Network:
     def of(self, layer: int, direction: int, sizes: LayersByDirections = TWO_BY_TWO) -> LayerModel:
         """Return the model of a layer and direction."""
         at = layer, direction
-        above = self.above if WHERE[self.wiring.above](at, sizes) else None
-        reverse = self.reverse if WHERE[self.wiring.turned](at, sizes) else None
+        above = self.above if self.wiring.at_place("above", at, sizes) else None
+        reverse = self.reverse if self.wiring.at_place("turned", at, sizes) else None
         if above is None or reverse is None:
             return above or reverse or self.first
         names = [key.name for key in fields(self.first) if getattr(reverse, key.name) != getattr(self.first, key.name)]

@@ -123,7 +123,7 @@ def _with_transforms(network: Network, transforms: Mapping[str, Transform]) -> N
 
 def _where(made: Sequence[str], others: Sequence[str], wiring: Wiring) -> str:
     """Return in words where alone a mistake is made; nothing if that is everywhere."""
-    where = {"above": WHERE_WORDS[wiring.above], "reverse": WHERE_WORDS[wiring.turned]}
+    where = {"above": WHERE_WORDS[wiring["above"]], "reverse": WHERE_WORDS[wiring["turned"]]}
     if not others:
         return ""
     if "first" in made:

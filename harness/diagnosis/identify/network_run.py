@@ -29,29 +29,19 @@ from harness.diagnosis.identify.layer import (
     slopes,
     written_of,
 )
+from harness.diagnosis.identify.line import Line
 from harness.diagnosis.identify.model import DERIVATIVE, ROLES, GradientClip, LayerModel, Network, WeightedTerms
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, LayerTrace
 from harness.diagnosis.identify.wiring_choices import (
-    DROPOUT_MASKS,
-    DROPOUT_SCALES,
-    EVALUATION,
-    FEATURE_ORDERS,
-    FINALS,
-    FROM_HX,
-    LAYOUTS,
-    MATRICES,
-    MOVED_PLACES,
-    READ_STEPS,
-    SEQUENCE_ORDERS,
-    STATE_ROWS,
-    STEP_ORDERS,
-    TIMES,
-    WHERE,
+    OWN_WIRING,
+    WAYS,
     Ints,
     LayersByDirections,
     Place,
     Wiring,
+    at_place,
+    by_sequence,
     lengths_of,
 )
 from harness.oracle.bounded_array import Floats
@@ -118,12 +108,13 @@ class NetworkRun:
         self.backward_wiring = network.back or network.wiring
         self.lengths = lengths_of(config)
         self.stack = LayersByDirections(config.num_layers, config.num_directions)
+        self._letters = {name: getattr(config, name) for name in ("T", "N", "batch_first")}
+        self._letters |= {"D": self.stack.D, "H": config.h_size}
         self.leaves: dict[str, Var] = {}
         self.traces: dict[tuple[int, int, int], LayerTrace] = {}  # by layer, direction and group
         self._by_step = by_step
-        self.taped: dict[
-            tuple[int, int, int], dict[str, Var]
-        ] = {}  # what traces read whose gradients may be sums of da
+        # What traces read whose gradients may be sums of da.
+        self.taped: dict[tuple[int, int, int], dict[str, Var]] = {}
         self.parts: dict[tuple[str, tuple[int, int, int], int], Var] = {}  # of their steps, by role or "da" or "dh"
         self.of_parts: dict[tuple[str, tuple[int, int, int], int], Numbers] = {}  # the gradients by these
         self.nodes: list[Var] = []  # what the traces give
@@ -150,12 +141,26 @@ class NetworkRun:
 
     # Indices: each is where the numbers of a result lie in what it is made of.
 
+    def _value(self, wiring: Wiring, slot: str, **letters: Any) -> Any:
+        """Return what a wiring's choice in a slot is worth in this case."""
+        return Line(wiring.text(slot)).of(self._letters | letters)
+
+    def _by_sequence(self, wiring: Wiring, slot: str) -> Ints:
+        return by_sequence(wiring.text(slot), self.config.T, tuple(self.lengths))
+
+    def _sequences(self, wiring: Wiring, d: int, slot: str) -> Ints:
+        """Return the sequence that each one is given, or gives; as in NumPy, -1 is the last."""
+        return self._by_sequence(wiring, f"{WAYS[d]}.{slot}") % max(self.config.N, 1)
+
+    def _at_step(self, t: Any, n: Any) -> Ints:
+        """Return where step t of sequence n lies among (t, n); -1 if there is no such step."""
+        return np.where((t >= 0) & (t < self.config.T), t * self.config.N + n, -1)
+
     def _laid_out(self, wiring: Wiring, slot: str) -> Ints:
         """Return where (t, n) lies in an array with the layout of x or an output."""
         T, N = self.config.T, self.config.N
         t, n = np.arange(T)[:, None], np.arange(N)
-        turned = self.config.batch_first != bool(LAYOUTS[wiring.at((slot,))](self.config))
-        return n * T + t if turned else t * N + n
+        return n * T + t if self.config.batch_first != self._value(wiring, slot) else t * N + n
 
     def _fed(self, wiring: Wiring) -> Ints:
         """Return where what step t of sequence n is fed lies in x; -1 if that is a zero."""
@@ -165,68 +170,67 @@ class NetworkRun:
     def _row_laid_out(self, wiring: Wiring, slot: str, row: Any, n: Any) -> Ints:
         """Return where a row and sequence lies in hx or h_n."""
         R, N = self.stack.L * self.stack.D, self.config.N
-        turned = bool(LAYOUTS[wiring.at((slot,))](self.config))
-        return np.asarray(n * R + row if turned else row * N + n, np.intp)
+        return np.asarray(n * R + row if self._value(wiring, slot) else row * N + n, np.intp)
 
     def _steps(self, wiring: Wiring, d: int) -> Ints:
-        name = wiring.way(d).steps
-        if self.config.lengths is None and " if " not in name:  # nothing tells the lengths of a batch that has none
-            name = "lengths[n]"
-        return STEP_ORDERS[name](self.lengths, self.config.T)
+        slot = f"{WAYS[d]}.steps"
+        if self.config.lengths is None and " if " not in wiring[slot]:  # nothing tells the lengths of a batch without
+            return self.lengths
+        return self._by_sequence(wiring, slot)
 
     def _read(self, wiring: Wiring, d: int, group: SequenceGroup) -> Ints:
         """Return where what step k of a sequence reads lies among (t, n)."""
-        way, T, N = wiring.way(d), self.config.T, self.config.N
         steps = self._steps(wiring, d)[group.sequences]
-        t = TIMES[way.reads](np.arange(group.steps)[:, None], steps, T)
-        n = SEQUENCE_ORDERS[way.x_of](self.lengths)[group.sequences]
-        return np.where((t >= 0) & (t < T), t * N + n, -1)
+        t = self._value(wiring, f"{WAYS[d]}.reads", k=np.arange(group.steps)[:, None], steps=steps)
+        return self._at_step(t, self._sequences(wiring, d, "x_of")[group.sequences])
 
     def _start(self, wiring: Wiring, name: str, at: Place, sequences: Ints) -> Ints:
         """Return where the initial state of some sequences lies in hx, or cx."""
-        row = (wiring.cx_row if name == "cx" else "") or wiring.hx_row
-        way = wiring.way(at[1])
-        n = SEQUENCE_ORDERS[way.hx_of](self.lengths)[sequences]
-        index = self._row_laid_out(wiring, "hx_layout", STATE_ROWS[row](at, self.stack), n)
-        return np.where(FROM_HX[way.started](self.lengths)[sequences], index, -1)
+        n = self._sequences(wiring, at[1], "hx_of")[sequences]
+        index = self._row_laid_out(wiring, "hx_layout", wiring.at_place(f"{name}_row", at, self.stack), n)
+        return np.where(self._by_sequence(wiring, f"{WAYS[at[1]]}.started")[sequences], index, -1)
 
     def _written(self, wiring: Wiring, d: int, groups: list[SequenceGroup]) -> Ints:
         """Return where each (t, n) of an output lies among the steps of all groups; -1 if no step wrote it."""
-        way, T, N = wiring.way(d), self.config.T, self.config.N
+        T, N = self.config.T, self.config.N
         index, start = np.full((T, N), -1), 0
         steps = self._steps(wiring, d)
         for group in groups:
             k = np.arange(group.steps)[:, None]
             own = start + k * len(group.sequences) + np.arange(len(group.sequences))
-            t = TIMES[way.writes](k, steps[group.sequences], T)
-            n = np.broadcast_to(group.sequences, t.shape)
+            t = self._value(wiring, f"{WAYS[d]}.writes", k=k, steps=steps[group.sequences]) + 0 * own
+            n = group.sequences + 0 * own
             there = (t >= 0) & (t < T)
             index[t[there], n[there]] = own[there]
             start += group.steps * len(group.sequences)
-        return index[:, SEQUENCE_ORDERS[way.output_of](self.lengths)]
+        return index[:, self._sequences(wiring, d, "output_of")]
 
     def _final(self, wiring: Wiring, d: int) -> Ints:
         """Return where h_n of each sequence lies among (t, n)."""
-        way, T = wiring.way(d), self.config.T
-        t = FINALS[way.final](self.lengths, T)
+        t = np.maximum(self._by_sequence(wiring, f"{WAYS[d]}.final"), 0)
         return t * self.config.N + np.arange(self.config.N)
 
     def _of_last(self, name: str, wiring: Wiring) -> Ints:
         """Return where each row and sequence of h_n, or c_n, lies among the last states by place."""
         L, D, N = *self.stack, self.config.N
-        row, place, where = (wiring.last(name, slot) for slot in ("row", "place", "where"))
         index = np.full((L * D, N), -1)
         for at in ((layer, d) for layer in range(L) for d in range(D)):
-            if WHERE[where](at, self.stack):
-                layer, d = MOVED_PLACES[place](at, self.stack)
-                n = SEQUENCE_ORDERS[wiring.way(d).h_n_of](self.lengths)
-                index[STATE_ROWS[row](at, self.stack)] = (layer * D + d) * N + n
+            row, place, where = (wiring.at_place(f"{name}_{of}", at, self.stack) for of in ("row", "place", "where"))
+            if where:
+                layer, d = place
+                index[row] = (layer * D + d) * N + self._sequences(wiring, d, "h_n_of")
         return index
 
     def _features(self, slot: str, d: int = 0) -> Gather:
-        return self._gather(
-            (slot, d), lambda wiring: FEATURE_ORDERS[wiring.at((slot,))](self.config.h_size, self.stack.D, d)
-        )
+        return self._gather((slot, d), lambda wiring: self._halves(wiring, slot, d))
+
+    def _halves(self, wiring: Wiring, slot: str, d: int) -> Ints:
+        """Return the features of an output, of those of the two directions side by side; -1 is a zero."""
+        forward, reverse = np.arange(1, 2 * self.config.h_size + 1).reshape(2, -1)  # from 1, as 0 stands for zeros
+        if self.stack.D == 1:
+            return forward - 1
+        halves = self._value(wiring, slot, forward=forward, reverse=reverse, d=d)
+        return np.hstack([np.broadcast_to(half, forward.shape) for half in halves]) - 1
 
     def _columns(self, start: int, end: int) -> Gather:
         return self._gather((start, end), lambda _wiring: np.arange(start, end))
@@ -238,7 +242,7 @@ class NetworkRun:
         if ("groups", d) not in self._gathers:
             steps = self._steps(self.forward_wiring, d)
             every = np.arange(self.config.N)
-            if self.forward_wiring.carries:
+            if self.forward_wiring["carries"]:
                 groups = [SequenceGroup(every[n : n + 1], int(steps[n])) for n in every]
             else:
                 groups = [SequenceGroup(np.flatnonzero(steps == k), int(k)) for k in np.unique(steps)]
@@ -268,14 +272,13 @@ class NetworkRun:
         layer, d = at
         N, R = len(group.sequences), self.config.weights[weight_names(*at)[0]].shape[0]
         start = self._initial(at, g, group.sequences) if start is None else start
-        lost = self.backward_wiring.gradient_stop
-        cuts = {"from the reverse direction": d == 1, "from the forward direction": d == 0 < self.stack.D - 1}
-        cut = cuts.get(lost, False)
-        x = Var(x.value) if cut or (lost == "from layer to layer" and layer > 0) else x
+        lost = self.backward_wiring.at_place("gradient_stop", at, self.stack)
+        with_parameters = self.backward_wiring["gradient_stop"] == "through reverse"
+        x = Var(x.value) if lost and not with_parameters else x
         key = (d, g, group.steps, N)  # the same group, if it has as many sequences
         xs = rows(x, self._gather(("read", *key), lambda wiring: self._read(wiring, d, group)))
         taped = {"x": xs, "hx": start} | self._weights(at)
-        if lost == "through reverse" and d == 1:
+        if lost and with_parameters:
             taped = {role: Var(v.value) for role, v in taped.items()}
         operands = taped if self.derived else {role: v.value for role, v in taped.items()}
         parameters = [operands.get(role, np.zeros(R)) for role in ROLES[:4]]
@@ -312,17 +315,19 @@ class NetworkRun:
         weights: dict[str, Var] = {}
         for role, own in zip(ROLES, weight_names(*at, bias=self.config.bias), strict=False):
             read, back = (
-                self._leaf(self._source(wiring.weights, own)) for wiring in (self.forward_wiring, self.backward_wiring)
+                self._leaf(self._source(wiring["weights"], own))
+                for wiring in (self.forward_wiring, self.backward_wiring)
             )
             weights[role] = read if read is back else Var(read.value, ((back, lambda g: g),))
         if self.config.proj_size:
             weights[PROJECTION] = self._leaf(weight_names(*at, projected=True)[-1])
-        if self.forward_wiring.matrices != "W_ih, W_hh":
+        if self.forward_wiring["matrices"] != OWN_WIRING["matrices"]:
             ih, hh = weights["weight_ih"], weights["weight_hh"]
             first = np.arange(int(np.prod(ih.shape))).reshape(ih.shape)
             second = first.size + np.arange(int(np.prod(hh.shape))).reshape(hh.shape)
             both = concatenated([flat(ih), flat(hh)], 0)
-            for role, index in zip(ROLES, MATRICES[self.forward_wiring.matrices](first, second), strict=False):
+            laid = self._value(self.forward_wiring, "matrices", W_ih=first, W_hh=second, H=len(second))
+            for role, index in zip(ROLES, laid, strict=False):
                 weights[role] = rows(both, Gather(index), lead=1)
         return weights
 
@@ -331,13 +336,13 @@ class NetworkRun:
         by_role = dict(places)
         if (role := role_of(own)) not in by_role:
             return own
-        name = weight_names(*MOVED_PLACES[by_role[role]](place_of(own), self.stack), bias=True)[ROLES.index(role)]
+        name = weight_names(*at_place(by_role[role], place_of(own), self.stack), bias=True)[ROLES.index(role)]
         return name if self.case.arrays[name].shape == self.case.arrays[own].shape else own
 
     def advance(self, layers: int | None = None) -> Var:
         """Go forward through all layers, or through some, and return what the last one passes on (T, N, D*H)."""
         x = self.fed
-        last = {"L": self.stack.L, "1": 1, "L - 1": max(self.stack.L - 1, 1)}[self.forward_wiring.layers]
+        last = max(self.forward_wiring.at_place("layers", (0, 0), self.stack), 1)
         for layer in range(last if layers is None else layers):
             read = self._input(layer, x)
             output = self._layer(layer, read, layer == self.stack.L - 1)
@@ -346,29 +351,26 @@ class NetworkRun:
 
     def _input(self, layer: int, x: Var) -> Var:
         fits = layer > 0 and self.fed.shape == x.shape
-        return {"below": x, "x": self.fed, "below + x": x + self.fed if fits else x}[
-            self.forward_wiring.input if fits else "below"
-        ]
+        return self._value(self.forward_wiring, "input", below=x, x=self.fed) if fits else x
 
     def _layer(self, layer: int, x: Var, top: bool) -> Var:
         config, parts = self.config, list[Var]()
         for d in range(self.stack.D):
-            if d and self.forward_wiring.directions == "1":
+            if d and self.forward_wiring["directions"] == "1":
                 zeros = Var(self._number(np.zeros((config.T, config.N, config.h_size))))
                 parts.append(zeros)
                 self._finals[layer, d] = Var(self._number(np.zeros((config.N, self.width))))
                 continue
             read = columns(x, self._features("inner", d)) if layer else x
             parts.append(self._direction((layer, d), read))
-        if self.forward_wiring.inner_reverse != "t" and not top and self.stack.D > 1:
-            T, N = config.T, config.N
-            turned = self._gather("turned", lambda _wiring: np.arange(T * N).reshape(T, N)[::-1])
-            parts[1] = rows(parts[1], turned)
+        if not top and self.stack.D > 1:
+            t = self._value(self.forward_wiring, "inner_reverse", t=np.arange(config.T)[:, None])
+            parts[1] = rows(parts[1], self._gather("turned", lambda _wiring: self._at_step(t, np.arange(config.N))))
         output = columns(concatenated(parts, -1), self._features("joined"))
-        if self.forward_wiring.padding == "0" and config.lengths is not None:
+        if self.forward_wiring["padding"] == "0" and config.lengths is not None:
             output = output * (np.arange(config.T)[:, None] < self.lengths)[..., None].astype(np.float64)
-        skip = {"": False, "x": top, "above the first": layer > 0, "every layer": True}[self.forward_wiring.skip]
-        beside = self.fed if self.forward_wiring.skip == "x" else x
+        skip = self.forward_wiring.at_place("skip", (layer, 0), self.stack)
+        beside = self.fed if self.forward_wiring["skip"] == "x" else x
         return output + beside if skip and beside.shape == output.shape else output
 
     def _direction(self, at: Place, x: Var) -> Var:
@@ -384,7 +386,7 @@ class NetworkRun:
             node = self._node(at, g, group, x, start)
             steps.append(flat(columns(node[: group.steps], self._columns(0, H)), 2))
             finals.append(node[group.steps])
-            start = finals[-1] if self.forward_wiring.carries else None
+            start = finals[-1] if self.forward_wiring["carries"] else None
         wrote = concatenated(steps, 0) if steps else Var(self._number(np.zeros((0, H))))
         output = rows(wrote, self._gather(("written", d), lambda wiring: self._written(wiring, d, groups)), 1)
 
@@ -392,25 +394,24 @@ class NetworkRun:
             return np.argsort(np.concatenate([group.sequences for group in groups]), kind="stable")
 
         final = rows(concatenated(finals, 0), self._gather(("in turn", d), in_turn), lead=1)
-        if self.forward_wiring.padding == "held" and config.lengths is not None:
+        if self.forward_wiring["padding"] == "held" and config.lengths is not None:
             beyond = (np.arange(config.T)[:, None] >= self._steps(self.forward_wiring, d))[..., None].astype(np.float64)
             held = columns(final if d == 0 else self._initial(at, -1, np.arange(config.N)), self._columns(0, H))
             output = output * (1 - beyond) + held * beyond
-        if self.forward_wiring.way(d).final or self.backward_wiring.way(d).final:
-            others = [
-                rows(output, Gather(self._final(wiring, d))) for wiring in (self.forward_wiring, self.backward_wiring)
-            ]
-            forth, goes = (
-                state if wiring.way(d).final else columns(final, self._columns(0, H))
-                for wiring, state in zip((self.forward_wiring, self.backward_wiring), others, strict=True)
+        slot = f"{WAYS[d]}.final"
+        if self.forward_wiring[slot] or self.backward_wiring[slot]:
+            of_h = columns(final, self._columns(0, H))
+            read, back = (
+                rows(output, Gather(self._final(wiring, d))) if wiring[slot] else of_h
+                for wiring in (self.forward_wiring, self.backward_wiring)
             )
-            of_h = Var(forth.value, ((goes, lambda g: g),))
+            of_h = Var(read.value, ((back, lambda g: g),))
             final = concatenated([of_h, columns(final, self._columns(H, self.width))], -1) if self.width > H else of_h
-        if self.forward_wiring.drops_last and (factor := self._factor(self.forward_wiring, layer)) is not None:
+        if self.forward_wiring["drops_last"] and (factor := self._factor(self.forward_wiring, layer)) is not None:
             t = self.lengths - 1 if d == 0 else 0 * self.lengths
             last = factor[t, np.arange(config.N), d * H : (d + 1) * H]
             ones = np.ones_like(last)
-            of_each = [last if name in self.forward_wiring.drops_last else ones for name in config.form.final]
+            of_each = [last if name in self.forward_wiring["drops_last"] else ones for name in config.form.final]
             final = final * np.concatenate(of_each[: self.width // H], -1)
         self._finals[at] = final
         return output
@@ -442,7 +443,7 @@ class NetworkRun:
         """Return the model of a layer and direction, its nonlinearity, and that whose slope is taken."""
         model = self.network.of(*at, self.stack)
         kind, slope = (
-            wiring.activation if WHERE[wiring.activation_where](at, self.stack) else ""
+            wiring["activation"] if wiring.at_place("activation_where", at, self.stack) else ""
             for wiring in (self.forward_wiring, self.backward_wiring)
         )
         if kind not in ("", *RIGHT_SLOPE):
@@ -472,13 +473,16 @@ class NetworkRun:
     def _factor(self, wiring: Wiring, layer: int) -> Floats | None:
         """Return what dropout multiplies a layer's output by; ``None`` where it does nothing."""
         masks = {at: np.asarray(mask, np.float64) for at, mask in self.case.masks.items()}
-        if not masks and layer < self.stack.L - 1 and wiring.evaluation != "1":
-            return np.asarray(EVALUATION[wiring.evaluation](self.config.dropout))
-        if layer not in masks or layer >= self.stack.L - 1:
+        p = np.float64(self.config.dropout)
+        if layer >= self.stack.L - 1 or (masks and layer not in masks):
             return None
-        mask = DROPOUT_MASKS[wiring.mask](masks[layer], masks, self.config.h_size)
-        factor: Floats = DROPOUT_SCALES[wiring.factor](mask, self.config.dropout) + np.zeros(masks[layer].shape)
-        return factor
+        if not masks and wiring["evaluation"] == "1":
+            return None
+        mask = self._value(wiring, "mask", mask=masks[layer], masks=masks) if masks else None
+        slot = "factor" if masks else "evaluation"
+        with np.errstate(divide="ignore", invalid="ignore"):  # nothing is divided by a 1 - p, or a p, that is 0
+            factor = np.nan_to_num(self._value(wiring, slot, mask=mask, p=p), nan=0.0, posinf=1.0)
+        return np.asarray(factor + np.zeros_like(masks.get(layer, 0.0)))
 
     def _dropped(self, layer: int, output: Var) -> Var:
         factors = [self._factor(wiring, layer) for wiring in (self.forward_wiring, self.backward_wiring)]
@@ -523,7 +527,7 @@ class NetworkRun:
         for node in self.nodes:  # a term of a gradient may stand where nothing is passed
             seeds.setdefault(node, self._number(np.zeros(node.shape)))
         by = self._differentiated(seeds)
-        by |= {name: by[self._source(self.backward_wiring.gradients_of, name)] for name in case.weights}
+        by |= {name: by[self._source(self.backward_wiring["gradients_of"], name)] for name in case.weights}
         arrays |= {f"{name}.grad": g for name, g in by.items() if f"{name}.grad" in config.returned}
         for (kind, *rest), how in getattr(self.network.first, "back", ()):
             if kind == "scale":
@@ -566,31 +570,29 @@ class NetworkRun:
     def _out(self, wiring: Wiring) -> Ints:
         """Return where the numbers of an output, as it is laid out, lie among (t, n)."""
         T, N = self.config.T, self.config.N
-        index = np.empty(T * N, np.intp)
-        index[self._laid_out(wiring, "output_layout").ravel()] = np.arange(T * N)
-        return index.reshape((N, T) if self.config.batch_first else (T, N))
+        return np.argsort(self._laid_out(wiring, "output_layout").ravel()).reshape(
+            (N, T) if self.config.batch_first else (T, N)
+        )
 
     def _in_rows(self, h_n: Var) -> Var:
         R, N = self.stack.L * self.stack.D, self.config.N
 
         def index(wiring: Wiring) -> Ints:
-            inverse = np.empty(R * N, np.intp)
             place = self._row_laid_out(wiring, "h_n_layout", np.arange(R)[:, None], np.arange(N))
-            inverse[place.ravel()] = np.arange(R * N)
-            return inverse.reshape(R, N)
+            return np.argsort(place.ravel()).reshape(R, N)
 
         return rows(h_n, self._gather("rows of h_n", index))
 
     def _readout(self, x: Var) -> Var:
         T, N = self.config.T, self.config.N
 
+        t, n = np.arange(T)[:, None], np.arange(N)
+
         def read_of(wiring: Wiring) -> Ints:
-            t = READ_STEPS[wiring.readout_step](np.arange(T), T)[:, None]
-            return np.where(t >= 0, t * N + np.arange(N), -1)
+            return self._at_step(self._value(wiring, "readout_step", t=t) + 0 * t, n)
 
         def written_by(wiring: Wiring) -> Ints:
-            t = np.arange(T)[:, None]
-            return np.where((t == T - 1) | (not wiring.readout_where), t * N + np.arange(N), -1)
+            return np.where(self._value(wiring, "readout_where", t=t), t * N + n, -1)
 
         read = columns(rows(x, self._gather("step read out", read_of)), self._features("readout"))
         operand, W = flat(read), self._leaf("readout.weight")
@@ -600,7 +602,7 @@ class NetworkRun:
             beside = self._number(self._states[0, 0].reshape(beside.shape))
         made = ((operand, lambda g: g @ W.value), (W, lambda g: g.T @ beside))
         readout = Var(operand.value @ W.value.T, made)
-        readout = readout + self._leaf("readout.bias") if self.forward_wiring.readout_bias else readout
+        readout = readout + self._leaf("readout.bias") if self.forward_wiring["readout_bias"] else readout
         return rows(readout, self._gather("step of readout", written_by), 1)
 
 

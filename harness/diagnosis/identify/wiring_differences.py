@@ -7,9 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.wiring_choices import FLIPS, OWN_WIRING, Wiring
-
-Slot = tuple[str, ...]
+from harness.diagnosis.identify.wiring_choices import FLIPS, OWN_PLACE, OWN_WIRING, SLOTS, Wiring
 
 
 class WiringDifference(NamedTuple):
@@ -51,52 +49,221 @@ _FEATURES: Final = {
     "in turns": "the units of the two directions in turns",
     "out of turns": "every other unit first, as if those of the two directions lay in turns",
 }
+# The layers that compute with the parameters of a place.
+_ABOVE: Final = {"min(l, 1), d": " in all layers above it", "(L - 1) * (l > 0), d": " in all layers above the first"}
+# Choices whose names are no expressions, or that say enough without their line.
+_WITHOUT_LINE: Final = {*_FEATURES, "mask[..., :H] of both directions", "masks[0]", "mask of the next layer"}
 ORDER_COMMENT: Final = "  # order = np.argsort(-lengths)"
+_HSTACK: Final = "np.split(np.hstack([W_ih, W_hh]), [H], 1)[::-1]"
+_SHOWS: Final = ", which shows in values where T = N"
+_TRANSPOSED: Final = ", where it should be transposed"
+_ROWS: Final = "(N, layers * directions, hidden_size)"
+_OTHER_ROWS: Final = f"as {_ROWS} with batch_first, which does not change nn.RNN's"
+_OTHERS_START: Final = "from hx, and the others at zeros"
+_FLIPPED: Final = "along the batch, not along the steps"
+_IN_TURN: Final = "puts {results} of a packed batch in order by the permutation that sorts it, not by its inverse"
+# What is said of slots that differ, of a choice or of any other one, as a template over the names of ``_filled``. Where
+# several slots differ together, the first slots count that all do.
+SENTENCES: Final[dict[tuple[str, str | None], str]] = {
+    ("steps", "T"): "runs on through the padding of a packed batch to step T",
+    ("steps", "lengths[order[n]]"): "sorts the lengths of a packed batch, but not its sequences",
+    ("steps", "lengths[n] if n == 0 else 0"): "computes the first sequence only: the others are 0",
+    ("steps", "lengths[n] if n == N - 1 else 0"): "computes the last sequence only: the others are 0",
+    ("steps", "lengths[n] if n < N - 1 else 0"): "leaves out the last sequence, which is 0",
+    ("steps", "lengths[n] if n > 0 else 0"): "leaves out the first sequence, which is 0",
+    ("steps", None): "runs {choice} steps of sequence n of a packed batch, not lengths[n]",
+    ("reads x_of writes output_of", None): f"flips x and output {_FLIPPED}",
+    ("reads x_of", None): f"flips x {_FLIPPED}",
+    ("writes output_of", None): f"flips output {_FLIPPED}",
+    ("reads writes", "k"): "goes forwards in time",
+    ("reads writes", "steps - 1 - k"): "goes backwards in time",
+    ("reads writes", None): "goes in the order t = {choice} in time",
+    ("reads", None): "reads step {choice} at its own step k, not step {own}",
+    ("writes", "k"): "leaves its output in the order in which it was computed",
+    ("writes", None): "writes its own step k to step {choice} of the output, not to step {own}",
+    ("final", None): "returns the output at step {choice} as h_n, not the state after the last step",
+    **{
+        (slot, choice): sentence
+        for slot in ("output_of", "h_n_of")
+        for choice, sentence in (
+            ("order[n]", "leaves {results} of a packed batch sorted, the longest sequence first"),
+            ("order[order[n]]", _IN_TURN),
+            (None, "returns {sequence} as sequence n of {results}"),
+        )
+    },
+    ("started", "lengths[n] == max(lengths)"): f"starts the longest sequences {_OTHERS_START}",
+    ("started", "lengths[n] < max(lengths)"): f"starts all but the longest sequences {_OTHERS_START}",
+    ("started", "n == 0"): f"starts the first sequence {_OTHERS_START}",
+    ("started", "n > 0"): f"starts all but the first sequence {_OTHERS_START}",
+    ("hx_of", "np.argsort(order)[n]"): (
+        "does not sort hx along with a packed batch: the longest sequence starts from the first sequence's hx"
+    ),
+    ("hx_of", None): "starts sequence n from hx of {sequence}",
+    ("x_of", None): "reads x of {sequence} in sequence n",
+    ("x_layout output_layout", "other"): "reshapes x and the output with batch_first, where they should be transposed",
+    ("x_layout output_layout", "other where T == N"): (
+        f"ignores batch_first: it always runs along the first axis{_SHOWS}"
+    ),
+    ("x_layout output_layout", None): "takes the first axis for the batch although batch_first is not set{shows}",
+    ("x_layout", "other where T == N"): f"reads x with time first although batch_first is set{_SHOWS}",
+    ("x_layout", "other"): f"reshapes x with batch_first{_TRANSPOSED}",
+    ("x_layout", "always batch first"): f"reshapes x from (T, N, ...) to (N, T, ...){_TRANSPOSED}",
+    ("x_layout", None): f"reads x with the batch first although batch_first is not set{_SHOWS}",
+    ("output_layout", "other where T == N"): f"returns the output with time first although batch_first is set{_SHOWS}",
+    ("output_layout", "other"): f"reshapes the output with batch_first{_TRANSPOSED}",
+    ("output_layout", "always batch first"): f"reshapes the output from (N, T, ...) to (T, N, ...){_TRANSPOSED}",
+    ("output_layout", None): f"returns the output with the batch first although batch_first is not set{_SHOWS}",
+    ("hx_layout", "always the other"): f"reshapes hx to {_ROWS}{_TRANSPOSED}",
+    ("hx_layout", None): f"reads hx {_OTHER_ROWS}",
+    ("h_n_layout", "always the other"): f"reshapes h_n from {_ROWS}{_TRANSPOSED}",
+    ("h_n_layout", None): f"returns h_n {_OTHER_ROWS}",
+    ("activation", None): "applies {activation}, not the nonlinearity that is set",
+    ("hx_row", None): "starts from row {choice} of hx, not from row l * D + d",
+    ("cx_row", None): "starts from row {choice} of cx, not from row l * D + d",
+    ("h_n_row", None): "writes h_n to row {choice}, not to row l * D + d",
+    ("c_n_row", None): "writes c_n to row {choice}, not to row l * D + d",
+    ("h_n_place", None): "writes the last state of {place} to row l * D + d of h_n",
+    ("c_n_place", None): "writes the last c of {place} to row l * D + d of c_n",
+    ("h_n_where", None): "writes h_n {where} only: its other rows stay 0",
+    ("c_n_where", None): "writes c_n {where} only: its other rows stay 0",
+    ("carries", None): "starts each sequence at the state that the one before it ended with",
+    ("weights", None): "computes with {roles} of {whose}{above}, not with each one's own",
+    ("matrices", _HSTACK): "multiplies [h, x] by [W_ih, W_hh], whose order is another one",
+    **{
+        ("matrices", both.format(index)): f"reads the {lines} of {{matrices}} in reverse order"
+        for index, lines in (("[::-1]", "rows"), ("[:, ::-1]", "columns"))
+        for both in ("W_ih{0}", "W_hh{0}", "W_ih{0}, W_hh{0}")
+    },
+    ("matrices", None): "takes {choice} for {matrices}",
+    ("layers", "1"): "computes the first layer only: its output is returned, and its state in every row of h_n",
+    ("layers", None): "leaves out the last layer",
+    ("directions", None): "computes the forward direction only: what the reverse one gives is 0",
+    ("input", "x"): "reads x in every layer, where the sizes allow it",
+    ("input", None): "adds x to what each layer above the first reads, where the sizes allow it",
+    ("skip", "above the first"): "adds the input of every layer above the first to its output, but not to h_n",
+    ("skip", "every layer"): ("adds the input of every layer to its output where the sizes are equal, but not to h_n"),
+    ("skip", "x"): "adds x to the output where the sizes are equal, but not to h_n",
+    ("joined", None): "makes a layer's output of {features}, not of [forward, reverse]",
+    ("inner", None): "reads {features} of the output below, above the first layer, not [forward, reverse]",
+    ("inner_reverse", None): "does not flip the reverse direction's output back for the layer above",
+    ("output", None): "returns {features} as the output, not [forward, reverse]",
+    ("readout", None): "reads out {features}, not [forward, reverse]",
+    ("padding", "held"): "keeps its state in padding, which the layer above reads",
+    ("padding", None): "sets what it wrote to padding to 0",
+    ("factor", "1"): "forgets dropout in training: nothing is dropped, and nothing scaled",
+    ("factor", "mask"): "does not divide what dropout keeps by 1 - p",
+    ("factor", "(1 - mask) / (1 - p)"): "keeps what dropout drops, and drops what it keeps",
+    ("factor", None): "multiplies by {choice} for dropout, not by mask / (1 - p)",
+    ("evaluation", None): (
+        "multiplies the output of each layer but the last by {choice} in evaluation, where dropout does nothing"
+    ),
+    ("mask", "mask[:1]"): "drops with the first time step's mask at every step",
+    ("mask", "mask[:, :1]"): "drops with the first sequence's mask in every sequence",
+    ("mask", "mask[:, :, :1]"): "drops with the first unit's mask in every unit",
+    ("mask", None): "drops with {choice}, not with the mask of each step, sequence and unit",
+    ("drops_last", None): "drops the inner layers' {listed}, too, like their output",
+    ("readout_step", None): "reads out the state of step {choice} at step t{zeros}",
+    ("readout_where", None): "reads out the last time step only: the readout is 0 at the others",
+    ("readout_bias", None): "never adds the readout's bias",
+    ("gradient_stop", "from layer to layer"): "passes no gradient from a layer to the one below it",
+    ("gradient_stop", "through reverse"): (
+        "takes no gradient through the reverse direction: its parameters get none, and neither does what it reads"
+    ),
+    ("gradient_stop", None): "gives x, and the layers below, no gradient {choice}",
+}
+# The line of slots together, or of a choice, where it is not that of ``SLOTS``, and nn.RNN's.
+LINES: Final[dict[tuple[str, str | None], tuple[str, ...]]] = {
+    ("reads x_of writes output_of", None): ("x[:, ::-1], output[:, ::-1]", "x[::-1], output[::-1]"),
+    ("reads x_of", None): ("x[:, ::-1]", "x[::-1]"),
+    ("writes output_of", None): ("output[:, ::-1]", "output[::-1]"),
+    ("reads writes", None): ("t = {choice}",),
+    ("matrices", _HSTACK): ("W_ih, W_hh = {choice}", ""),
+    ("skip", "x"): ("output[t] = h + x[t]", "output[t] = h"),
+    ("evaluation", "p"): ("x = output * p", "x = output"),
+}
+_IGNORED: Final = {
+    "l == L - 1": "all layers but the last",
+    "l == 0": "all layers but the first",
+    "d == 0": "the reverse direction",
+    "d == 1": "the forward direction",
+}
+# What is said of a slot of the way back; of others, what is said of the way forward.
+BACK_SENTENCES: Final[dict[tuple[str, str | None], str]] = {
+    **{key: sentence for key, sentence in SENTENCES.items() if key[0] == "gradient_stop"},
+    ("weights", None): "gives the gradients by {roles} to {place}, not each to its own",
+    ("gradients_of", None): "returns the gradients by {roles} of {place} in the place of each one's own",
+    ("hx_row", None): "writes the gradient by hx to row {choice}, not to row {read}",
+    ("cx_row", None): "writes the gradient by cx to row {choice}, not to row {read}",
+    ("final", ""): "gives the gradient of h_n to the state after the last step",
+    ("final", "T - 1"): "gives the gradient of h_n to time step T - 1{lost}",
+    ("final", None): "gives the gradient of h_n to time step {choice}",
+    ("factor", "1"): "forgets dropout on the way back: what was dropped gets a gradient, and nothing is scaled",
+    ("factor", "mask"): "does not divide what dropout keeps by 1 - p on the way back",
+    ("x_layout", "other where T == N"): f"returns x's gradient with time first although batch_first is set{_SHOWS}",
+    ("x_layout", "other"): f"reshapes x's gradient with batch_first{_TRANSPOSED}",
+    ("writes", "steps - 1 - k"): "takes the gradient of the output in the reversed order of time",
+    ("writes", "k"): "takes the gradient of the output in the order of time, not in that of its own steps",
+    **{
+        (f"{last}_where", choice): f"ignores the gradient of {last} of {of}"
+        for last in ("h_n", "c_n")
+        for choice, of in _IGNORED.items()
+    },
+    ("h_n_row", None): "takes row {choice} of the gradient of h_n, not row l * D + d",
+    ("c_n_row", None): "takes row {choice} of the gradient of c_n, not row l * D + d",
+    ("h_n_place", None): "gives row l * D + d of the gradient of h_n to {place}",
+    ("c_n_place", None): "gives row l * D + d of the gradient of c_n to {place}",
+    ("reads", None): "writes the gradient by x of its own step k to step {choice}, not to step {own}",
+    ("x_of", None): "writes the gradient by x of sequence n to {sequence}",
+    ("hx_of", None): "writes the gradient by hx of sequence n to {sequence}",
+    ("output_of", None): "takes the gradient of the output of sequence n for {sequence}",
+    ("h_n_of", None): "takes the gradient of h_n of sequence n for {sequence}",
+}
+BACK_LINES: Final[dict[tuple[str, str | None], tuple[str, ...]]] = {
+    ("gradients_of", None): ("{gradients}",),
+    ("hx_row", None): ("dhx[{choice}] = dh_next",),
+    ("cx_row", None): ("dcx[{choice}] = dh_next",),
+    ("final", ""): ("d_output[t, n] += dh_n", ""),
+    ("final", None): ("d_output[{choice}, n] += dh_n", ""),
+    ("h_n_row", None): ("dh_next = h_n_grad[{choice}]",),
+    ("c_n_row", None): ("dc_next = c_n_grad[{choice}]",),
+    ("h_n_place", None): ("dh_next[{choice}] = h_n_grad[l * D + d]",),
+    ("c_n_place", None): ("dc_next[{choice}] = c_n_grad[l * D + d]",),
+    ("reads", None): ("dx[{choice}] += da[k] @ W_ih",),
+}
+# Slots of which that is said also where the way back has nn.RNN's choice, and the way forward has not.
+_ALSO_IF_OWN: Final = ("gradient_stop", "weights", "gradients_of", "hx_row", "cx_row", "final")
 
 
 def differences(network: Network) -> Iterator[WiringDifference]:
     """Yield the differences of the wiring of a network, and of its way back."""
     wiring, back = network.wiring, network.back
     for slots in _grouped(wiring, OWN_WIRING):
-        sentence, yours, right = _words(slots, wiring)
-        yield WiringDifference(sentence, yours, right, partial(_mended, slots=slots))
+        yield WiringDifference(*_words(slots, wiring), partial(_mended, slots=slots))
     if back is None:
         return
-    for slots in _grouped(back, _shared(wiring)):
-        if any(
-            _choice(back, slot) != _choice(OWN_WIRING, slot) for slot in slots
-        ):  # else it is right once the way forward is
-            sentence, yours, right = _back_words(slots, back, wiring)
-            yield WiringDifference(sentence, yours, right, partial(_mended_back, slots=slots))
+    # A place that computes with parameters of another one returns their gradients.
+    for slots in _grouped(back, wiring.put("gradients_of", wiring["weights"])):
+        if any(back.inherited(slot) != OWN_WIRING.inherited(slot) for slot in slots):
+            # else it is right once the way forward is
+            yield WiringDifference(*_back_words(slots, back, wiring), partial(_mended_back, slots=slots))
 
 
-def _shared(wiring: Wiring) -> Wiring:
-    """Return a wiring in which each place that computes with parameters of another one returns their gradients."""
-    return replace(wiring, gradients_of=wiring.weights)
-
-
-def _choice(wiring: Wiring, slot: Slot) -> Any:
-    name = slot[-1]
-    inherited = wiring.hx_row if name == "cx_row" else wiring.last("c_n", name[4:]) if name.startswith("c_n") else ""
-    return wiring.at(slot) or inherited
-
-
-def _mended(network: Network, slots: tuple[Slot, ...]) -> Network:
+def _mended(network: Network, slots: tuple[str, ...]) -> Network:
     wiring, back = network.wiring, network.back
-    if back is not None and ("weights",) in slots and back.gradients_of == wiring.weights:
-        back = replace(back, gradients_of=())
+    if back is not None and "weights" in slots and back["gradients_of"] == wiring["weights"]:
+        back = back.put("gradients_of", ())
     for slot in slots:
-        if back is not None and back.at(slot) == wiring.at(slot):
-            back = back.put(slot, OWN_WIRING.at(slot))
-        wiring = wiring.put(slot, OWN_WIRING.at(slot))
+        if back is not None and back[slot] == wiring[slot]:
+            back = back.put(slot, SLOTS[slot].own)
+        wiring = wiring.put(slot, SLOTS[slot].own)
     return replace(network, wiring=wiring, back=None if back == wiring else back)
 
 
-def _mended_back(network: Network, slots: tuple[Slot, ...]) -> Network:
+def _mended_back(network: Network, slots: tuple[str, ...]) -> Network:
     if (back := network.back) is None:
         return network
     for slot in slots:
-        back = back.put(slot, network.wiring.at(slot))
+        back = back.put(slot, network.wiring[slot])
     return replace(network, back=None if back == network.wiring else back)
 
 
@@ -111,378 +278,99 @@ _TOGETHER: Final = {
 }
 
 
-def _grouped(wiring: Wiring, right: Wiring) -> list[tuple[Slot, ...]]:
+def _grouped(wiring: Wiring, right: Wiring) -> list[tuple[str, ...]]:
     """Return the slots that differ, together where one mistake is made in several."""
-    groups: dict[tuple[str, Any], list[Slot]] = {}
-    flips = [flip for flip in FLIPS.values() if flip.items() <= vars(wiring.reverse).items()]
+    groups: dict[tuple[str, Any], list[str]] = {}
+    flipped = {
+        slot for flip in FLIPS.values() if all(wiring[slot] == choice for slot, choice in flip) for slot, _ in flip
+    }
     for slot in wiring.changes(right):
-        if slot in (("above",), ("turned",), ("activation_where",)):  # where sums differ is said of these
+        if slot in ("above", "turned", "activation_where"):  # where sums differ is said of these
             continue
-        key = _TOGETHER.get(slot[-1], slot[-1]), wiring.at(slot)
-        if slot[0] == "reverse" and any(slot[-1] in flip for flip in flips):
-            key = "flips", "N - 1 - n"
-        if slot == ("padding",):  # what was written there is a part of the mistake that wrote it
+        name = _name(slot)
+        key = ("flips", "N - 1 - n") if slot in flipped else (_TOGETHER.get(name, name), wiring[slot])
+        if slot == "padding":  # what was written there is a part of the mistake that wrote it
             key = next((group for group in groups if group[0] == "steps"), key)
         groups.setdefault(key, []).append(slot)
-    sets: list[tuple[Slot, ...]] = []
+    sets: list[tuple[str, ...]] = []
     for slots in groups.values():
-        by_way = [slot for slot in slots if len(slot) > 1]
-        names, ways = ({slot[at] for slot in by_way} for at in (-1, 0))
-        if len(by_way) < len(names) * len(ways & {"forward", "reverse"}):  # not the same in both directions
-            sets += [tuple(slot for slot in slots if slot[-1] == name) for name in dict.fromkeys(s[-1] for s in slots)]
+        names, ways = ({slot.partition(".")[at] for slot in slots if "." in slot} for at in (2, 0))
+        if sum("." in slot for slot in slots) < len(names) * len(ways):  # not the same in both directions
+            every = dict.fromkeys(map(_name, slots))
+            sets += [tuple(slot for slot in slots if _name(slot) == name) for name in every]
         else:
             sets.append(tuple(slots))
     return sets
 
 
-def _where(slots: tuple[Slot, ...]) -> str:
-    ways = {slot[0] for slot in slots} & {"forward", "reverse"}
-    return f", in the {ways.pop()} direction" if len(ways) == 1 else ""
+def _name(slot: str) -> str:
+    return slot.rpartition(".")[2]
 
 
-def _words(slots: tuple[Slot, ...], wiring: Wiring) -> tuple[str, str, str]:
-    """Return what is said of a slot, its line, and nn.RNN's."""
-    names, choice = {slot[-1] for slot in slots}, wiring.at(slots[0])
-    if wiring.padding == "held" and len(names) > 1:  # that would be right if it was not read
-        names -= {"padding"}
-    right = OWN_WIRING.at(slots[0])
-    if slots[0][0] in ("forward", "reverse"):
-        sentence, yours, own = _of_way(names, choice, right)
-        return f"{sentence}{_where(slots)}", _ordered(yours), own
-    if {"x_layout", "output_layout"} == names:
-        shows = ", which shows in values where T = N" if "==" in choice else ""
-        if choice == "other":  # so are x and the output where T is not N
-            return "reshapes x and the output with batch_first, where they should be transposed", "", ""
-        if choice.startswith("other"):
-            return f"ignores batch_first: it always runs along the first axis{shows}", "", ""
-        return f"takes the first axis for the batch although batch_first is not set{shows}", "", ""
-    name = slots[0][-1]
-    if name == "activation":
-        line = ACTIVATIONS[choice].line("s")
-        return (
-            f"applies {line} {WHERE_WORDS.get(wiring.activation_where, '')}, not the nonlinearity that is set",
-            "",
-            "",
-        )
-    if name.endswith("_layout"):
-        return _layout(name.removesuffix("_layout"), choice), "", ""
-    return _of_stack(name, choice)
+def _words(slots: tuple[str, ...], wiring: Wiring) -> tuple[str, str, str]:
+    """Return what is said of some slots, their line, and nn.RNN's."""
+    names = {*map(_name, slots)}
+    of = next(of for of, _ in SENTENCES if names.issuperset(of.split()))
+    sentence, yours, right = _filled(of, slots, wiring)
+    return sentence, f"{yours}{ORDER_COMMENT}" if "order" in yours else yours, right
 
 
-def _ordered(line: str) -> str:
-    return f"{line}{ORDER_COMMENT}" if "order" in line else line
-
-
-def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:
-    """Return what is said of a slot of a direction."""
-    if "steps" in names:
-        words = {
-            "T": "runs on through the padding of a packed batch to step T",
-            "lengths[order[n]]": "sorts the lengths of a packed batch, but not its sequences",
-            "lengths[n] if n == 0 else 0": "computes the first sequence only: the others are 0",
-            "lengths[n] if n == N - 1 else 0": "computes the last sequence only: the others are 0",
-            "lengths[n] if n < N - 1 else 0": "leaves out the last sequence, which is 0",
-            "lengths[n] if n > 0 else 0": "leaves out the first sequence, which is 0",
-        }.get(choice, f"runs {choice} steps of sequence n of a packed batch, not lengths[n]")
-        return words, f"steps = {choice}", "steps = lengths[n]"
-    if flipped := [array for array, flip in FLIPS.items() if flip.keys() <= names]:
-        yours, own = (", ".join(f"{array}[{index}]" for array in flipped) for index in (":, ::-1", "::-1"))
-        return f"flips {' and '.join(flipped)} along the batch, not along the steps", yours, own
-    if names == {"reads", "writes"}:
-        forth = {"k": "forwards", "steps - 1 - k": "backwards"}.get(choice, f"in the order t = {choice}")
-        return f"goes {forth} in time", f"t = {choice}", f"t = {right}"
-    if "reads" in names:
-        return f"reads step {choice} at its own step k, not step {right}", f"x[{choice}, n]", f"x[{right}, n]"
-    if "writes" in names:
-        words = {"k": "leaves its output in the order in which it was computed"}.get(
-            choice, f"writes its own step k to step {choice} of the output, not to step {right}"
-        )
-        return words, f"output[{choice}, n] = h", f"output[{right}, n] = h"
-    if "final" in names:
-        words = f"returns the output at step {choice} as h_n, not the state after the last step"
-        return words, f"h_n[l * D + d, n] = output[{choice}, n]", "h_n[l * D + d, n] = h"
-    sequence = _SEQUENCES.get(choice, f"sequence {choice}")
-    if names <= {"output_of", "h_n_of"}:
-        what = " and ".join(name for name in ("output", "h_n") if f"{name}_of" in names)
-        words = {
-            "order[n]": f"leaves {what} of a packed batch sorted, the longest sequence first",
-            "order[order[n]]": f"puts {what} of a packed batch in order by the permutation that sorts it, not by its "
-            "inverse",
-        }.get(choice, f"returns {sequence} as sequence n of {what}")
-        result = {"output": "output[:, n]", "h_n": "h_n[:, n]"}[what.split(" and ")[0]]
-        return words, f"{result} = result_of({choice})", f"{result} = result_of(n)"
-    if "started" in names:
-        which = {
-            "lengths[n] == max(lengths)": "the longest sequences",
-            "lengths[n] < max(lengths)": "all but the longest sequences",
-            "n == 0": "the first sequence",
-            "n > 0": "all but the first sequence",
-        }[choice]
-        return (
-            f"starts {which} from hx, and the others at zeros",
-            f"h = hx[l * D + d, n] if {choice} else 0",
-            "h = hx[l * D + d, n]",
-        )
-    if "hx_of" in names:
-        words = {
-            "np.argsort(order)[n]": (
-                "does not sort hx along with a packed batch: the longest sequence starts from the first sequence's hx"
-            )
-        }.get(choice, f"starts sequence n from hx of {sequence}")
-        return words, f"h = hx[l * D + d, {choice}]", "h = hx[l * D + d, n]"
-    return f"reads x of {sequence} in sequence n", f"x[t, {choice}]", "x[t, n]"
-
-
-def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
-    """Return what is said of a slot of the whole stack."""
-    if name == "weights":
-        roles = [role for role, _ in choice]
-        place = choice[0][1]
-        layer, _, direction = place.partition(", ")
-        whose = _PLACES.get(place, f"layer {layer}, direction {direction}")
-        above = {
-            "min(l, 1), d": " in all layers above it",
-            "(L - 1) * (l > 0), d": " in all layers above the first",
-        }.get(place, "")
-        yours, right = (", ".join(f"{role}[{index}]" for role in roles) for index in (place, "l, d"))
-        said_of = f"computes with {of_roles(roles)} of {whose}{above}, not with each one's own"
-        return said_of, yours, right
-    if name == "matrices":
-        return _matrices(choice)
-    features = f"[{choice}]" if ", " in str(choice) else _FEATURES.get(str(choice), "")
-    place = _PLACES.get(str(choice), f"layer and direction {choice}")
-    row, where = f"row {choice}", WHERE_WORDS.get(str(choice), "")
-    mask = str(choice)
-    dropped = listed(choice) if name == "drops_last" else ""
-    last = name[:3] if name.startswith("c_n") else "h_n"
-    of_last = "c" if last == "c_n" else "state"
-
-    def halves(array: str) -> tuple[str, str]:
-        yours, right = (f"{array} = np.concatenate({each}, -1)" for each in (features, "[forward, reverse]"))
-        return (yours, right) if features.startswith("[") else ("", "")
-
-    words: dict[str, tuple[str, str, str]] = {
-        "hx_row": (f"starts from {row} of hx, not from row l * D + d", f"h = hx[{choice}]", "h = hx[l * D + d]"),
-        "cx_row": (f"starts from {row} of cx, not from row l * D + d", f"c = cx[{choice}]", "c = cx[l * D + d]"),
-        f"{last}_row": (
-            f"writes {last} to {row}, not to row l * D + d",
-            f"{last}[{choice}] = {last[0]}",
-            f"{last}[l * D + d] = {last[0]}",
-        ),
-        f"{last}_place": (
-            f"writes the last {of_last} of {place} to row l * D + d of {last}",
-            f"{last}[l * D + d] = last[{choice}]",
-            f"{last}[l * D + d] = last[l, d]",
-        ),
-        f"{last}_where": (
-            f"writes {last} {where} only: its other rows stay 0",
-            f"{last}[l * D + d] = {last[0]} if {choice} else 0",
-            f"{last}[l * D + d] = {last[0]}",
-        ),
-        "carries": (
-            "starts each sequence at the state that the one before it ended with",
-            "h = hx[l * D + d, 0] if n == 0 else h",
-            "h = hx[l * D + d, n]",
-        ),
-        "layers": (
-            "computes the first layer only: its output is returned, and its state in every row of h_n"
-            if choice == "1"
-            else "leaves out the last layer",
-            f"layers = range({choice})",
-            "layers = range(L)",
-        ),
-        "directions": (
-            "computes the forward direction only: what the reverse one gives is 0",
-            "directions = range(1)",
-            "directions = range(D)",
-        ),
-        "input": (
-            "reads x in every layer, where the sizes allow it"
-            if choice == "x"
-            else "adds x to what each layer above the first reads, where the sizes allow it",
-            f"read = {choice}",
-            "read = below",
-        ),
-        "skip": (
-            {
-                "above the first": "adds the input of every layer above the first to its output, but not to h_n",
-                "every layer": "adds the input of every layer to its output where the sizes are equal, but not to h_n",
-                "x": "adds x to the output where the sizes are equal, but not to h_n",
-            }.get(str(choice), ""),
-            f"output[t] = h + {'x[t]' if choice == 'x' else 'read[t]'}",
-            "output[t] = h",
-        ),
-        "joined": (f"makes a layer's output of {features}, not of [forward, reverse]", *halves("output")),
-        "inner": (f"reads {features} of the output below, above the first layer, not [forward, reverse]", *halves("x")),
-        "inner_reverse": (
-            "does not flip the reverse direction's output back for the layer above",
-            "below[t] = np.hstack([forward[t], reverse[T - 1 - t]])",
-            "below[t] = np.hstack([forward[t], reverse[t]])",
-        ),
-        "output": (f"returns {features} as the output, not [forward, reverse]", *halves("output")),
-        "readout": (f"reads out {features}, not [forward, reverse]", *halves("read")),
-        "padding": (
-            "keeps its state in padding, which the layer above reads"
-            if choice == "held"
-            else "sets what it wrote to padding to 0",
-            "",
-            "",
-        ),
-        "factor": (
-            {
-                "1": "forgets dropout in training: nothing is dropped, and nothing scaled",
-                "mask": "does not divide what dropout keeps by 1 - p",
-                "(1 - mask) / (1 - p)": "keeps what dropout drops, and drops what it keeps",
-            }.get(mask, f"multiplies by {mask} for dropout, not by mask / (1 - p)"),
-            f"x = output * ({mask})",
-            "x = output * mask / (1 - p)",
-        ),
-        "evaluation": (
-            f"multiplies the output of each layer but the last by {mask} in evaluation, where dropout does nothing",
-            f"x = output * {mask if mask in ('p', '1') else f'({mask})'}",
-            "x = output",
-        ),
-        "mask": (
-            {
-                "mask[:1]": "drops with the first time step's mask at every step",
-                "mask[:, :1]": "drops with the first sequence's mask in every sequence",
-                "mask[:, :, :1]": "drops with the first unit's mask in every unit",
-            }.get(mask, f"drops with {mask}, not with the mask of each step, sequence and unit"),
-            f"mask = {mask}" if mask.startswith("mask[") and "of" not in mask else "",
-            "",
-        ),
-        "drops_last": (f"drops the inner layers' {dropped}, too, like their output", "", ""),
-        "readout_step": (
-            f"reads out the state of step {choice} at step t"
-            + (", and zeros before the first" if "- 1" in mask else ""),
-            f"readout[t] = W @ h[{choice}] + b",
-            "readout[t] = W @ h[t] + b",
-        ),
-        "readout_where": ("reads out the last time step only: the readout is 0 at the others", "", ""),
-        "readout_bias": ("never adds the readout's bias", "readout[t] = W @ h[t]", "readout[t] = W @ h[t] + b"),
-        "gradient_stop": (
-            {
-                "from layer to layer": "passes no gradient from a layer to the one below it",
-                "from the reverse direction": "gives x, and the layers below, no gradient from the reverse direction",
-                "from the forward direction": "gives x, and the layers below, no gradient from the forward direction",
-                "through reverse": "takes no gradient through the reverse direction: its parameters get none, and "
-                "neither does what it reads",
-            }.get(str(choice), ""),
-            "",
-            "",
-        ),
-    }
-    return words[name]
-
-
-def _matrices(choice: str) -> tuple[str, str, str]:
-    if "hstack" in choice:
-        words = "multiplies [h, x] by [W_ih, W_hh], whose order is another one"
-    else:
-        names = [name for name in ("W_ih", "W_hh") if name in choice]
-        form = choice.partition(", np." if choice.startswith("np.") else ", W_hh")[0].strip()
-        order = {"[::-1]": "the rows of {} in reverse order", "[:, ::-1]": "the columns of {} in reverse order"}
-        named = order.get(form.removeprefix(names[0]), "")
-        words = f"reads {named.format(of_roles(names))}" if named else f"takes {choice} for {of_roles(names)}"
-    return words, f"W_ih, W_hh = {choice}" if "hstack" in choice else choice, ""
-
-
-def _layout(name: str, choice: str) -> str:
-    """Return how an array is laid out in words."""
-    shows = ", which shows in values where T = N" if "==" in choice else ""
-    verb = {"x": "reads x", "hx": "reads hx", "output": "returns the output", "h_n": "returns h_n"}[name]
-    if name in ("hx", "h_n") and choice == "always the other":
-        way = "to" if name == "hx" else "from"
-        return f"reshapes {name} {way} (N, layers * directions, hidden_size), where it should be transposed"
-    if name in ("hx", "h_n"):
-        return f"{verb} as (N, layers * directions, hidden_size) with batch_first, which does not change nn.RNN's"
-    if choice.startswith("always") and shows:
-        return f"{verb} with the batch first although batch_first is not set{shows}"
-    if choice.startswith("always"):
-        return {
-            "x": "reshapes x from (T, N, ...) to (N, T, ...), where it should be transposed",
-            "output": "reshapes the output from (N, T, ...) to (T, N, ...), where it should be transposed",
-        }[name]
-    if shows:
-        return f"{verb} with time first although batch_first is set{shows}"
-    return f"reshapes {'x' if name == 'x' else 'the output'} with batch_first, where it should be transposed"
-
-
-def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[str, str, str]:
-    name, choice = slots[0][-1], back.at(slots[0])
-    words = {
-        ("factor", "1"): "forgets dropout on the way back: what was dropped gets a gradient, and nothing is scaled",
-        ("factor", "mask"): "does not divide what dropout keeps by 1 - p on the way back",
-        **{
-            (f"{last}_where", where): f"ignores the gradient of {last} of {places}"
-            for last in ("h_n", "c_n")
-            for where, places in (
-                ("l == L - 1", "all layers but the last"),
-                ("l == 0", "all layers but the first"),
-                ("d == 0", "the reverse direction"),
-                ("d == 1", "the forward direction"),
-            )
-        },
-        ("x_layout", "other where T == N"): "returns x's gradient with time first although batch_first is set, which "
-        "shows in values where T = N",
-        ("writes", "steps - 1 - k"): "takes the gradient of the output in the reversed order of time",
-        ("writes", "k"): "takes the gradient of the output in the order of time, not in that of its own steps",
-        ("x_layout", "other"): "reshapes x's gradient with batch_first, where it should be transposed",
-    }.get((name, str(choice)))
-    if name == "gradient_stop":
-        return _of_stack(name, choice)
-    if name in ("weights", "gradients_of"):
-        roles, place = [role for role, _ in choice], choice[0][1]
-        whose = _PLACES.get(place, f"layer and direction {place}")
-        if name == "weights":
-            return f"gives the gradients by {of_roles(roles)} to {whose}, not each to its own", "", ""
-        yours, right = (", ".join(f"d{role}[{index}]" for role in roles) for index in (place, "l, d"))
-        words = f"returns the gradients by {of_roles(roles)} of {whose} in the place of each one's own"
-        return words, yours, right
-    if name in ("hx_row", "cx_row"):
-        array, choice, read = name[:2], _choice(back, slots[0]), _choice(forth, slots[0])
-        started = "" if read == _choice(OWN_WIRING, slots[0]) else ", from which it starts"
-        moved = f"writes the gradient by {array} to row {choice}, not to row {read}{started}"
-        return moved, f"d{array}[{choice}] = dh_next", f"d{array}[l * D + d] = dh_next"
-    if name == "final":
-        step = choice or "of the last state"
-        at = f"time step {step}" if choice else "the state after the last step"
-        first = {slot[0] for slot in slots} == {"reverse"}
-        lost = ", not to the first" if first else ": that of a shorter sequence is lost in the padding"
-        lost = lost if choice == "T - 1" else ""
-        return f"gives the gradient of h_n to {at}{lost}{_where(slots)}", f"d_output[{choice or 't'}, n] += dh_n", ""
-    if words is not None:
-        return f"{words}{_where(slots)}", "", ""
-    if choice == OWN_WIRING.at(slots[0]):
+def _back_words(slots: tuple[str, ...], back: Wiring, forth: Wiring) -> tuple[str, str, str]:
+    name, choice = _name(slots[0]), back[slots[0]]
+    if choice == SLOTS[slots[0]].own and (name, choice) not in BACK_SENTENCES and name not in _ALSO_IF_OWN:
         return f"goes back as nn.RNN does, where on the way forward it {_words(slots, forth)[0]}", "", ""
-    from_place = _moved_back(name, str(choice), str(OWN_WIRING.at(slots[0])))
-    if from_place is not None:
-        sentence, line, own = from_place
-        return f"{sentence}{_where(slots)}", line, own
+    if {(name, choice), (name, None)} & BACK_SENTENCES.keys():
+        return _filled(name, slots, back, forth)
     return f"{_words(slots, back)[0]}, on the way back alone", "", ""
 
 
-def _moved_back(name: str, choice: str, right: str) -> tuple[str, str, str] | None:
-    """Return what is said of a gradient that is taken from another place, or written to one, and how."""
-    last, d = name[:3], f"d{name[0]}_next"
-    if name in ("h_n_row", "c_n_row"):
-        words = f"takes row {choice} of the gradient of {last}, not row l * D + d"
-        return words, f"{d} = {last}_grad[{choice}]", f"{d} = {last}_grad[l * D + d]"
-    if name in ("h_n_place", "c_n_place"):
-        words = (
-            f"gives row l * D + d of the gradient of {last} to {_PLACES.get(choice, f'layer and direction {choice}')}"
+def _filled(of: str, slots: tuple[str, ...], wiring: Wiring, forth: Wiring | None = None) -> tuple[str, str, str]:
+    """Return the sentence and the lines of a choice, with its names; of the way back, if that forward is given."""
+    sentences, lines = (SENTENCES, LINES) if forth is None else (BACK_SENTENCES, BACK_LINES)
+    slot, names = slots[0], {*map(_name, slots)}
+    choice, own = wiring.inherited(slot), OWN_WIRING.inherited(slot)
+    sentence = sentences.get((of, choice)) or sentences[of, None]
+    line = lines.get((of, choice)) or lines.get((of, None), SLOTS[slot].line if forth is None else ())
+    yours, *rest = line if line and choice not in _WITHOUT_LINE else ("", "")
+    roles = list[str]()
+    if slot in ("weights", "gradients_of"):
+        roles, choice, own = [role for role, _ in choice], choice[0][1], OWN_PLACE
+    text, read = str(choice), (forth or wiring).inherited(slot)
+    layer, _, direction = text.partition(", ")
+    ways = {slot.partition(".")[0] for slot in slots if "." in slot}
+    where = f", in the {ways.pop()} direction" if len(ways) == 1 else ""
+    sentence = sentence.format(
+        choice=text,
+        own=own,
+        place=_PLACES.get(text, f"layer and direction {text}"),
+        whose=_PLACES.get(text, f"layer {layer}, direction {direction}"),
+        above=_ABOVE.get(text, ""),
+        where=WHERE_WORDS.get(text, ""),
+        sequence=_SEQUENCES.get(text, f"sequence {text}"),
+        results=" and ".join(result for result in ("output", "h_n") if f"{result}_of" in names),
+        features=_FEATURES.get(text, f"[{text}]"),
+        roles=roles and of_roles(roles),
+        matrices=" and ".join(name for name in ("W_ih", "W_hh") if name in text),
+        listed=slot == "drops_last" and listed(choice),
+        activation=slot == "activation" and _activation(wiring),
+        shows=_SHOWS if "==" in text else "",
+        zeros=", and zeros before the first" if "- 1" in text else "",
+        read=read if read == own else f"{read}, from which it starts",
+        lost=", not to the first" if "reverse" in where else ": that of a shorter sequence is lost in the padding",
+    )
+    yours, right = (
+        line.format(
+            choice=index,
+            parameters=", ".join(f"{role}[{index}]" for role in roles),
+            gradients=", ".join(f"d{role}[{index}]" for role in roles),
         )
-        return words, f"{d}[{choice}] = {last}_grad[l * D + d]", f"{d}[l, d] = {last}_grad[l * D + d]"
-    if name == "reads":
-        words = f"writes the gradient by x of its own step k to step {choice}, not to step {right}"
-        return words, f"dx[{choice}] += da[k] @ W_ih", f"dx[{right}] += da[k] @ W_ih"
-    sequence = _SEQUENCES.get(choice, f"sequence {choice}")
-    if name in ("x_of", "hx_of"):
-        return f"writes the gradient by {name.removesuffix('_of')} of sequence n to {sequence}", "", ""
-    if name in ("output_of", "h_n_of"):
-        what = {"output_of": "the output", "h_n_of": "h_n"}[name]
-        return f"takes the gradient of {what} of sequence n for {sequence}", "", ""
-    return None
+        for line, index in ((yours, text), (rest[0] if rest else yours, own))
+    )
+    return f"{sentence}{where}", yours, right
+
+
+def _activation(wiring: Wiring) -> str:
+    return f"{ACTIVATIONS[wiring['activation']].line('s')} {WHERE_WORDS.get(wiring['activation_where'], '')}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -18,35 +18,28 @@ from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
 from harness.diagnosis.identify.wiring_choices import (
-    DROPOUT_MASKS,
-    DROPOUT_SCALES,
-    EVALUATION,
-    FEATURE_ORDERS,
     FINALS,
     FLIPS,
     FROM_HX,
     GRADIENT_LOSSES,
-    INPUTS,
     LAYOUTS,
-    MATRICES,
     MOVED_PLACES,
     OWN_PLACE,
-    OWN_WIRING,
-    READ_STEPS,
     SEQUENCE_ORDERS,
-    SKIPS,
+    SLOTS,
     STATE_ROWS,
     STEP_ORDERS,
     TIMES,
+    WAYS,
     WHERE,
     LayersByDirections,
     Wiring,
+    at_place,
 )
 from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig
 
-Slot = tuple[str, ...]
-SlotChoices = tuple[tuple[Slot, Any], ...]  # choices that are made together
+SlotChoices = tuple[tuple[str, Any], ...]  # slots and choices that are made together
 
 # The parameters that may be those of another place together.
 ROLES_SHARED: Final = tuple(some for count in (4, 3, 2, 1) for some in combinations(PARAMETER_ROLES, count))
@@ -54,12 +47,7 @@ OTHER_PLACES: Final = tuple(
     tuple((role, place) for role in roles) for roles in ROLES_SHARED for place in MOVED_PLACES if place != OWN_PLACE
 )
 DROPS: Final = (("h_n",), ("c_n",), ("h_n", "c_n"))
-OF_C: Final[dict[str, Any]] = {
-    "cx_row": STATE_ROWS,
-    "c_n_row": STATE_ROWS,
-    "c_n_place": MOVED_PLACES,
-    "c_n_where": WHERE,
-}
+OF_C: Final = ("cx_row", "c_n_row", "c_n_place", "c_n_where")
 OF_OUTPUT: Final = ("writes", "output_of", "output_layout", "padding", "joined", "output")  # slots of the output alone
 SLOTS_AT_ONCE: Final = 4  # slots that are wrong at once in one view, at most
 WIRING_BEAM: Final = 3  # wirings from which the search goes on
@@ -87,129 +75,86 @@ class WiringCases:
     moves: tuple[SlotChoices, ...]
 
 
-def moves_of(slot: str, choices: Iterable[Any]) -> Iterator[SlotChoices]:
-    """Yield the choices of a slot."""
-    return ((((slot,), choice),) for choice in choices)
+def _alone(slots: str, choices: Iterable[Any] | None = None) -> list[SlotChoices]:
+    """Return the choices of some slots, each by itself; of each slot all that it has unless given."""
+    return [((slot, choice),) for slot in slots.split() for choice in choices or SLOTS[slot].choices]
 
 
-def both(slot: str, choices: Iterable[str]) -> Iterator[SlotChoices]:
-    """Yield the choices of a slot of both directions, and of each."""
-    for choice in choices:
-        move = (("forward", slot), choice), (("reverse", slot), choice)
-        yield move
-        yield from ((part,) for part in move)
+def _both(slots: str, choices: Iterable[str]) -> list[SlotChoices]:
+    """Return the choices of some slots of both directions, in both together, and in each."""
+    pairs = [tuple((f"{way}.{slot}", choice) for way in WAYS) for slot, choice in product(slots.split(), choices)]
+    return [move for pair in pairs for move in (pair, pair[:1], pair[1:])]
 
 
-def _sequences(*, packed: bool) -> list[str]:
-    return [name for name in SEQUENCE_ORDERS if name != "n" and packed == ("order" in name or "lengths" in name)]
-
-
-def _batch_moves() -> Iterator[SlotChoices]:
-    for slot, name in product(("hx_of", "x_of", "output_of", "h_n_of"), _sequences(packed=False)):
-        yield from both(slot, [name])
-    yield from both("steps", [name for name in STEP_ORDERS if " if " in name])
-    yield from both("started", FROM_HX)
-    yield ((("carries",), True),)
-    for slot in ("x_layout", "output_layout"):
-        yield from moves_of(slot, ("always batch first",))
-
-
-def _time_moves() -> Iterator[SlotChoices]:
-    for way, time in product(("reverse", "forward"), TIMES):
-        reads, writes = ((way, "reads"), time), ((way, "writes"), time)
-        yield from ((reads,), (writes,), (reads, writes))
-
-
-def _final_moves() -> Iterator[SlotChoices]:
-    yield from ((((way, "final"), time),) for way, time in product(("reverse", "forward"), FINALS))
-
-
-def _own_moves() -> Iterator[SlotChoices]:
-    """Yield the choices that show in a single layer and sequence."""
-    yield from moves_of("matrices", MATRICES)
-    yield from moves_of("skip", ("x", "every layer"))
-    yield from _order_moves()
-
-
-def _order_moves() -> Iterator[SlotChoices]:
-    yield from _time_moves()
-    yield from both("final", FINALS)
-
-
-def _row_moves() -> Iterator[SlotChoices]:
-    yield from moves_of("h_n_where", WHERE)
-    yield from moves_of("h_n_place", MOVED_PLACES)
-    yield from moves_of("h_n_row", STATE_ROWS)
-    yield from moves_of("hx_row", STATE_ROWS)
-    yield from (move for slot in ("hx_layout", "h_n_layout") for move in moves_of(slot, ("always the other",)))
-    yield from (move for slot, choices in OF_C.items() for move in moves_of(slot, choices))
-    yield from (((("hx_row",), row), (("h_n_row",), row)) for row in STATE_ROWS)
-    yield from moves_of("weights", (OWN_WIRING.weights, *OTHER_PLACES))
-    yield from moves_of("above", WHERE)
-    yield from moves_of("turned", WHERE)
-    for where, kind in product(WHERE, ACTIVATIONS):
-        yield (("activation",), kind), (("activation_where",), where)
-
-
-def _layer_moves() -> Iterator[SlotChoices]:
-    yield from moves_of("layers", ("1", "L - 1"))
-    yield from moves_of("input", INPUTS)
-    yield from moves_of("skip", SKIPS)
-    yield from _row_moves()
-
-
-def _direction_moves() -> Iterator[SlotChoices]:
-    for slot in ("joined", "output", "inner"):
-        yield from moves_of(slot, FEATURE_ORDERS)
-    yield from moves_of("directions", ("1",))
-    yield from moves_of("inner_reverse", ("T - 1 - t",))
-    yield from _time_moves()
-    yield from _final_moves()
-    for arrays in (("x",), ("output",), tuple(FLIPS)):
-        yield tuple((("reverse", slot), choice) for array in arrays for slot, choice in FLIPS[array].items())
-    for slot, name in product(("hx_of", "x_of", "output_of", "h_n_of"), ("N - 1 - n", "0", "N - 1")):
-        yield from ((((way, slot), name),) for way in ("reverse", "forward"))
-    yield from _row_moves()
-
-
-def _length_moves() -> Iterator[SlotChoices]:
-    yield from both("steps", [name for name in STEP_ORDERS if " if " not in name])
-    yield ((("forward", "steps"), "T"), (("reverse", "steps"), "T"), (("padding",), "0"))
-    yield from _time_moves()
-    yield from both("final", FINALS)
-    for slot in ("hx_of", "h_n_of", "output_of", "x_of"):
-        yield from both(slot, _sequences(packed=True))
-    yield from both("started", FROM_HX)
-    yield from moves_of("padding", ("0", "held"))
-
-
-def _lost_moves() -> Iterator[SlotChoices]:
-    yield from moves_of("gradient_stop", GRADIENT_LOSSES)
-    yield from moves_of("h_n_where", WHERE)
-    yield from moves_of("gradients_of", OTHER_PLACES)
-
-
-MOVES: Final = {
-    "own": tuple(_own_moves()),
-    "batch": tuple(_batch_moves()),
-    "layout": tuple(
-        move
-        for slot in ("x_layout", "output_layout", "hx_layout", "h_n_layout")
-        for move in moves_of(slot, (name for name in LAYOUTS if name != "always the other"))
+_OF_BATCH, _PACKED = (
+    [name for name in SEQUENCE_ORDERS if name != "n" and packed == ("order" in name or "lengths" in name)]
+    for packed in (False, True)
+)
+_OF_SEQUENCE: Final = "hx_of x_of output_of h_n_of"
+_ORDER: Final = [
+    move
+    for way, time in product(WAYS[::-1], TIMES)
+    for pair in [((f"{way}.reads", time), (f"{way}.writes", time))]
+    for move in (pair[:1], pair[1:], pair)
+]
+_STATES: Final = [
+    *_alone("h_n_where h_n_place h_n_row hx_row"),
+    *_alone("hx_layout h_n_layout", ["always the other"]),
+    *_alone(" ".join(OF_C)),
+    *((("hx_row", row), ("h_n_row", row)) for row in STATE_ROWS),
+    *_alone("weights", ((), *OTHER_PLACES)),
+    *_alone("above turned"),
+    *((("activation", kind), ("activation_where", where)) for where, kind in product(WHERE, ACTIVATIONS)),
+]
+MOVES: Final[dict[str, list[SlotChoices]]] = {
+    "order": [*_ORDER, *_both("final", FINALS)],
+    "own": [*_alone("matrices"), *_alone("skip", ["x", "every layer"]), *_ORDER, *_both("final", FINALS)],
+    "batch": [
+        *_both(_OF_SEQUENCE, _OF_BATCH),
+        *_both("steps", [name for name in STEP_ORDERS if " if " in name]),
+        *_both("started", FROM_HX),
+        *_alone("carries", [True]),
+        *_alone("x_layout output_layout", ["always batch first"]),
+    ],
+    "layout": _alone(
+        "x_layout output_layout hx_layout h_n_layout", [name for name in LAYOUTS if name != "always the other"]
     ),
-    "layers": tuple(_layer_moves()),
-    "directions": tuple(_direction_moves()),
-    "lengths": tuple(_length_moves()),
-    "dropout": (*moves_of("factor", DROPOUT_SCALES), *moves_of("mask", DROPOUT_MASKS), *moves_of("drops_last", DROPS)),
-    "evaluation": tuple(moves_of("evaluation", EVALUATION)),
-    "readout": (
-        *moves_of("readout", FEATURE_ORDERS),
-        *moves_of("readout_step", READ_STEPS),
-        *moves_of("readout_where", ("t == T - 1",)),
-        *moves_of("readout_bias", (False,)),
-    ),
+    "layers": [*_alone("layers", ["1", "L - 1"]), *_alone("input skip"), *_STATES],
+    "directions": [
+        *_alone("joined output inner"),
+        *_alone("directions", ["1"]),
+        *_alone("inner_reverse", ["T - 1 - t"]),
+        *_ORDER,
+        *_alone("reverse.final forward.final"),
+        *(FLIPS["x"], FLIPS["output"], FLIPS["x"] + FLIPS["output"]),
+        *(
+            ((f"{way}.{slot}", sequence),)
+            for slot, sequence, way in product(_OF_SEQUENCE.split(), ("N - 1 - n", "0", "N - 1"), WAYS[::-1])
+        ),
+        *_STATES,
+    ],
+    "lengths": [
+        *_both("steps", [name for name in STEP_ORDERS if " if " not in name]),
+        (("forward.steps", "T"), ("reverse.steps", "T"), ("padding", "0")),
+        *_ORDER,
+        *_both("final", FINALS),
+        *_both("hx_of h_n_of output_of x_of", _PACKED),
+        *_both("started", FROM_HX),
+        *_alone("padding", ["0", "held"]),
+    ],
+    "dropout": [*_alone("factor mask"), *_alone("drops_last", DROPS)],
+    "evaluation": _alone("evaluation"),
+    "readout": [
+        *_alone("readout readout_step"),
+        *_alone("readout_where", ["t == T - 1"]),
+        *_alone("readout_bias", [False]),
+    ],
 }
-LOST_MOVES: Final = tuple(_lost_moves())
+LOST_MOVES: Final = [
+    *_alone("gradient_stop", [name for name in GRADIENT_LOSSES if name]),
+    *_alone("h_n_where"),
+    *_alone("gradients_of", OTHER_PLACES),
+]
 
 
 def views_of(config: RNNConfig, asker: Asker) -> Iterator[WiringCases]:
@@ -262,7 +207,7 @@ def own_view(asker: Asker, *, readout: bool) -> WiringCases:
 
 def order_view(asker: Asker) -> WiringCases:
     """Return the view of the order of steps in a single layer."""
-    return WiringCases("own", _single_probes(asker), (), tuple(_order_moves()))
+    return WiringCases("own", _single_probes(asker), (), tuple(MOVES["order"]))
 
 
 def _single_probes(asker: Asker) -> tuple[CaseSpec, ...]:
@@ -301,7 +246,7 @@ class WiringInquiry:
         self.nearest: list[Network] = []  # with the choice by which most numbers of the way forward are right
         self.forward = answers_of(asker, view.probes)
         if not any("output" in a.arrays for a in self.forward):  # what is not seen is not said to be wrong
-            moves = (move for move in view.moves if any(slot[-1] not in OF_OUTPUT for slot, _ in move))
+            moves = (move for move in view.moves if any(slot.rpartition(".")[-1] not in OF_OUTPUT for slot, _ in move))
             view = replace(view, moves=tuple(moves))
         self.view = view
         self._wider = answers_of(asker, view.wider)
@@ -367,13 +312,11 @@ class WiringInquiry:
                 return solved
             if not (back or self.nearest):
                 self.nearest = [changed[0] for changed in best][:WIRING_BEAM]
-            scores = [(self._all_matched(changed[0], answers), changed[0]) for _, changed in gains[: 8 * WIRING_BEAM]]
+            first = [changed[0] for _, changed in gains[: 8 * WIRING_BEAM]]
+            scores = [(sum(self._matched(candidate, a) for a in answers), candidate) for candidate in first]
             highest = max((score for score, _ in scores), default=0)
             beam = [candidate for score, candidate in scores if score == highest][:WIRING_BEAM]
         return []
-
-    def _all_matched(self, network: Network, answers: Sequence[Response]) -> int:
-        return sum(self._matched(network, a) for a in answers)
 
     def _matched(self, network: Network, a: Response) -> int:
         """Return how many of an answer's numbers a network gives."""
@@ -381,27 +324,14 @@ class WiringInquiry:
             return matched(run(network, a.case), a, self._asker.noise)
 
 
-def _of_c(slot: Slot, choice: Any) -> bool:
+def _of_c(slot: str, choice: Any) -> bool:
     """Tell whether a choice is one of c."""
-    return slot[-1] in OF_C or (slot == ("drops_last",) and "c_n" in choice)
+    return slot in OF_C or (slot == "drops_last" and "c_n" in choice)
 
 
 def _all_batch_first(wiring: Wiring) -> bool:
     """Tell whether a wiring works batch first throughout, which is a declaration that is missing (``declared``)."""
-    return wiring.x_layout == wiring.output_layout == "always batch first"
-
-
-# Slots whose choices are expressions of a layer and direction.
-_OF_PLACES: Final[dict[str, Any]] = {
-    "hx_row": STATE_ROWS,
-    **OF_C,
-    "h_n_row": STATE_ROWS,
-    "h_n_place": MOVED_PLACES,
-    "h_n_where": WHERE,
-    "above": WHERE,
-    "turned": WHERE,
-    "activation_where": WHERE,
-}
+    return {wiring["x_layout"], wiring["output_layout"]} == {"always batch first"}
 
 
 def _alike(moves: Sequence[SlotChoices], sizes: Iterable[LayersByDirections]) -> list[list[SlotChoices]]:
@@ -412,13 +342,14 @@ def _alike(moves: Sequence[SlotChoices], sizes: Iterable[LayersByDirections]) ->
     return list(groups.values())
 
 
-def _effect(slot: Slot, choice: Any, sizes: Iterable[LayersByDirections]) -> Any:
-    def values(function: Any) -> tuple[Any, ...]:
-        return tuple(function(at, size) for size in sizes for at in product(range(size.L), range(size.D)))
+def _effect(slot: str, choice: Any, sizes: Iterable[LayersByDirections]) -> Any:
+    def values(text: str) -> tuple[Any, ...]:
+        return tuple(at_place(text, at, size) for size in sizes for at in product(range(size.L), range(size.D)))
 
-    if slot in (("weights",), ("gradients_of",)):
-        return slot, tuple((role, values(MOVED_PLACES[place])) for role, place in choice)
-    return slot, values(_OF_PLACES[slot[-1]][choice]) if slot[-1] in _OF_PLACES else choice
+    if slot in ("weights", "gradients_of"):
+        return slot, tuple((role, values(place)) for role, place in choice)
+    choices = SLOTS[slot].choices
+    return slot, values(choices[choice]) if choices in (STATE_ROWS, MOVED_PLACES, WHERE) else choice
 
 
 def moved(network: Network, move: SlotChoices, *, back: bool) -> Network:

@@ -1,6 +1,6 @@
 """Tests of a wiring that is found: of programs with loops of their own, of planted mistakes, and of none."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Any
@@ -20,7 +20,7 @@ from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.identify.wiring_choices import REVERSE, Wiring
+from harness.diagnosis.identify.wiring_choices import Wiring
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.scope import Scope
@@ -41,6 +41,11 @@ MISTAKES = {
     "directions": "computes the forward direction only: what the reverse one gives is 0",
     "inner": "does not flip the reverse direction's output back for the layer above",
 }
+ONE_UNIT = RNNConfig(1, 1, T=3, N=2)
+BOTH = {"bidirectional": True, "num_layers": 1, "batch_first": False}
+PLAIN = {"nonlinearity": "tanh", "batch_first": False, "lengths": None}
+UPPER = "reads [reverse, forward] of the output below, above the first layer, not [forward, reverse]"
+LATE = "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first"
 
 
 def stack(x: Any, h0: Any, weights: Any, config: Any, *, wrong: tuple[str, ...] = ()) -> Any:
@@ -75,26 +80,63 @@ def stack(x: Any, h0: Any, weights: Any, config: Any, *, wrong: tuple[str, ...] 
     return x, h_n
 
 
-def identification(function: Any, config: RNNConfig) -> tuple[Identification, set[str]]:
-    scope = SCOPE.only(batch_first=config.batch_first)
-    found = identify(Asker(ObservationCache(as_subject(function)), scope, "tanh"), config)
-    return found, {mistake.sentence for mistake in mistakes_of(found.network, "tanh")}
+Change = Callable[[Any, Any], Any]  # of an array, given a config
+
+
+def around(
+    wrong: tuple[str, ...] = (),
+    x_of: Change = lambda x, _: x,
+    output_of: Change = lambda output, _: output,
+    h_n_of: Change = lambda h_n, _: h_n,
+) -> Any:
+    """Return a stack whose arrays are changed before it, and after it."""
+
+    def changed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = stack(x_of(x, config), h0, weights, config, wrong=wrong)
+        return output_of(output, config).astype(x.dtype), h_n_of(h_n, config)
+
+    return changed
+
+
+def reshaped(array: Any, _config: Any = None) -> Any:
+    """Read the numbers of an array as if its first two axes had each other's lengths."""
+    return array.reshape(array.shape[1], array.shape[0], -1)
+
+
+def turned(array: Any, _config: Any = None) -> Any:
+    """Exchange the first two axes."""
+    return array.swapaxes(0, 1)
+
+
+def turned_as_asked(array: Any, config: Any) -> Any:
+    """Exchange the first two axes with batch_first."""
+    return array.swapaxes(0, 1) if config.batch_first else array
+
+
+def mixed_up(h_n: Any, _config: Any = None) -> Any:
+    """Read the rows of h_n as if they were its sequences."""
+    return h_n.swapaxes(0, 1).reshape(h_n.shape)
+
+
+def rows_by_direction(h_n: Any, config: Any) -> Any:
+    """Put the rows of one direction after those of the other."""
+    return turned(h_n.reshape(-1, config.num_directions, *h_n.shape[1:])).reshape(h_n.shape)
+
+
+def sentences_of(found: Identification | None) -> list[str]:
+    """Return the mistakes that were found."""
+    assert found is not None
+    return [mistake.sentence for mistake in mistakes_of(found.network, "tanh")]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_wrong_wirings_at_once_and_a_wrong_sum_are_named_each_for_itself(seed: int) -> None:
     wrong = tuple(Random(f"wiring/{seed}").sample(sorted(MISTAKES), 2))
 
-    found, said = identification(partial(stack, wrong=wrong), STACK)
+    found = identify(Asker(ObservationCache(as_subject(around(wrong))), SCOPE.only(batch_first=False), "tanh"), STACK)
 
     assert found.whole
-    assert said == {MISTAKES[name] for name in wrong}
-
-
-def rows_by_direction(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    output, h_n = stack(x, h0, weights, config, wrong=("upper",))
-    L, D = config.num_layers, config.num_directions
-    return output, h_n.reshape(L, D, *h_n.shape[1:]).swapaxes(0, 1).reshape(h_n.shape)
+    assert {*sentences_of(found)} == {MISTAKES[name] for name in wrong}
 
 
 def starts_below(x: Any, h0: Any, weights: Any, config: Any) -> Any:
@@ -109,120 +151,24 @@ def starts_below(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return x, np.stack(h_n)
 
 
-def late_below_from_the_top_down(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+def late(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Compute a stack whose layers read the state that the one below had before the step."""
     if config.bidirectional:
         raise NotImplementedError
-    states, output = list(h0), []
+    h, output = list(h0), []
     for x_t in x:
-        read = [x_t, *states[:-1]]
-        for layer, of in enumerate(read):
-            s = of @ weights[f"weight_ih_l{layer}"].T + states[layer] @ weights[f"weight_hh_l{layer}"].T
-            s = s + weights[f"bias_ih_l{layer}"] + weights[f"bias_hh_l{layer}"] if config.bias else s
-            states[layer] = np.tanh(s)
-        output.append(states[-1])
-    return np.stack(output), np.stack(states[::-1])
+        read = [x_t, *h]
+        sums = [read[k] @ weights[f"weight_ih_l{k}"].T + h[k] @ weights[f"weight_hh_l{k}"].T for k in range(len(h))]
+        biases = [weights.get(f"bias_ih_l{k}", 0) + weights.get(f"bias_hh_l{k}", 0) for k in range(len(h))]
+        h = [np.tanh(s + b) for s, b in zip(sums, biases, strict=True)]
+        output.append(h[-1])
+    return np.stack(output), np.stack(h)
 
 
-@pytest.mark.parametrize(
-    ("function", "config", "sentences"),
-    [
-        (
-            rows_by_direction,
-            STACK,
-            {
-                "writes h_n to row d * L + l, not to row l * D + d",
-                "reads [reverse, forward] of the output below, above the first layer, not [forward, reverse]",
-            },
-        ),
-        (
-            partial(stack, wrong=("rows", "upper")),  # of which the first shows only where hx is given
-            STACK,
-            {
-                MISTAKES["rows"],
-                "reads [reverse, forward] of the output below, above the first layer, not [forward, reverse]",
-            },
-        ),
-        (
-            late_below_from_the_top_down,
-            STACK.replace(bidirectional=False),
-            {
-                "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first",
-                "writes the last state of layer and direction L - 1 - l, d to row l * D + d of h_n",
-            },
-        ),
-        (
-            starts_below,
-            STACK.replace(bidirectional=False),
-            {
-                "starts at the last state of the layer below, not at hx, in the layers above the first",
-                "computes with bias_hh of the first layer, not with each one's own",
-            },
-        ),
-    ],
-)
-def test_two_mistakes_of_a_stack_are_named_and_no_third_one(
-    function: Any, config: RNNConfig, sentences: set[str]
-) -> None:
-    found = identified_of(ObservationCache(as_subject(function)), SCOPE, draw(config, "normal", 1))
-
-    assert found is not None
-    assert {mistake.sentence for mistake in mistakes_of(found.network, "tanh")} == sentences
-
-
-def test_x_and_the_output_that_are_reshaped_are_told_from_batch_first_that_is_ignored() -> None:
-    def reshaped(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        output, h_n = stack(x.reshape(config.T, config.N, -1), h0, weights, config)
-        return output.reshape(*x.shape[:2], -1), h_n
-
-    _, said = identification(reshaped, RNNConfig(2, 3, T=2, N=3, batch_first=True))
-
-    assert said == {"reshapes x and the output with batch_first, where they should be transposed"}
-
-
-def test_what_is_done_in_evaluation_alone_is_found() -> None:
-    function = partial(stack, wrong=("scaled", "last"))
-    scope = Scope().only(nonlinearity="tanh", batch_first=False, training=False, loss=None)
-
-    found = identify(Asker(ObservationCache(as_subject(function)), scope, "tanh"), STACK.replace(dropout=0.5))
-
-    assert {mistake.sentence for mistake in mistakes_of(found.network, "tanh")} == {
-        "multiplies the output of each layer but the last by 1 - p in evaluation, where dropout does nothing",
-        MISTAKES["last"],
-    }
-
-
-def test_a_subject_that_keeps_float32_is_asked_in_float32() -> None:
-    def single(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        output, h_n = stack(x, h0, weights, config, wrong=("rows",))
-        return output.astype(np.float32).astype(x.dtype), h_n
-
-    subject = as_subject(single)
-
-    found = identified_of(ObservationCache(subject), SCOPE, draw(STACK, "normal", 1))
-
-    assert found is not None
-    mistakes = mistakes_of(found.network, "tanh")
-    assert [mistake.sentence for mistake in mistakes] == [MISTAKES["rows"]]
-    observation = ObservationCache(subject).of(draw(STACK.replace(dtype="float64"), "normal", 2))
-    result = check_agreement(subject, observation.case)
-    cause = cause_of(found, seen_of(subject, observation, result), result, [])
-    assert cause is not None
-    assert [*cause.new] == mistakes
-
-
-def test_a_subject_that_keeps_float32_is_asked_in_float32_without_an_array_that_nothing_explains() -> None:
-    def single(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        narrow = {name: array.astype(np.float32) for name, array in weights.items()}
-        output, h_n = implementations.without_b_hh(x.astype(np.float32), h0.astype(np.float32), narrow, config)
-        return output.astype(x.dtype), np.sort(np.sin(9 * h_n), -1).astype(x.dtype)
-
-    found = identified_of(ObservationCache(as_subject(single)), SCOPE, draw(RNNConfig(2, 3, T=3), "normal", 1))
-
-    assert found is not None
-    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
-        "ignores bias_hh: b_hh is never added"
-    ]
-    assert (found.unknown, found.dtype) == (("h_n",), "float32")
+def late_from_the_top_down(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Return the last states of a stack that reads late in reverse order."""
+    output, h_n = late(x, h0, weights, config)
+    return output, h_n[::-1]
 
 
 class LateBelow(torch.nn.Module):
@@ -261,6 +207,15 @@ class SharesCells(torch.nn.Module):
         return torch.stack(output), torch.stack([h[-1]] * len(h))
 
 
+def states_of(cell: torch.nn.Module, x: Any, h: Any) -> Any:
+    """Return the states of a cell along time."""
+    states = []
+    for x_t in x:
+        h = cell(x_t, h)
+        states.append(h)
+    return torch.stack(states)
+
+
 class BothDirections(torch.nn.Module):
     """The cells of two directions."""
 
@@ -274,15 +229,8 @@ class FlipsBatch(BothDirections):
     """Two directions, of which the reverse one has its sequences in reverse, and not its steps."""
 
     def forward(self, x: Any, hx: Any) -> Any:
-        outputs, last = [], []
-        for cell, read, h in ((self.forwards, x, hx[0]), (self.backwards, x.flip(1), hx[1])):
-            states = []
-            for x_t in read:
-                h = cell(x_t, h)
-                states.append(h)
-            outputs.append(torch.stack(states))
-            last.append(h)
-        return torch.cat([outputs[0], outputs[1].flip(1)], -1), torch.stack(last)
+        forth, back = states_of(self.forwards, x, hx[0]), states_of(self.backwards, x.flip(1), hx[1])
+        return torch.cat([forth, back.flip(1)], -1), torch.stack([forth[-1], back[-1]])
 
 
 class DetachesForward(torch.nn.Module):
@@ -294,16 +242,12 @@ class DetachesForward(torch.nn.Module):
         self.backwards = torch.nn.RNNCell(input_size, hidden_size) if bidirectional else None
 
     def forward(self, x: Any, hx: Any = None) -> Any:
-        cells = [self.forwards] if self.backwards is None else [self.forwards, self.backwards]
-        outputs, last = [], []
-        for d, cell in enumerate(cells):
-            h, states = x.new_zeros(x.shape[1], cell.hidden_size) if hx is None else hx[d], []
-            for x_t in x.flip(0) if d else x.detach() if len(cells) == 2 else x:
-                h = cell(x_t, h)
-                states.append(h)
-            outputs.append(torch.stack(states[::-1] if d else states))
-            last.append(h)
-        return torch.cat(outputs, -1), torch.stack(last)
+        hx = x.new_zeros(2, x.shape[1], self.forwards.hidden_size) if hx is None else hx
+        if self.backwards is None:
+            states = states_of(self.forwards, x, hx[0])
+            return states, states[-1:]
+        forth, back = states_of(self.forwards, x.detach(), hx[0]), states_of(self.backwards, x.flip(0), hx[1])
+        return torch.cat([forth, back.flip(0)], -1), torch.stack([forth[-1], back[-1]])
 
 
 class GoesBackForwards(BothDirections):
@@ -320,63 +264,6 @@ class GoesBackForwards(BothDirections):
             outputs.append(torch.stack(states[::-1] if d else states))
             last.append(h)
         return torch.cat(outputs, -1), torch.stack(last)
-
-
-@pytest.mark.parametrize(
-    ("module", "factors", "sentences"),
-    few(
-        [
-            (
-                LateBelow,
-                {"num_layers": 2},
-                ["takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first"],
-            ),
-            (
-                SharesCells,
-                {"num_layers": 3},
-                [
-                    "writes the last state of the last layer to row l * D + d of h_n",
-                    (
-                        "computes with weight_ih, weight_hh and the biases of the last layer in all layers above the "
-                        "first, not with each one's own"
-                    ),
-                ],
-            ),
-            (
-                FlipsBatch,
-                {"bidirectional": True, "hx": True},
-                ["flips x and output along the batch, not along the steps, in the reverse direction"],
-            ),
-            (
-                DetachesForward,
-                {"bidirectional": True},
-                ["gives x, and the layers below, no gradient from the forward direction"],
-            ),
-            (
-                GoesBackForwards,
-                {"bidirectional": True, "hx": True},
-                [
-                    "returns 0 as the gradient by bias_hh, in the reverse direction",
-                    (
-                        "writes the gradient by x of its own step k to step k, not to step steps - 1 - k, "
-                        "in the reverse direction"
-                    ),
-                ],
-            ),
-        ],
-        3,
-    ),
-)
-def test_what_a_layer_reads_is_found_with_the_gradients_that_come_of_it(
-    module: Any, factors: dict[str, Any], sentences: list[str]
-) -> None:
-    subject = as_subject(module)
-    case = draw(RNNConfig(1, 1, T=3, N=2, loss="output", **factors), "normal", 1)
-
-    found = identified_of(ObservationCache(subject), scope_of(subject), case)
-
-    assert found is not None
-    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == sentences
 
 
 def two_directions(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, *, wrong: str) -> Any:
@@ -403,51 +290,264 @@ def two_directions(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, 
     return (*results, gradients) if config.loss is not None else results
 
 
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        ("gradient", "returns the gradients by bias_hh of the forward direction in the place of each one's own"),
-        # its way back is nn.RNN's
-        ("bias", "computes with bias_hh of the forward direction, not with each one's own"),
-    ],
-)
-def test_one_direction_may_use_what_is_the_other_ones(wrong: str, sentence: str) -> None:
-    subject = as_subject(partial(two_directions, wrong=wrong))
-    scope = scope_of(subject).only(num_layers=1, nonlinearity="tanh", batch_first=False, lengths=None, dropout=0)
-    case = draw(RNNConfig(2, 2, bidirectional=True, T=3, N=2, loss="both"), "normal", 1)
-
-    found = identified_of(ObservationCache(subject), scope.only(bidirectional=True), case)
-
-    assert found is not None
-    assert (found.unknown, [m.sentence for m in mistakes_of(found.network, "tanh")]) == ((), [sentence])
-
-
 def late_below(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
     """Compute a stack that reads late, and of which several layers return what they like as gradients."""
     if config.num_layers == 1:
         return single_layer(x, h0, weights, config, cotangents)
-    h, output = list(h0), []
-    for x_t in x:
-        read = [x_t, *h]
-        sums = [read[k] @ weights[f"weight_ih_l{k}"].T + h[k] @ weights[f"weight_hh_l{k}"].T for k in range(len(h))]
-        biases = [weights.get(f"bias_ih_l{k}", 0) + weights.get(f"bias_hh_l{k}", 0) for k in range(len(h))]
-        h = [np.tanh(s + b) for s, b in zip(sums, biases, strict=True)]
-        output.append(h[-1])
     arrays = {"x": x, "hx": h0, **weights}
     odd = {} if config.loss is None else {name: np.sin(3 * v + k) for k, (name, v) in enumerate(arrays.items())}
-    return np.stack(output), np.stack(h), odd
+    return *late(x, h0, weights, config), odd
 
 
-def test_sums_of_a_layer_above_are_found_whatever_its_gradients_are() -> None:
-    subject = as_subject(late_below)
-    scope = scope_of(subject).only(bidirectional=False, nonlinearity="tanh", batch_first=False, lengths=None)
+def padded(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
+    """Run the reverse direction through the padding, where the forward one holds its state."""
+    T, N = x.shape[:2]
+    lengths = np.full(N, T) if lengths is None else lengths
+    x = np.where((np.arange(T)[:, None] < lengths)[..., None], x, 0)
+    h_n, parts = np.zeros_like(h0), list[Any]()
+    for layer, d in ((layer, d) for layer in range(config.num_layers) for d in range(config.num_directions)):
+        end = f"_l{layer}{'_reverse' * d}"
+        h = h0[layer * config.num_directions + d]
+        out = np.zeros((T, N, config.hidden_size), x.dtype)
+        for t in reversed(range(T)) if d else range(T):
+            s = x[t] @ weights[f"weight_ih{end}"].T + h @ weights[f"weight_hh{end}"].T
+            s = s + weights[f"bias_ih{end}"] + weights[f"bias_hh{end}"] if config.bias else s
+            h = out[t] = np.tanh(s) if d else np.where((t < lengths)[:, None], np.tanh(s), h)
+        h_n[layer * config.num_directions + d] = h
+        parts = [*parts, out] if d else [out]
+        if d == config.num_directions - 1:
+            x = np.concatenate(parts, -1)
+    return x, h_n
 
-    found = identified_of(ObservationCache(subject), scope, draw(RNNConfig(1, 1, num_layers=2, T=3, N=2), "normal", 1))
+
+def starts_the_longest(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
+    """Compute a packed batch whose shorter sequences do not start from h0."""
+    if config.num_layers > 1 or config.bidirectional:
+        raise NotImplementedError("one layer and direction")
+    lengths = [config.T] * config.N if lengths is None else list(lengths)
+    W, U, *b = (weights[name] for name in config.weights)
+    output, h_n = np.zeros((config.T, config.N, config.hidden_size), x.dtype), np.zeros_like(h0)
+    for n, length in enumerate(lengths):
+        h = h0[0, n] if length == max(lengths) else 0 * h0[0, n]
+        for t in range(length):
+            h = np.tanh(x[t, n] @ W.T + h @ U.T + sum(b))
+            output[t, n] = h
+        h_n[0, n] = h
+    return output, h_n
+
+
+@pytest.mark.parametrize(
+    ("subject", "scope", "config", "sentences"),
+    [
+        (
+            around(("upper",), h_n_of=rows_by_direction),
+            SCOPE,
+            STACK,
+            ["writes h_n to row d * L + l, not to row l * D + d", UPPER],
+        ),
+        (  # of which the first shows only where hx is given
+            around(("rows", "upper")),
+            SCOPE,
+            STACK,
+            [MISTAKES["rows"], UPPER],
+        ),
+        (
+            late_from_the_top_down,
+            SCOPE,
+            STACK.replace(bidirectional=False),
+            [LATE, "writes the last state of layer and direction L - 1 - l, d to row l * D + d of h_n"],
+        ),
+        (
+            starts_below,
+            SCOPE,
+            STACK.replace(bidirectional=False),
+            [
+                "starts at the last state of the layer below, not at hx, in the layers above the first",
+                "computes with bias_hh of the first layer, not with each one's own",
+            ],
+        ),
+        *few(
+            [
+                (LateBelow, {}, ONE_UNIT.replace(num_layers=2, loss="output"), [LATE]),
+                (
+                    SharesCells,
+                    {},
+                    ONE_UNIT.replace(num_layers=3, loss="output"),
+                    [
+                        "writes the last state of the last layer to row l * D + d of h_n",
+                        (
+                            "computes with weight_ih, weight_hh and the biases of the last layer in all layers above "
+                            "the first, not with each one's own"
+                        ),
+                    ],
+                ),
+                (
+                    FlipsBatch,
+                    {},
+                    ONE_UNIT.replace(bidirectional=True, hx=True, loss="output"),
+                    ["flips x and output along the batch, not along the steps, in the reverse direction"],
+                ),
+                (
+                    DetachesForward,
+                    {},
+                    ONE_UNIT.replace(bidirectional=True, loss="output"),
+                    ["gives x, and the layers below, no gradient from the forward direction"],
+                ),
+                (
+                    GoesBackForwards,
+                    {},
+                    ONE_UNIT.replace(bidirectional=True, hx=True, loss="output"),
+                    [
+                        "returns 0 as the gradient by bias_hh, in the reverse direction",
+                        (
+                            "writes the gradient by x of its own step k to step k, not to step steps - 1 - k, "
+                            "in the reverse direction"
+                        ),
+                    ],
+                ),
+            ],
+            3,
+        ),
+        (
+            partial(two_directions, wrong="gradient"),
+            PLAIN | {"num_layers": 1, "dropout": 0, "bidirectional": True},
+            RNNConfig(2, 2, bidirectional=True, T=3, N=2, loss="both"),
+            ["returns the gradients by bias_hh of the forward direction in the place of each one's own"],
+        ),
+        (  # its way back is nn.RNN's
+            partial(two_directions, wrong="bias"),
+            PLAIN | {"num_layers": 1, "dropout": 0, "bidirectional": True},
+            RNNConfig(2, 2, bidirectional=True, T=3, N=2, loss="both"),
+            ["computes with bias_hh of the forward direction, not with each one's own"],
+        ),
+        (late_below, PLAIN | {"bidirectional": False}, ONE_UNIT.replace(num_layers=2), [LATE]),
+        (
+            padded,
+            {"batch_first": False},
+            RNNConfig(2, 3, num_layers=2, bidirectional=True, T=4, N=3, lengths=(2, 4, 1)),
+            ["runs on through the padding of a packed batch to step T, in the reverse direction"],
+        ),
+        (
+            starts_the_longest,
+            {"batch_first": False},
+            RNNConfig(2, 3, T=4, N=5, hx=True, lengths=(3, 1, 4, 2, 2)),
+            ["starts the longest sequences from hx, and the others at zeros"],
+        ),
+        (
+            around((), turned_as_asked, turned_as_asked, mixed_up),
+            SCOPE.only(bidirectional=False),
+            STACK.replace(batch_first=True, bidirectional=False),
+            ["reshapes h_n from (N, layers * directions, hidden_size), where it should be transposed"],
+        ),
+        (
+            around(
+                (), turned_as_asked, turned_as_asked, lambda h_n, config: mixed_up(h_n) if config.batch_first else h_n
+            ),
+            SCOPE.only(bidirectional=False),
+            STACK.replace(batch_first=True, bidirectional=False),
+            ["returns h_n as (N, layers * directions, hidden_size) with batch_first, which does not change nn.RNN's"],
+        ),
+        (  # of a layer that is always batch first
+            around((), reshaped, turned),
+            SCOPE.only(batch_first=True, bidirectional=False, num_layers=1),
+            RNNConfig(2, 3, batch_first=True, T=3, N=2),
+            ["reshapes x with batch_first, where it should be transposed"],
+        ),
+        (
+            around(x_of=lambda x, config: x.reshape(config.T, config.N, -1), output_of=reshaped),
+            SCOPE.only(batch_first=True),
+            RNNConfig(2, 3, T=2, N=3, batch_first=True),
+            ["reshapes x and the output with batch_first, where they should be transposed"],
+        ),
+        (
+            around(("scaled", "last")),
+            Scope().only(nonlinearity="tanh", loss=None, batch_first=False, training=False),
+            STACK.replace(dropout=0.5),
+            [
+                MISTAKES["last"],
+                "multiplies the output of each layer but the last by 1 - p in evaluation, where dropout does nothing",
+            ],
+        ),
+        (
+            around(output_of=lambda output, _: turned(output).reshape(output.shape)),
+            SCOPE.only(batch_first=False),
+            RNNConfig(2, 3, T=2, N=3),
+            ["reshapes the output from (N, T, ...) to (T, N, ...), where it should be transposed"],
+        ),
+        (
+            around(x_of=lambda x, _: turned(reshaped(x))),
+            SCOPE.only(batch_first=False),
+            RNNConfig(2, 3, T=2, N=3),
+            ["reshapes x from (T, N, ...) to (N, T, ...), where it should be transposed"],
+        ),
+        (stack, SCOPE.only(batch_first=False), STACK, []),
+        (  # a wiring that no slot has
+            around(h_n_of=lambda h_n, config: np.sort(h_n, axis=0) if config.num_layers > 1 else h_n),
+            SCOPE.only(batch_first=False),
+            STACK,
+            [],
+        ),
+        (
+            third_back.two_readers,
+            BOTH,
+            ONE_UNIT.replace(T=1, N=1, bidirectional=True, loss="output"),
+            ["gives x, and the layers below, no gradient from the reverse direction"],
+        ),
+        (
+            third_back.same_order,
+            BOTH,
+            ONE_UNIT.replace(T=1, N=1, bidirectional=True, loss="output"),
+            [
+                (
+                    "takes the gradient of the output in the order of time, not in that of its own steps, in the "
+                    "reverse direction"
+                )
+            ],
+        ),
+    ],
+)
+def test_what_a_layer_reads_and_writes_is_named_and_nothing_else(
+    subject: Any, scope: Any, config: RNNConfig, sentences: list[str]
+) -> None:
+    adapted = as_subject(subject)
+    scope = scope if isinstance(scope, Scope) else scope_of(adapted).only(**scope)
+
+    found = identified_of(ObservationCache(adapted), scope, draw(config, "normal", 1))
+
+    assert found is not None
+    assert sentences_of(found) == sentences
+    assert found.whole or subject is not stack
+    assert not found.unknown or config.loss != "both"
+
+
+def test_a_subject_that_keeps_float32_is_asked_in_float32() -> None:
+    subject = as_subject(around(("rows",), output_of=lambda output, _: output.astype(np.float32)))
+
+    found = identified_of(ObservationCache(subject), SCOPE, draw(STACK, "normal", 1))
+
+    assert found is not None
+    mistakes = mistakes_of(found.network, "tanh")
+    assert [mistake.sentence for mistake in mistakes] == [MISTAKES["rows"]]
+    observation = ObservationCache(subject).of(draw(STACK.replace(dtype="float64"), "normal", 2))
+    result = check_agreement(subject, observation.case)
+    cause = cause_of(found, seen_of(subject, observation, result), result, [])
+    assert cause is not None
+    assert [*cause.new] == mistakes
+
+
+def test_a_subject_that_keeps_float32_is_asked_in_float32_without_an_array_that_nothing_explains() -> None:
+    def single(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        narrow = {name: array.astype(np.float32) for name, array in weights.items()}
+        output, h_n = implementations.without_b_hh(x.astype(np.float32), h0.astype(np.float32), narrow, config)
+        return output.astype(x.dtype), np.sort(np.sin(9 * h_n), -1).astype(x.dtype)
+
+    found = identified_of(ObservationCache(as_subject(single)), SCOPE, draw(RNNConfig(2, 3, T=3), "normal", 1))
 
     assert found is not None
     assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
-        "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first"
+        "ignores bias_hh: b_hh is never added"
     ]
+    assert (found.unknown, found.dtype) == (("h_n",), "float32")
 
 
 def test_small_numbers_match_none_among_far_larger_ones() -> None:
@@ -475,89 +575,12 @@ def test_a_layer_of_one_step_has_no_way_back_to_an_earlier_one() -> None:
     assert not inquiry._back(3, 4, at=1, N=1)
 
 
-def test_a_reverse_direction_that_runs_through_padding_may_read_what_is_held_there() -> None:
-    def padded(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
-        T, N = x.shape[:2]
-        lengths = np.full(N, T) if lengths is None else lengths
-        x = np.where((np.arange(T)[:, None] < lengths)[..., None], x, 0)
-        h_n, parts = np.zeros_like(h0), list[Any]()
-        for layer, d in ((layer, d) for layer in range(config.num_layers) for d in range(config.num_directions)):
-            end = f"_l{layer}{'_reverse' * d}"
-            h = h0[layer * config.num_directions + d]
-            out = np.zeros((T, N, config.hidden_size), x.dtype)
-            for t in reversed(range(T)) if d else range(T):
-                s = x[t] @ weights[f"weight_ih{end}"].T + h @ weights[f"weight_hh{end}"].T
-                s = s + weights[f"bias_ih{end}"] + weights[f"bias_hh{end}"] if config.bias else s
-                h = out[t] = np.tanh(s) if d else np.where((t < lengths)[:, None], np.tanh(s), h)
-            h_n[layer * config.num_directions + d] = h
-            parts = [*parts, out] if d else [out]
-            if d == config.num_directions - 1:
-                x = np.concatenate(parts, -1)
-        return x, h_n
-
-    subject = as_subject(padded)
-    config = RNNConfig(2, 3, num_layers=2, bidirectional=True, T=4, N=3, lengths=(2, 4, 1))
-
-    found = identified_of(
-        ObservationCache(subject), scope_of(subject).only(batch_first=False), draw(config, "normal", 1)
-    )
-
-    assert found is not None
-    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
-        "runs on through the padding of a packed batch to step T, in the reverse direction"
-    ]
-
-
-def starts_the_longest(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
-    """Compute a packed batch whose shorter sequences do not start from h0."""
-    if config.num_layers > 1 or config.bidirectional:
-        raise NotImplementedError("one layer and direction")
-    lengths = [config.T] * config.N if lengths is None else list(lengths)
-    W, U, *b = (weights[name] for name in config.weights)
-    output, h_n = np.zeros((config.T, config.N, config.hidden_size), x.dtype), np.zeros_like(h0)
-    for n, length in enumerate(lengths):
-        h = h0[0, n] if length == max(lengths) else 0 * h0[0, n]
-        for t in range(length):
-            h = np.tanh(x[t, n] @ W.T + h @ U.T + sum(b))
-            output[t, n] = h
-        h_n[0, n] = h
-    return output, h_n
-
-
-def test_sequences_that_do_not_start_from_hx_are_found() -> None:
-    subject = as_subject(starts_the_longest)
-    case = draw(RNNConfig(2, 3, T=4, N=5, hx=True, lengths=(3, 1, 4, 2, 2)), "normal", 1)
-
-    found = identified_of(ObservationCache(subject), scope_of(subject).only(batch_first=False), case)
-
-    assert found is not None
-    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [
-        "starts the longest sequences from hx, and the others at zeros"
-    ]
-
-
 def test_a_way_back_that_is_nn_rnns_is_no_mistake_beside_a_wrong_way_forward() -> None:
-    wiring = Wiring(reverse=replace(REVERSE, final="T - 1"))
+    wiring = Wiring().put("reverse.final", "T - 1")
 
     assert [str(one) for one in mistakes_of(Network(wiring=wiring, back=Wiring()), "tanh")] == [
         "returns the output at step T - 1 as h_n, not the state after the last step, in the reverse direction"
     ]
-
-
-def test_nothing_is_said_of_a_right_stack() -> None:
-    found, said = identification(stack, STACK)
-
-    assert (said, found.whole) == (set(), True)
-
-
-def test_nothing_is_said_of_a_wiring_that_no_slot_has() -> None:
-    def odd(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        output, h_n = stack(x, h0, weights, config)
-        return output, np.sort(h_n, axis=0) if config.num_layers > 1 else h_n
-
-    _, said = identification(odd, STACK)
-
-    assert not said
 
 
 @pytest.mark.parametrize(
@@ -583,82 +606,3 @@ def test_a_planted_mistake_is_found_with_all_that_it_computes(name: str, sentenc
     assert found is not None
     assert [sentence in mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [True]
     assert same_as(found, fault, case.config)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        ("output", "reshapes the output from (N, T, ...) to (T, N, ...), where it should be transposed"),
-        ("x", "reshapes x from (T, N, ...) to (N, T, ...), where it should be transposed"),
-    ],
-)
-def test_numbers_are_mixed_up_by_a_reshape_without_batch_first_too(wrong: str, sentence: str) -> None:
-    def mixed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        turned = x.reshape(x.shape[1], x.shape[0], -1) if wrong == "x" else x.swapaxes(0, 1)
-        output, h_n = stack(turned.swapaxes(0, 1), h0, weights, config)
-        return output.swapaxes(0, 1).reshape(output.shape) if wrong == "output" else output, h_n
-
-    _, said = identification(mixed, RNNConfig(2, 3, T=2, N=3))
-
-    assert said == {sentence}
-
-
-@pytest.mark.parametrize(
-    ("layer", "sentence"),
-    [
-        (third_back.two_readers, "gives x, and the layers below, no gradient from the reverse direction"),
-        (
-            third_back.same_order,
-            (
-                "takes the gradient of the output in the order of time, not in that of its own steps, in the reverse "
-                "direction"
-            ),
-        ),
-    ],
-)
-def test_the_way_back_is_told_of_a_layer_that_always_has_both_directions(layer: Any, sentence: str) -> None:
-    subject = as_subject(layer)
-    config = RNNConfig(1, 1, bidirectional=True, T=1, N=1, loss="output")
-    scope = scope_of(subject).only(bidirectional=True, num_layers=1, batch_first=False)
-
-    found = identify(Asker(ObservationCache(subject), scope, "tanh"), config)
-
-    assert (found.unknown, [str(one) for one in mistakes_of(found.network, "tanh")]) == ((), [sentence])
-
-
-@pytest.mark.parametrize(
-    ("always", "sentence"),
-    [
-        (True, "reshapes h_n from (N, layers * directions, hidden_size), where it should be transposed"),
-        (
-            False,
-            "returns h_n as (N, layers * directions, hidden_size) with batch_first, which does not change nn.RNN's",
-        ),
-    ],
-)
-def test_rows_of_h_n_may_be_mixed_up_in_one_layout_or_in_both(always: bool, sentence: str) -> None:
-    def port(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        output, h_n = stack(x.swapaxes(0, 1) if config.batch_first else x, h0, weights, config)
-        if always or config.batch_first:
-            h_n = h_n.swapaxes(0, 1).reshape(h_n.shape)
-        return output.swapaxes(0, 1) if config.batch_first else output, h_n
-
-    case = draw(STACK.replace(batch_first=True, bidirectional=False), "normal", 1)
-    found = identified_of(ObservationCache(as_subject(port)), SCOPE.only(bidirectional=False), case)
-
-    assert found is not None
-    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [sentence]
-
-
-def test_a_reshape_of_a_layer_that_is_always_batch_first_is_one_with_batch_first() -> None:
-    def port(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        output, h_n = stack(x.reshape(x.shape[1], x.shape[0], -1), h0, weights, config)
-        return output.swapaxes(0, 1), h_n
-
-    scope = SCOPE.only(batch_first=True, bidirectional=False, num_layers=1)
-    case = draw(RNNConfig(2, 3, batch_first=True, T=3, N=2), "normal", 1)
-    found = identified_of(ObservationCache(as_subject(port)), scope, case)
-
-    assert found is not None
-    said = "reshapes x with batch_first, where it should be transposed"
-    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [said]
