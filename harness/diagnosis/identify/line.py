@@ -52,7 +52,7 @@ def _compiled(text: str) -> tuple[tuple[str, ...], Callable[..., Any]]:
     nodes = [node for node in ast.walk(ast.parse(text, mode="eval")) if isinstance(node, ast.Name)]
     bound = {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
     names = tuple(sorted({node.id for node in nodes} - bound - FUNCTIONS.keys()))
-    value: Callable[..., Any] = eval(f"lambda {', '.join(names)}: ({text})", {"__builtins__": {}, **FUNCTIONS})  # noqa: S307 - our own line
+    value: Callable[..., Any] = eval(f"lambda {', '.join(names)}: ({text})", dict(FUNCTIONS))  # noqa: S307 - our own line
     return names, value
 
 
