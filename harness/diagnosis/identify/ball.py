@@ -29,7 +29,7 @@ class SubjectRounding(NamedTuple):
 
 
 class OnTape:
-    """Numbers on a tape, which may be balls; an operation of a ball and such is theirs."""
+    """The base of numbers on a tape: the tape records an operation that a ball has with one of them."""
 
 
 class Ball:

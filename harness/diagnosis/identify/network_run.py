@@ -142,7 +142,7 @@ class NetworkRun:
     # Indices: each is where the numbers of a result lie in what it is made of.
 
     def _value(self, wiring: Wiring, slot: str, **letters: Any) -> Any:
-        """Return what a wiring's choice in a slot is worth in this case."""
+        """Return the value of a wiring's choice in a slot on this case."""
         return Line(wiring.text(slot)).of(self._letters | letters)
 
     def _by_sequence(self, wiring: Wiring, slot: str) -> Ints:
@@ -174,7 +174,7 @@ class NetworkRun:
 
     def _steps(self, wiring: Wiring, d: int) -> Ints:
         slot = f"{WAYS[d]}.steps"
-        if self.config.lengths is None and " if " not in wiring[slot]:  # nothing tells the lengths of a batch without
+        if self.config.lengths is None and " if " not in wiring[slot]:  # a batch without lengths tells none
             return self.lengths
         return self._by_sequence(wiring, slot)
 
@@ -364,14 +364,18 @@ class NetworkRun:
             read = columns(x, self._features("inner", d)) if layer else x
             parts.append(self._direction((layer, d), read))
         if not top and self.stack.D > 1:
-            t = self._value(self.forward_wiring, "inner_reverse", t=np.arange(config.T)[:, None])
-            parts[1] = rows(parts[1], self._gather("turned", lambda _wiring: self._at_step(t, np.arange(config.N))))
+            parts[1] = rows(parts[1], self._gather("inner_reverse", self._inner_reverse))
         output = columns(concatenated(parts, -1), self._features("joined"))
         if self.forward_wiring["padding"] == "0" and config.lengths is not None:
             output = output * (np.arange(config.T)[:, None] < self.lengths)[..., None].astype(np.float64)
         skip = self.forward_wiring.at_place("skip", (layer, 0), self.stack)
         beside = self.fed if self.forward_wiring["skip"] == "x" else x
         return output + beside if skip and beside.shape == output.shape else output
+
+    def _inner_reverse(self, _wiring: Wiring) -> Ints:
+        """Return where (t, n) of a reverse direction, as the layer above reads it, lies in what that wrote."""
+        t = self._value(self.forward_wiring, "inner_reverse", t=np.arange(self.config.T)[:, None])
+        return self._at_step(t, np.arange(self.config.N))
 
     def _direction(self, at: Place, x: Var) -> Var:
         """Compute one layer and direction, and return its output (T, N, H)."""
@@ -570,9 +574,8 @@ class NetworkRun:
     def _out(self, wiring: Wiring) -> Ints:
         """Return where the numbers of an output, as it is laid out, lie among (t, n)."""
         T, N = self.config.T, self.config.N
-        return np.argsort(self._laid_out(wiring, "output_layout").ravel()).reshape(
-            (N, T) if self.config.batch_first else (T, N)
-        )
+        index = np.argsort(self._laid_out(wiring, "output_layout").ravel())
+        return index.reshape((N, T) if self.config.batch_first else (T, N))
 
     def _in_rows(self, h_n: Var) -> Var:
         R, N = self.stack.L * self.stack.D, self.config.N

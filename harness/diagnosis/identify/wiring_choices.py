@@ -1,8 +1,8 @@
 """wiring_choices: which row, sequence, step and feature each step of a stack reads and writes.
 
 A layer's sums say what a step makes of its operands (``model``); its wiring says where these come from and where the
-results go. Each slot has a table of choices: the name of each, which a report prints, and the expression of NumPy that
-it stands for, which is the name itself wherever that can be evaluated. nn.RNN's own comes first. The letters are those
+results go. Each slot has a table of choices: the name that a report prints, and the expression of NumPy that it stands
+for, which is the name itself wherever that can be evaluated. nn.RNN's own comes first. The letters are those
 of a config: l of L layers, d of D directions, t of T, n of N; ``k`` counts a direction's own ``steps`` from 0, and
 ``order`` sorts a packed batch, the longest sequence first.
 """
@@ -38,13 +38,13 @@ TWO_BY_TWO: Final = LayersByDirections(2, 2)
 
 @cache
 def at_place(text: str, at: Place, sizes: LayersByDirections) -> Any:
-    """Return what an expression is worth at a layer and direction of a stack."""
+    """Return the value of an expression at a layer and direction of a stack."""
     return Line(text).of({"l": at[0], "d": at[1], "L": sizes.L, "D": sizes.D})
 
 
 @lru_cache(maxsize=4096)
 def by_sequence(text: str, T: int, lengths: tuple[int, ...]) -> Ints:
-    """Return what an expression of the letter n is worth for each sequence of a batch."""
+    """Return the value of an expression of the letter n for each sequence of a batch."""
     line, steps = Line(text), np.array(lengths, np.intp)
     letters = {"T": T, "N": len(steps), "lengths": steps, "order": np.argsort(-steps, kind="stable")}
     return np.array([line.of(letters | {"n": n}) for n in range(len(steps))], np.intp)
@@ -132,7 +132,7 @@ LAYOUTS: Final = {
     "always batch first where T == N": "not batch_first and T == N",
 }
 INPUTS: Final = _texts("below", "x", "below + x")  # what a layer above the first reads
-# The layers to whose output their input is added, or x.
+# The layers to whose output something is added: their input, or x.
 SKIPS: Final = {"": "False", "above the first": "l > 0", "every layer": "True", "x": "l == L - 1"}
 # Masks (T, N, D*H) by layer.
 DROPOUT_MASKS: Final = {
@@ -145,7 +145,7 @@ DROPOUT_MASKS: Final = {
 DROPOUT_SCALES: Final = _texts(
     *("mask / (1 - p)", "mask", "mask * (1 - p)", "mask / p", "1", "1 - p", "(1 - mask) / (1 - p)"), "mask / (1 - p)**2"
 )
-EVALUATION: Final = _texts("1", "1 - p", "1 / (1 - p)", "p", "1 / p")  # and the same output where nothing is dropped
+EVALUATION: Final = _texts("1", "1 - p", "1 / (1 - p)", "p", "1 / p")  # and what multiplies it in evaluation
 _FLIPS: Final = (
     *("{0}[::-1]", "{0}[:, ::-1]", "{0}[::-1, ::-1]", "{0}.reshape({0}.T.shape).T", "np.roll({0}, 1, 0)"),
     "np.roll({0}, -1, 0)",
@@ -157,7 +157,7 @@ MATRICES: Final = {
     **{flip.format(W): _OWN_MATRICES.replace(W, flip.format(W)) for flip in _FLIPS for W in ("W_ih", "W_hh")},
     **_texts(*(f"{flip.format('W_ih')}, {flip.format('W_hh')}" for flip in _FLIPS)),
 }
-# The layers and directions that give what they read no gradient, or with their parameters none.
+# The layers and directions that pass no gradient to their operand, or, "through reverse", to their parameters either.
 GRADIENT_LOSSES: Final = {
     "": "False",
     "from layer to layer": "l > 0",
@@ -172,7 +172,7 @@ class Slot(NamedTuple):
 
     own: Any  # nn.RNN's choice
     choices: Choices
-    line: tuple[str, ...] = ()  # that a report prints, and nn.RNN's where this is not the same with its own choice
+    line: tuple[str, ...] = ()  # in a report: the subject's, and nn.RNN's unless it is the same with nn.RNN's choice
 
 
 def _features(array: str) -> Slot:
@@ -243,7 +243,7 @@ SLOTS: Final[dict[str, Slot]] = {
     "gradients_of": Slot((), {}),  # roles, and the layer and direction whose gradients are returned
 }
 _OWN: Final = {slot: row.own for slot, row in SLOTS.items()}
-# The slots whose choice is that of a slot of c that has none of its own.
+# The slots of h by those of c, which have the same choice unless they have one of their own.
 _OF_H: Final = {"cx_row": "hx_row", "c_n_row": "h_n_row", "c_n_place": "h_n_place", "c_n_where": "h_n_where"}
 # The choices of a reverse direction that flips x, or its output, along the batch and not along the steps.
 FLIPS: Final = {
@@ -284,7 +284,7 @@ class Wiring:
         return SLOTS[slot].choices[self.inherited(slot)]
 
     def at_place(self, slot: str, at: Place, sizes: LayersByDirections) -> Any:
-        """Return what the choice in a slot is worth at a layer and direction."""
+        """Return the value of the choice in a slot at a layer and direction."""
         return at_place(self.text(slot), at, sizes)
 
 

@@ -62,8 +62,8 @@ _OTHER_ROWS: Final = f"as {_ROWS} with batch_first, which does not change nn.RNN
 _OTHERS_START: Final = "from hx, and the others at zeros"
 _FLIPPED: Final = "along the batch, not along the steps"
 _IN_TURN: Final = "puts {results} of a packed batch in order by the permutation that sorts it, not by its inverse"
-# What is said of slots that differ, of a choice or of any other one, as a template over the names of ``_filled``. Where
-# several slots differ together, the first slots count that all do.
+# The sentences of slots whose choice is not nn.RNN's, by slots and choice; ``None`` is any other choice. Each is
+# a template over the names of ``_filled``. Of slots that differ together, the first row counts whose slots all differ.
 SENTENCES: Final[dict[tuple[str, str | None], str]] = {
     ("steps", "T"): "runs on through the padding of a packed batch to step T",
     ("steps", "lengths[order[n]]"): "sorts the lengths of a packed batch, but not its sequences",
@@ -141,7 +141,7 @@ SENTENCES: Final[dict[tuple[str, str | None], str]] = {
     ("input", "x"): "reads x in every layer, where the sizes allow it",
     ("input", None): "adds x to what each layer above the first reads, where the sizes allow it",
     ("skip", "above the first"): "adds the input of every layer above the first to its output, but not to h_n",
-    ("skip", "every layer"): ("adds the input of every layer to its output where the sizes are equal, but not to h_n"),
+    ("skip", "every layer"): "adds the input of every layer to its output where the sizes are equal, but not to h_n",
     ("skip", "x"): "adds x to the output where the sizes are equal, but not to h_n",
     ("joined", None): "makes a layer's output of {features}, not of [forward, reverse]",
     ("inner", None): "reads {features} of the output below, above the first layer, not [forward, reverse]",
@@ -171,7 +171,7 @@ SENTENCES: Final[dict[tuple[str, str | None], str]] = {
     ),
     ("gradient_stop", None): "gives x, and the layers below, no gradient {choice}",
 }
-# The line of slots together, or of a choice, where it is not that of ``SLOTS``, and nn.RNN's.
+# The lines, as in a ``Slot``, of several slots together, and of choices that have another line than their slot.
 LINES: Final[dict[tuple[str, str | None], tuple[str, ...]]] = {
     ("reads x_of writes output_of", None): ("x[:, ::-1], output[:, ::-1]", "x[::-1], output[::-1]"),
     ("reads x_of", None): ("x[:, ::-1]", "x[::-1]"),
@@ -187,7 +187,7 @@ _IGNORED: Final = {
     "d == 0": "the reverse direction",
     "d == 1": "the forward direction",
 }
-# What is said of a slot of the way back; of others, what is said of the way forward.
+# The sentences of slots of the way back; other slots have those of the way forward.
 BACK_SENTENCES: Final[dict[tuple[str, str | None], str]] = {
     **{key: sentence for key, sentence in SENTENCES.items() if key[0] == "gradient_stop"},
     ("weights", None): "gives the gradients by {roles} to {place}, not each to its own",
@@ -230,7 +230,7 @@ BACK_LINES: Final[dict[tuple[str, str | None], tuple[str, ...]]] = {
     ("c_n_place", None): ("dc_next[{choice}] = c_n_grad[l * D + d]",),
     ("reads", None): ("dx[{choice}] += da[k] @ W_ih",),
 }
-# Slots of which that is said also where the way back has nn.RNN's choice, and the way forward has not.
+# Slots that have such a sentence also where the way back has nn.RNN's choice, and the way forward has another one.
 _ALSO_IF_OWN: Final = ("gradient_stop", "weights", "gradients_of", "hx_row", "cx_row", "final")
 
 
@@ -308,7 +308,7 @@ def _name(slot: str) -> str:
 
 
 def _words(slots: tuple[str, ...], wiring: Wiring) -> tuple[str, str, str]:
-    """Return what is said of some slots, their line, and nn.RNN's."""
+    """Return the sentence of some slots, their line, and nn.RNN's."""
     names = {*map(_name, slots)}
     of = next(of for of, _ in SENTENCES if names.issuperset(of.split()))
     sentence, yours, right = _filled(of, slots, wiring)
@@ -325,7 +325,7 @@ def _back_words(slots: tuple[str, ...], back: Wiring, forth: Wiring) -> tuple[st
 
 
 def _filled(of: str, slots: tuple[str, ...], wiring: Wiring, forth: Wiring | None = None) -> tuple[str, str, str]:
-    """Return the sentence and the lines of a choice, with its names; of the way back, if that forward is given."""
+    """Return the sentence and the lines of a choice; those of the way back, if the wiring ``forth`` is given."""
     sentences, lines = (SENTENCES, LINES) if forth is None else (BACK_SENTENCES, BACK_LINES)
     slot, names = slots[0], {*map(_name, slots)}
     choice, own = wiring.inherited(slot), OWN_WIRING.inherited(slot)
