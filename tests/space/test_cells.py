@@ -55,6 +55,13 @@ def test_equations_are_read_in_any_order_of_terms() -> None:
         (n + f + h, "f * h: expected x, h, or a gate times h, whose line is above"),
         (f + n + "h = f * f * n", "each with a gate or state once"),
         (f + n + "h = f / n", "f / n: expected gates and states with lines above, numbers"),
+        # Nothing is called, read of an object, or looked up.
+        (f + n + "h = __import__('os').system('false') * n", "expected gates and states"),
+        (f + n + "h = n.T * f", "n.T: expected gates and states"),
+        (f + n + "h = n[0] * f", "n[0]: expected gates and states"),
+        (f.replace("b_hf", "exec('1')") + h, "exec('1'): expected W_if, b_if, W_hf, b_hf"),
+        (f.replace("W_hf @ h", "W_hf @ h.__class__") + h, "h.__class__: expected x, h"),
+        (f.replace("sigmoid", "np.tanh") + h, "expected sigmoid or tanh"),
         (f + n + "h = c * n", "c: expected gates and states with lines above"),
         (f + n + "h = h - h", "expected a sum of products"),
         (f + n + "h = 1e999 * n", "expected gates and states"),
