@@ -42,7 +42,7 @@ from harness.diagnosis.identify.terms import (
 )
 from harness.oracle.pinned_numpy import np
 
-OF_ONE_STEP: Final = ("W_ih", "W_hh", "b_ih", "b_hh", "by source ", "sums ", "sequence ")  # parts of one step each
+OF_ONE_STEP: Final = ("W_ih", "W_hh", "b_ih", "b_hh", "sums ", "sequence ")  # parts of one step each
 
 
 def product(name: str, f: LayerTrace, *steps: int) -> Numbers:
@@ -50,6 +50,10 @@ def product(name: str, f: LayerTrace, *steps: int) -> Numbers:
 
     ``. 1`` is the sum over the batch alone. ``(..).T`` is transposed, ``sum(..)`` summed over the units, too.
     """
+    if name.startswith("by source . "):
+        operands = f.x if name.endswith("x") else [f.state(k - 1) for k in range(f.T)]
+        pairs = [(by[t], operands[source]) for source, by in f.sources().items() for t in steps if t in by]
+        return together([da for da, _ in pairs]).T @ together([operand for _, operand in pairs])
     if name.startswith(OF_ONE_STEP):
         return added([_of_step(name, f, t) for t in steps])
     if name.startswith("masked "):
@@ -70,10 +74,6 @@ def _of_step(name: str, f: LayerTrace, t: int) -> Numbers:
     """Return one step's part, where the batch counts."""
     if name in ("W_ih", "W_hh", "b_ih", "b_hh"):
         return getattr(f, name) * 1.0
-    if name.startswith("by source . "):
-        operands = f.x if name.endswith("x") else [f.state(k - 1) for k in range(f.T)]
-        parts = [by_step[t].T @ operands[source] for source, by_step in f.sources().items() if t in by_step]
-        return added(parts) if parts else np.zeros((f.H, operands[0].shape[1]))
     if name.startswith("sums "):
         left, _, right = name.removeprefix("sums ").partition(" . ")
         rows, others = LEFT[left].value(f, t).sum(0), OPERANDS[right].value(f, t).sum(0)
@@ -286,7 +286,7 @@ def by_source(model: LayerModel, f: LayerTrace) -> dict[int, dict[int, Numbers]]
     for source in range(f.T):
         trace = copy(f)
         trace.da, trace.dh, trace.from_next, trace.h_n_gradient, trace.slope = {}, {}, {}, {}, dict(f.slope)
-        trace.g = {t: g if t == source else g * 0.0 for t, g in f.g.items()}
+        trace.g = {source: f.g[source]}
         first = max(0, source - model.horizon) if model.horizon else 0
         go_back(model, trace, range(first, source + 1))
         parts[source] = trace.da
@@ -303,7 +303,7 @@ def go_back(model: LayerModel, f: LayerTrace, steps: range) -> None:
         if not model.reached.at(t, f.T) or not model.visited.at(t, f.T):
             continue
         slope, da, dh = f.slope[t], zeros, zeros
-        for sloped, coef in model.own:
+        for sloped, coef in model.own if t in f.g else ():  # of one source, the others have none
             c = coef.of(f, t)
             if c:
                 own = f.g[t] * c
