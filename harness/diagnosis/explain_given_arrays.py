@@ -112,6 +112,17 @@ class ArrayInterpretation(NamedTuple):
         """The dtype of each case."""
         return [observation.arithmetic.dtype for observation in self.observations]
 
+    @property
+    def nonfinite_values(self) -> int:
+        """The number of values that are NaN or infinite where nn.RNN's are finite."""
+        count = 0
+        for observation in self.observations:
+            with np.errstate(all="ignore"):
+                right = reference_of(observation.case.config).run(observation.case)
+            arrays = observation.outcome.arrays
+            count += sum(int((np.isfinite(right[name]) & ~np.isfinite(value)).sum()) for name, value in arrays.items())
+        return count
+
     def reproduced(self, cause: ArrayCause) -> bool:
         """Tell whether mistakes give every number."""
         network = right_of(self.config) if cause.explanation is None else cause.explanation.network
@@ -151,7 +162,6 @@ class ArraysExplained:
     tried: bool = True
     """False if no mistake was tried: it takes too long to run even one on such long arrays, or h is projected."""
     defects: tuple[str, ...] = ()  # lines on mistakes of this package in looking for causes
-    nonfinite_values: int = 0  # the number of values that are NaN or infinite where nn.RNN's are finite
     # the number of digits after the point that all values have, if they were taken to be rounded to so many.
     digits: int | None = None
 
@@ -320,7 +330,7 @@ def _searched(readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInt
         nearest.config.proj_size
         or len(readings) * sum(observation.case.config.cost for observation in readings[0].observations) > MOST_COST
     ):
-        return ArraysExplained(nearest, results=results_of(nearest), tried=False, nonfinite_values=_lost(nearest))
+        return ArraysExplained(nearest, results=results_of(nearest), tried=False)
     causes, telling, defects = list[ArrayCause](), "", list[str]()
     with noted_defects(defects):
         causes, telling = _plainest(readings, others, nearest)
@@ -330,7 +340,6 @@ def _searched(readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInt
         results=results_of(reading),
         causes=tuple(causes),
         telling=telling,
-        nonfinite_values=0 if causes else _lost(nearest),
         defects=tuple(defects),
     )
 
@@ -342,9 +351,8 @@ def _plainest(
     causes = [
         ArrayCause(reading) for reading in others if all(is_right(observation) for observation in reading.observations)
     ]
-    lost = 0 if causes else _lost(nearest)
     readings = [reading for reading in readings if not reading.only_zeros]  # which many mistakes give
-    for reading in () if lost else readings:
+    for reading in () if not causes and nearest.nonfinite_values else readings:
         most = 1 if causes else MOST_CHOICES
         causes += [ArrayCause(reading, reason) for reason in explanations(reading.responses, reading.dtypes, most)]
     fewest = min((max(len(cause.mistakes), 1) for cause in causes), default=0)
@@ -370,17 +378,6 @@ def _distance(reading: ArrayInterpretation) -> tuple[int, float]:
     return answer.wrong, max(
         (mismatch.atol for result in answer.results for mismatch in result.mismatches), default=0.0
     )
-
-
-def _lost(reading: ArrayInterpretation) -> int:
-    """Return how many values are NaN or infinite where nn.RNN's are finite."""
-    count = 0
-    for observation in reading.observations:
-        with np.errstate(all="ignore"):
-            right = reference_of(observation.case.config).run(observation.case)
-        arrays = observation.outcome.arrays
-        count += sum(int((np.isfinite(right[name]) & ~np.isfinite(value)).sum()) for name, value in arrays.items())
-    return count
 
 
 def found_in(reading: ArrayInterpretation) -> ArraysExplained:

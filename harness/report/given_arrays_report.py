@@ -205,10 +205,10 @@ def why(answer: ArraysExplained, causes: Sequence[str]) -> Iterator[str]:
             yield line("certain", f"{'; and '.join(answer.shared)}, whichever it is")
     elif reading.only_zeros:
         yield line("cause", f"{ALL_ZEROS}: they tell nothing of what your code computes, and many mistakes give them")
-    elif answer.nonfinite_values:
+    elif lost := reading.nonfinite_values:
         yield line(
             "cause",
-            f"unknown: {answer.nonfinite_values} of {total} are NaN or infinite, "
+            f"unknown: {lost} of {total} are NaN or infinite, "
             f"where {reading.config.layer}'s are finite",
         )
     elif answer.defects:

@@ -13,6 +13,7 @@ import pytest
 
 from harness import RNNConfig, as_subject, draw
 from harness.cli.main import cli
+from harness.diagnosis.vector_comparison import MOST_VECTOR_CASES
 from harness.search.vector_cases import cases_of
 from harness.space import safetensors_file
 from harness.space.case import Array, Case
@@ -169,6 +170,22 @@ def test_a_mistake_outside_the_catalogue_is_unknown(tmp_path: Path, capsys: pyte
 
     assert run("judge", str(tmp_path / "vectors"), str(tmp_path / "results")) == 1
     assert "cause   unknown" in capsys.readouterr().out
+
+
+def test_values_that_are_no_numbers_are_counted_in_all_cases(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def one_lost(case: Case) -> Mapping[str, Array]:
+        arrays = {name: np.array(array) for name, array in right(case).items()}
+        arrays["output"].flat[0] = np.nan
+        return arrays
+
+    every = written(tmp_path / "vectors")
+    answered(tmp_path / "results", every, one_lost)
+
+    assert run("judge", str(tmp_path / "vectors"), str(tmp_path / "results")) == 1
+    assert f"unknown: {len(every)} of " in capsys.readouterr().out
+    assert len(every) > MOST_VECTOR_CASES  # those on which causes are looked for
 
 
 def test_other_shapes_and_dtypes_are_said_beside_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
