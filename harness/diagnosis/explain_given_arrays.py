@@ -336,11 +336,7 @@ def _searched(readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInt
         causes, telling = _plainest(readings, others, nearest)
     reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
     return ArraysExplained(
-        reading,
-        results=results_of(reading),
-        causes=tuple(causes),
-        telling=telling,
-        defects=tuple(defects),
+        reading, results=results_of(reading), causes=tuple(causes), telling=telling, defects=tuple(defects)
     )
 
 

@@ -207,9 +207,7 @@ def why(answer: ArraysExplained, causes: Sequence[str]) -> Iterator[str]:
         yield line("cause", f"{ALL_ZEROS}: they tell nothing of what your code computes, and many mistakes give them")
     elif lost := reading.nonfinite_values:
         yield line(
-            "cause",
-            f"unknown: {lost} of {total} are NaN or infinite, "
-            f"where {reading.config.layer}'s are finite",
+            "cause", f"unknown: {lost} of {total} are NaN or infinite, where {reading.config.layer}'s are finite"
         )
     elif answer.defects:
         yield from (line("cause", defect) for defect in answer.defects)
