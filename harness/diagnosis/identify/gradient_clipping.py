@@ -143,7 +143,8 @@ class LimitInquiry(ReturnedGradientInquiry):
                 low, high = (low, middle) if differs else (middle, high)
             [(_, f)] = pairs = self._back(2, 1, scale=low)
             self._chained(self.model, pairs)
-            links = [LINK[link.term].value(f, 0) * link.coef.of(f, 0) for link in self.model.links]
+            passed = self.model.links if f.T > 1 else ()  # the subject may take one step only
+            links = [LINK[link.term].value(f, 0) * link.coef.of(f, 0) for link in passed]
             quantities = {"da": list(f.da.values()), "dh": list(f.dh.values()), "dh_next": links}
             for where, values in quantities.items():
                 top = max((float(np.abs(v).max()) for v in values), default=0.0)

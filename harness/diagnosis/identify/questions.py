@@ -284,8 +284,9 @@ class Asker:
                     keep = np.isin(np.arange(config.T), at)
                     values *= keep.reshape([-1 if axis == time else 1 for axis in range(values.ndim)])
             if name == "x" and blank:
-                by_step = values.swapaxes(0, 1) if config.batch_first and config.batched else values
-                by_step[1:2, ..., :1, :] = 0
+                by_step = values.swapaxes(0, 1) if config.batch_first else values
+                by_step = by_step if config.batched else values[:, None]
+                by_step[1:2, :1] = 0
                 by_step[2:3] = 0
             if plain_readout and name == "readout.weight" and spec.shape[0] == spec.shape[1]:
                 values = np.eye(len(values))

@@ -31,7 +31,7 @@ from harness.diagnosis.identify.model import (
 )
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.network_run import run
-from harness.diagnosis.identify.questions import Asker, Response, SubjectTooSlow, rounding_of
+from harness.diagnosis.identify.questions import Asker, CaseSizes, Response, SubjectTooSlow, rounding_of
 from harness.diagnosis.identify.recurrence import step_lines
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import OVER_TIME
@@ -505,6 +505,25 @@ def test_what_small_numbers_cannot_tell_is_not_said() -> None:
     found = identified_of(ObservationCache(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0))
 
     assert found is None or "clip" in mistakes_of(found.network, "tanh")[0].sentence
+
+
+def test_a_clip_at_each_step_is_found_where_a_subject_takes_one_step_alone() -> None:
+    model = replace(LayerModel(), step_limit=("da", GradientClip("elements", 0.5)))
+
+    subject = as_subject(subject_of(model))
+    found = identify(Asker(ObservationCache(subject), scope_of(subject).only(**ONLY, T=1), "tanh"))
+
+    assert found.whole
+    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == ["clips da to ±0.5 at each step of the way back"]
+
+
+def test_a_sequence_without_a_batch_axis_is_asked_with_steps_whose_x_is_zero() -> None:
+    asker = Asker(ObservationCache(as_subject("torch")), SCOPE.only(batched=False), "tanh")
+
+    a = asker.ask(CaseSizes(4, 1, 3, 2), blank=True)
+
+    assert a is not None
+    assert [bool(x_t.any()) for x_t in a.case.x[:, 0]] == [True, False, False, True]
 
 
 def test_a_gradient_that_follows_from_a_mistake_on_the_way_forward_is_none_of_its_own() -> None:
