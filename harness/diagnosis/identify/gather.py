@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.diagnosis.identify.activations import Numbers
-from harness.diagnosis.identify.autodiff import Var
+from harness.diagnosis.identify.autodiff import Var, put
 from harness.diagnosis.identify.ball import Ball
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -53,23 +53,6 @@ def rows(v: Var, gather: Gather, lead: int = 2) -> Var:
         return flat[gather.index]
 
     return Var(each(v.value, taken), ((v, lambda g: put(g, gather.back, shape, lead)),))
-
-
-def put(g: Any, index: Any, shape: tuple[int, ...], lead: int) -> Numbers:
-    """Return what the rows of an array are given, where ``g`` is given to rows by their index; -1 is none."""
-    count, rest = int(np.prod(shape[:lead])), shape[lead:]
-    flat = np.asarray(index).ravel()
-
-    def added(array: Any) -> Any:
-        padded = np.zeros((count + 1, *rest))
-        np.add.at(padded, flat, array.reshape(len(flat), *rest))
-        return padded[:-1].reshape(shape)
-
-    if not isinstance(g, Ball):
-        return added(g)
-    times = np.bincount(flat[flat >= 0], minlength=count).max(initial=0)
-    sums = 0.0 if times < 2 else 2 * times * g.rounding.each * added(np.abs(g.value) + g.error)
-    return Ball(added(g.value), added(g.error) + sums, g.rounding)
 
 
 def columns(v: Var, gather: Gather) -> Var:
