@@ -110,12 +110,6 @@ class Ball(ArrayProtocol):
     def __gt__(self, other: float) -> Ball:
         return self._compared(self.value > other, other)
 
-    def __ge__(self, other: float) -> Ball:
-        return self._compared(self.value >= other, other)
-
-    def __le__(self, other: float) -> Ball:
-        return self._compared(self.value <= other, other)
-
     def _compared(self, holds: Any, other: float) -> Ball:
         """Return 1 where a comparison holds, and 0 elsewhere; near the other number, it may be either."""
         return Ball(holds, (np.abs(self.value - other) <= self.error) & (self.error > 0), self.rounding)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, cached_property, partial, reduce
+from functools import cache, cached_property, lru_cache, partial, reduce
 from operator import add
 from typing import Any, Final
 
@@ -170,9 +170,8 @@ class NoShapes(Exception):
 
 WHERE_N_IS_H: Final = "N = H"  # of a term that can be where these are equal alone
 SQUARE: Final = "input_size = hidden_size"
-# Those with which a term has a shape if it always has one, or where two of them are equal alone.
-Sizes = tuple[int, int, int]  # N, F and H
-_NO_TWO_EQUAL: Final = (2, 3, 5)
+_NO_TWO_EQUAL: Final = (2, 3, 5)  # N, F and H
+# Sizes with which a term has a shape if it always has one, or where two of them are equal alone.
 _SIZES: Final = {"": _NO_TWO_EQUAL, SQUARE: (2, 5, 5), WHERE_N_IS_H: (5, 3, 5)}
 
 
@@ -184,7 +183,7 @@ def _of_sizes(N: int, F: int, H: int) -> LayerTrace:
     return f
 
 
-@cache
+@lru_cache(maxsize=4096)
 def has_shape(
     text: str, shape: str, sizes: tuple[int, int, int] = _NO_TWO_EQUAL, others: tuple[int, int] | None = None
 ) -> bool:
@@ -231,8 +230,8 @@ class Term:
         if not self.fits(f):
             raise NoShapes
         shape = f.N, getattr(f, self._width)
-        if not f.N:  # a mean of no sequence is no number
-            return np.zeros(shape)
+        if not f.N:  # there is no first sequence, and no mean
+            return f.hx[:, :1] * np.zeros(shape)
         value = at_step(self._line, f, t)
         return value if getattr(value, "shape", ()) == shape else value + np.zeros(shape)
 
@@ -451,7 +450,7 @@ LINK: Final = (
 )
 
 # The left operands of the parameters' gradients, and what alone makes the biases'.
-LEFT: Final = (*("da[t]", "dh[t]", "g[t]", "da[t+1]", "da[t-1]", "da[T-1-t]", "da[T-1]", "da[0]", "slope[t]"),)
+LEFT: Final = ("da[t]", "dh[t]", "g[t]", "da[t+1]", "da[t-1]", "da[T-1-t]", "da[T-1]", "da[0]", "slope[t]")
 
 # x, and the states before, whose rows of all steps and sequences are paired with others, by how that is written: the
 # axes are exchanged and then the shape is changed, or the other way round.
