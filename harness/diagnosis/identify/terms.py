@@ -522,7 +522,7 @@ def factors(text: str) -> tuple[Line, Line | None] | None:
     if not dot:
         return (Line(text.removesuffix(".sum(0)")), None) if text.endswith(".sum(0)") else None
     node: Any = ast.parse(text, mode="eval").body
-    whole = isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult) and ast.unparse(node.left) == f"{left}.T"
+    whole = isinstance(node, ast.BinOp) and ast.get_source_segment(text, node.left) == f"{left}.T"
     return (Line(left), Line(right)) if whole else None
 
 
