@@ -50,7 +50,7 @@ class ArrayProtocol:
             def change(arrays: Sequence[Any]) -> Any:
                 return function(arrays if several else arrays[0], *arguments[1:], **options)
 
-            return next((part for part in parts if isinstance(part, OnTape)), self).moved(change, parts)
+            return _lead(parts).moved(change, parts)
         return FUNCTIONS[function](*arguments, **options) if function in FUNCTIONS else NotImplemented
 
     def mapped(self, function: Callable[[Any], Any], kind: ElementFunction) -> Any:
@@ -112,6 +112,17 @@ def sigmoid(v: Any) -> Any:
     return np.where(v >= 0, 1, e) / (1 + e)
 
 
+def _chosen(where: Any, *parts: Any) -> Any:
+    if isinstance(where, ArrayProtocol):  # near the end of what it compares, either may be chosen
+        return where * parts[0] + (1 - where) * parts[1]
+    return _lead(parts).moved(lambda arrays: np.where(where, *arrays), parts)
+
+
+def _lead(parts: Sequence[Any]) -> Any:
+    """Return a number on a tape, if one is, or else one with bounds."""
+    return max((part for part in parts if isinstance(part, ArrayProtocol)), key=lambda part: isinstance(part, OnTape))
+
+
 def _differences(v: Any, axis: int, prepend: Any) -> Any:
     whole, size = np.concatenate([prepend, v], axis), v.shape[axis]
     return whole.take(range(1, size + 1), axis) - whole.take(range(size), axis)
@@ -147,6 +158,6 @@ FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
     np.diff: _differences,
     np.outer: lambda a, b: a.reshape(-1, 1) * b,
     np.clip: lambda v, low, high: np.minimum(np.maximum(v, low), high),
-    np.where: lambda where, a, b: where * a + (1 - where) * b,
+    np.where: _chosen,
     np.shape: lambda v: v.shape,
 }

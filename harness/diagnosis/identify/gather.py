@@ -75,11 +75,6 @@ def columns(v: Var, gather: Gather) -> Var:
     return Var(each(v.value, taken), ((v, gradient),))
 
 
-def stacked(parts: Sequence[Any]) -> Numbers:
-    """Put arrays on top of each other."""
-    return together(parts, np.stack)
-
-
 def together(parts: Sequence[Any], join: Callable[[Any], Any] = np.concatenate) -> Numbers:
     """Join arrays, by default one after the other."""
     balls = [p for p in parts if isinstance(p, Ball)]
@@ -89,16 +84,6 @@ def together(parts: Sequence[Any], join: Callable[[Any], Any] = np.concatenate) 
     return Ball(join([p.value for p in parts]), join([p.error for p in parts]), balls[0].rounding)
 
 
-def chosen(where: Any, first: Var, second: Var) -> Var:
-    """Return the numbers of one where that is true, and those of the other elsewhere."""
-    value = together([first.value, second.value], lambda arrays: np.where(where, *arrays))
-
-    def gradient_at(there: Any) -> Callable[[Any], Any]:
-        return lambda g: each(g, lambda array: np.where(there, array, 0.0))
-
-    return Var(value, ((first, gradient_at(where)), (second, gradient_at(~where))))
-
-
 def stack(parts: Sequence[Any]) -> Var:
     """Put numbers that may be on the tape on top of each other."""
 
@@ -106,7 +91,7 @@ def stack(parts: Sequence[Any]) -> Var:
         return lambda g: g[k]
 
     made = tuple((p, cut(k)) for k, p in enumerate(parts) if isinstance(p, Var))
-    return Var(stacked([value_of(p) for p in parts]), made)
+    return Var(np.stack([value_of(p) for p in parts]), made)
 
 
 def concatenated(parts: Sequence[Var], axis: int) -> Var:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import IDENTITY, Activation, Numbers, in_product, times
 from harness.diagnosis.identify.autodiff import Var
-from harness.diagnosis.identify.gather import chosen, each
+from harness.diagnosis.identify.gather import each
 from harness.diagnosis.identify.line import function_of
 from harness.diagnosis.identify.step_patterns import EVERY_STEP, TermSteps
 from harness.oracle.bounded_array import Floats
@@ -89,7 +89,8 @@ class Transform(NamedTuple):
         made = turned if self.function == IDENTITY else self.function.of(turned)
         made = made if self.factor == 1 else made * self.factor
         if self.when != EVERY_STEP:
-            made = chosen(self._places(v.shape), made, v)
+            parts: tuple[Any, Any] = made, v
+            made = np.where(self._places(v.shape), *parts)
         return made if self.derived else Var(made.value, ((v, lambda g: g),))
 
     def _places(self, shape: tuple[int, ...]) -> Floats:
