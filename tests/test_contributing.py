@@ -61,7 +61,7 @@ def added(source: str, edit: Edit) -> str:
     if edit.where == "above":
         return "".join([*lines[:place], f"{edit.new}\n\n", *lines[place:]])
     line = lines[place]
-    indent = line[: len(line) - len(line.lstrip())] + "    " * line.rstrip().endswith("{")
+    indent = line[: len(line) - len(line.lstrip())] + "    " * line.rstrip().endswith(("{", "("))
     return "".join([*lines[: place + 1], textwrap.indent(f"{edit.new.rstrip()}\n", indent), *lines[place + 1 :]])
 
 

@@ -27,9 +27,9 @@ PORT = Network(
     LayerModel(
         links=(StateGradientTerm("da[t+1] @ W_hh.T", sloped=True),),
         gradient_sums={
-            "weight_hh": (("da[t] . h[t]", Coef()),),
-            "bias_ih": (("da[t] . 1", Coef(2.0)),),
-            "bias_hh": (("da[t] . 1", Coef(2.0)),),
+            "weight_hh": (("da[t].T @ h[t]", Coef()),),
+            "bias_ih": (("da[t].sum(0)", Coef(2.0)),),
+            "bias_hh": (("da[t].sum(0)", Coef(2.0)),),
             "x": (),
             "hx": (("da[0] @ W_hh.T", Coef(3.0)),),
         },

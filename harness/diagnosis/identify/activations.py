@@ -11,6 +11,7 @@ from fractions import Fraction
 from itertools import product
 from typing import Any, Final, NamedTuple
 
+from harness.diagnosis.identify.array_protocol import sigmoid
 from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.fit import plainest, solve
@@ -155,12 +156,6 @@ class Activation(NamedTuple):
 
 def _limit_text(value: float) -> str:
     return "None" if math.isinf(value) else number(value)
-
-
-def sigmoid(s: Any) -> Any:
-    """1 / (1 + exp(-s)), exact to some roundings on either side."""
-    e = np.exp(-np.abs(s))
-    return np.where(s >= 0, 1, e) / (1 + e)
 
 
 def _softplus(s: Any) -> Any:

@@ -7,10 +7,12 @@ may hold either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness.diagnosis.identify.ball import Ball, OnTape
+from harness.diagnosis.identify.array_protocol import ElementFunction, OnTape
+from harness.diagnosis.identify.ball import Ball
 from harness.oracle.pinned_numpy import np
 
 VariableGradients = dict[int, Any]
@@ -18,8 +20,6 @@ VariableGradients = dict[int, Any]
 
 class Var(OnTape):
     """A value, and for each number that it was made of the gradient by it, given its own."""
-
-    __array_ufunc__ = None
 
     def __init__(self, value: Any, made_of: tuple[tuple[Var, Callable[[Any], Any]], ...] = ()) -> None:
         self.value, self.made_of = value, made_of
@@ -68,24 +68,66 @@ class Var(OnTape):
     def __matmul__(self, other: Any) -> Var:
         if isinstance(other, Var):
             a, b = self.value, other.value
-            return Var(a @ b, ((self, lambda g: g @ b.T), (other, lambda g: a.T @ g)))
+            return Var(a @ b, ((self, lambda g: g @ b.T), (other, lambda g: _by_right(a, g))))
         return Var(self.value @ other, ((self, lambda g: g @ other.T),))
 
     def __rmatmul__(self, other: Any) -> Var:
-        return Var(other @ self.value, ((self, lambda g: other.T @ g),))
+        return Var(other @ self.value, ((self, lambda g: _by_right(other, g)),))
 
-    def sum(self, axis: Any = None) -> Var:
+    def sum(self, axis: Any = None, *, keepdims: bool = False) -> Var:
         """Return the sum along an axis."""
         shape = self.value.shape
 
         def back(g: Any) -> Any:
-            return g + np.zeros(shape) if axis in (None, 0) else _expanded(g, axis) + np.zeros(shape)
+            return (g if keepdims or axis in (None, 0) else _expanded(g, axis)) + np.zeros(shape)
 
-        return Var(self.value.sum(axis), ((self, back),))
+        return Var(self.value.sum(axis, keepdims=keepdims), ((self, back),))
 
-    def mapped(self, value: Any, slope: Any) -> Var:
-        """Return a function's value, given its slope at each number."""
-        return Var(value, ((self, lambda g: g * slope),))
+    def __lt__(self, other: float) -> Any:
+        return self.value < other
+
+    def __gt__(self, other: float) -> Any:
+        return self.value > other
+
+    def mapped(self, function: Callable[[Any], Any], kind: ElementFunction) -> Var:
+        """Return a function of each number."""
+        return Var(function(self.value), ((self, lambda g: g * kind.slope(self.value)),))
+
+    def moved(self, change: Callable[[Sequence[Any]], Any], parts: Sequence[Any]) -> Var:
+        """Return the numbers of some arrays in other places, zeros among them."""
+        shapes = [np.shape(part) for part in parts]
+        starts = np.cumsum([0, *map(math.prod, shapes)])[:-1]
+        numbered = [np.arange(math.prod(shape)).reshape(shape) + k + 1 for shape, k in zip(shapes, starts, strict=True)]
+        index = change(numbered) - 1  # then a zero is -1
+
+        def back_to(start: int, shape: tuple[int, ...]) -> Callable[[Any], Any]:
+            own = np.where((index >= start) & (index < start + math.prod(shape)), index - start, -1)
+            return lambda g: put(g, own, shape, len(shape))
+
+        made = ((part, back_to(k, part.shape)) for part, k in zip(parts, starts, strict=True) if isinstance(part, Var))
+        return Var(change([part.value if isinstance(part, Var) else part for part in parts]), tuple(made))
+
+
+def put(g: Any, index: Any, shape: tuple[int, ...], lead: int) -> Any:
+    """Return what the rows of an array are given, where ``g`` is given to rows by their index; -1 is none."""
+    count, rest = math.prod(shape[:lead]), shape[lead:]
+    flat = np.asarray(index).ravel()
+
+    def added(array: Any) -> Any:
+        padded = np.zeros((count + 1, *rest))
+        np.add.at(padded, flat, array.reshape(len(flat), *rest))
+        return padded[:-1].reshape(shape)
+
+    if not isinstance(g, Ball):
+        return added(g)
+    times = np.bincount(flat[flat >= 0], minlength=count).max(initial=0)
+    sums = 0.0 if times < 2 else 2 * times * g.rounding.each * added(np.abs(g.value) + g.error)
+    return Ball(added(g.value), added(g.error) + sums, g.rounding)
+
+
+def _by_right(left: Any, g: Any) -> Any:
+    """Return the gradient by the right operand of a product, given its own."""
+    return left.T @ g if len(left.shape) > 1 else left.reshape(-1, 1) * g
 
 
 def _expanded(g: Any, axis: int) -> Any:

@@ -7,8 +7,10 @@ gives, and the most that a subject's may be off, with what the operands were off
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from harness.diagnosis.identify.array_protocol import ArrayProtocol, ElementFunction, OnTape
 from harness.oracle.arithmetic_assumptions import U64
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -28,14 +30,8 @@ class SubjectRounding(NamedTuple):
         return self.u + U64
 
 
-class OnTape:
-    """The base of numbers on a tape: the tape records an operation that a ball has with one of them."""
-
-
-class Ball:
+class Ball(ArrayProtocol):
     """Values, and the error that each may have: arrays of one shape."""
-
-    __array_ufunc__ = None  # so that ``array @ ball`` asks the ball
 
     def __init__(self, value: Any, error: Any, rounding: SubjectRounding) -> None:
         self.value = value = np.asarray(value, np.float64)
@@ -102,33 +98,41 @@ class Ball:
         rounded = self.rounding.each * (size + off) + self.rounding.eta
         return Ball(a @ b, off + 2 * (a.shape[-1] + 2) * rounded, self.rounding)
 
-    def sum(self, axis: Any = None) -> Ball:
+    def sum(self, axis: Any = None, *, keepdims: bool = False) -> Ball:
         """Return the sum along an axis, taken in any order."""
         terms = self.value.size if axis is None else self.value.shape[axis]
-        size, off = np.abs(self.value).sum(axis), self.error.sum(axis)
-        return Ball(self.value.sum(axis), off + 2 * terms * self.rounding.each * (size + off), self.rounding)
+        value, size, off = (v.sum(axis, keepdims=keepdims) for v in (self.value, np.abs(self.value), self.error))
+        return Ball(value, off + 2 * terms * self.rounding.each * (size + off), self.rounding)
 
-    def mapped(self, function: Any, steepest: float) -> Ball:
-        """Return a function of each value, which is nowhere steeper than ``steepest``."""
-        value = function(self.value)
-        off = steepest * self.error
-        return Ball(
-            value, off + (self.rounding.function * self.rounding.u + 4 * U64) * (np.abs(value) + off), self.rounding
-        )
+    def __lt__(self, other: float) -> Ball:
+        return self._compared(self.value < other, other)
 
-    def between(self, function: Any) -> Ball:
-        """Return a function of each value that never falls: its two ends bound all that lies between."""
-        value = function(self.value)
-        ends = [np.abs(function(self.value + by) - value) for by in (-self.error, self.error)]
-        off = np.maximum(*ends)
-        rounded = np.where(value == 0, 0.0, self.rounding.function * self.rounding.u + 4 * U64)
+    def __gt__(self, other: float) -> Ball:
+        return self._compared(self.value > other, other)
+
+    def _compared(self, holds: Any, other: float) -> Ball:
+        """Return 1 where a comparison holds, and 0 elsewhere; near the other number, it may be either."""
+        return Ball(holds, (np.abs(self.value - other) <= self.error) & (self.error > 0), self.rounding)
+
+    def mapped(self, function: Callable[[Any], Any], kind: ElementFunction) -> Ball:
+        """Return a function of each value."""
+
+        def at(v: Floats) -> Floats:
+            made: Floats = function(v if kind.least == -np.inf else np.maximum(v, kind.least))
+            return made
+
+        value = at(self.value)
+        if kind.steepest < np.inf:
+            off = kind.steepest * self.error
+        else:
+            off = np.maximum(*(np.abs(at(self.value + by) - value) for by in (-self.error, self.error)))
+        if function is np.reciprocal:  # beside a number that may be 0, it has no end
+            off = np.where(np.abs(self.value) <= self.error, np.inf, off)
+        rounded = 0.0 if kind.exact else self.rounding.function * self.rounding.u + 4 * U64
         return Ball(value, off + rounded * (np.abs(value) + off), self.rounding)
 
-    def jumped(self, function: Any) -> Ball:
-        """Return a function of each value that jumps from one constant to another where its argument is 0."""
-        value = function(self.value)
-        return Ball(value, np.where(np.abs(self.value) <= self.error, 1.0, 0.0) * (self.error > 0), self.rounding)
-
-    def clipped(self, limit: float) -> Ball:
-        """Return the values, none beyond a limit on either side."""
-        return Ball(np.clip(self.value, -limit, limit), self.error, self.rounding)
+    def moved(self, change: Callable[[Sequence[Any]], Any], parts: Sequence[Any]) -> Ball:
+        """Return the numbers of some arrays in other places, zeros among them."""
+        values = [part.value if isinstance(part, Ball) else part for part in parts]
+        errors = [part.error if isinstance(part, Ball) else np.zeros(np.shape(part)) for part in parts]
+        return Ball(change(values), change(errors), self.rounding)

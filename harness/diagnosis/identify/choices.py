@@ -24,6 +24,7 @@ from harness.diagnosis.identify.model import (
     Network,
     StateGradientTerm,
     WeightedTerms,
+    needs_square,
 )
 from harness.diagnosis.identify.model_differences import SUM_PARTS
 from harness.diagnosis.identify.step_patterns import TermSteps
@@ -42,6 +43,11 @@ from harness.diagnosis.identify.terms import (
     START,
     STATES_RETURNED,
     STEP_TERMS,
+    of_sequence,
+    over_units,
+    product_of,
+    row_sum,
+    transposed,
 )
 from harness.oracle.bounded_array import Floats
 from harness.space.config import RNNConfig
@@ -270,16 +276,14 @@ def _gradient_sums(roles: Sequence[str], config: RNNConfig) -> Iterator[tuple[bo
         table = INPUT if roles[0] == "x" else START
         names = [name for name, term in table.items() if (square or not term.square) and ", if " not in name]
     elif roles[0].startswith("bias"):
-        names = [f"{left} . 1" for left in LEFT] + ["summed over units da[t] . 1"]
-        names += [f"sequence {n}: da[t] . 1" for n in ("first", "last")] if config.N > 1 else []
+        names = [*map(row_sum, LEFT), over_units("da[t]")]
+        names += [of_sequence(n, "da[t]") for n in (0, -1)] if config.N > 1 else []
     else:
-        own = right.partition(" . ")[2]
-        of_x = roles[0] == "weight_ih"
-        fits = [name for name in OPERANDS if name != "1" and (square or (name.startswith("x[") == of_x))]
-        names = [f"da[t] . {name}" for name in fits] + [f"{left} . {own}" for left in LEFT]
-        names += [f"transposed {right}"] if square or not of_x else []
-        names += [f"sequence {n}: {right}" for n in ("first", "last")] if config.N > 1 else []
-    plainest = ("da[t] . h[t]", "dh[t] . ", "g[t] . ", "transposed", "dh[t] @", "da[t] @ W_ih.T")
+        own = "x[t]" if roles[0] == "weight_ih" else "h[t-1]"
+        names = [product_of("da[t]", name) for name in OPERANDS] + [product_of(left, own) for left in LEFT]
+        names += [transposed(right), *(of_sequence(n, "da[t]", own) for n in (0, -1) if config.N > 1)]
+        names = [name for name in names if square or not needs_square(roles[0], name)]
+    plainest = ("da[t].T @ h[t]", "dh[t].", "g[t].", transposed(right), "dh[t] @", "da[t] @ W_ih.T")
     sums += [(name.startswith(plainest), ((name, ONE),)) for name in names if name != right]
     for plain, terms in sums:
         yield plain, _reading(roles, terms)

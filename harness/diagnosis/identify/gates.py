@@ -24,7 +24,7 @@ from harness.diagnosis.identify.terms import (
     STATES_RETURNED,
     STEP_TERMS,
     LayerTrace,
-    clipped,
+    indices,
 )
 from harness.oracle.pinned_numpy import np
 from harness.space.cells import CELL_DEFINITIONS, Polynomial, layer_named
@@ -57,8 +57,8 @@ HALF: Final = 0.5
 CUT_EDGE: Final = "cut"  # of an edge along which nothing goes
 
 # The steps of x that may be read; a list counts from its end, but not beyond it.
-X_STEPS: Final = {name: index for name, index in INDICES.items() if name not in ("t+1", "t-2")} | OTHER_STEPS
-X_STEPS["(t + 1) % T"] = lambda t, T: (t + 1) % T
+X_STEPS: Final = {name: index for name, index in INDICES.items() if name not in ("t+1", "t-2")}
+X_STEPS.update(OTHER_STEPS | indices(["(t + 1) % T"]))
 LAST: Final = {"h_n": "h", "c_n": "c"}  # the states after the last step, which only the way back can read
 # The states before a step but the first one, where the way back has the last state, as if indices were cyclic, or zero.
 CYCLIC: Final = {"h_cyclic": "h", "c_cyclic": "c"}
@@ -231,7 +231,7 @@ class StepEvaluation:
             value = value if name == "c'" or model.outer == IDENTITY else self._function("h'", model.outer, value)
             value = limited(value, model.limit) if model.limit and name == f"{model.kept}'" else value
             most = self._back.get(("limit", name[0]))
-            return value if most is None else Var(value.value, ((value, lambda g: clipped(g, most)),))
+            return value if most is None else Var(value.value, ((value, lambda g: np.clip(g, -most, most)),))
         if name.startswith(COMPLEMENT):
             return self.of(name.removeprefix(COMPLEMENT)) * -1.0 + 1.0
         left, star, right = name.partition(" * ")
@@ -322,12 +322,12 @@ def _cancelling(made: Any) -> Any:
 def limited(v: Numbers, limit: float) -> Numbers:
     """Return numbers that are cut off at a limit on either side, on the tape, too."""
     if not isinstance(v, Var):
-        return clipped(v, limit)
+        return np.clip(v, -limit, limit)
     size = np.abs(getattr(v.value, "value", v.value))
     slope: Any = (size <= limit) * 1.0
     if isinstance(v.value, Ball):  # near the limit, another rounding may be on its other side
         slope = Ball(slope, (np.abs(size - limit) <= v.value.error) * 1.0, v.value.rounding)
-    return v.mapped(clipped(v.value, limit), slope)
+    return Var(np.clip(v.value, -limit, limit), ((v, lambda g: g * slope),))
 
 
 def blocks_of(model: GatedModel, *parameters: Any) -> list[tuple[Any, ...]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.diagnosis.identify.activations import Numbers
-from harness.diagnosis.identify.autodiff import Var
+from harness.diagnosis.identify.autodiff import Var, put
 from harness.diagnosis.identify.ball import Ball
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -55,23 +55,6 @@ def rows(v: Var, gather: Gather, lead: int = 2) -> Var:
     return Var(each(v.value, taken), ((v, lambda g: put(g, gather.back, shape, lead)),))
 
 
-def put(g: Any, index: Any, shape: tuple[int, ...], lead: int) -> Numbers:
-    """Return what the rows of an array are given, where ``g`` is given to rows by their index; -1 is none."""
-    count, rest = int(np.prod(shape[:lead])), shape[lead:]
-    flat = np.asarray(index).ravel()
-
-    def added(array: Any) -> Any:
-        padded = np.zeros((count + 1, *rest))
-        np.add.at(padded, flat, array.reshape(len(flat), *rest))
-        return padded[:-1].reshape(shape)
-
-    if not isinstance(g, Ball):
-        return added(g)
-    times = np.bincount(flat[flat >= 0], minlength=count).max(initial=0)
-    sums = 0.0 if times < 2 else 2 * times * g.rounding.each * added(np.abs(g.value) + g.error)
-    return Ball(added(g.value), added(g.error) + sums, g.rounding)
-
-
 def columns(v: Var, gather: Gather) -> Var:
     """Return features of an array by their index along its last axis."""
     width = v.shape[-1]
@@ -92,11 +75,6 @@ def columns(v: Var, gather: Gather) -> Var:
     return Var(each(v.value, taken), ((v, gradient),))
 
 
-def stacked(parts: Sequence[Any]) -> Numbers:
-    """Put arrays on top of each other."""
-    return together(parts, np.stack)
-
-
 def together(parts: Sequence[Any], join: Callable[[Any], Any] = np.concatenate) -> Numbers:
     """Join arrays, by default one after the other."""
     balls = [p for p in parts if isinstance(p, Ball)]
@@ -106,16 +84,6 @@ def together(parts: Sequence[Any], join: Callable[[Any], Any] = np.concatenate) 
     return Ball(join([p.value for p in parts]), join([p.error for p in parts]), balls[0].rounding)
 
 
-def chosen(where: Any, first: Var, second: Var) -> Var:
-    """Return the numbers of one where that is true, and those of the other elsewhere."""
-    value = together([first.value, second.value], lambda arrays: np.where(where, *arrays))
-
-    def gradient_at(there: Any) -> Callable[[Any], Any]:
-        return lambda g: each(g, lambda array: np.where(there, array, 0.0))
-
-    return Var(value, ((first, gradient_at(where)), (second, gradient_at(~where))))
-
-
 def stack(parts: Sequence[Any]) -> Var:
     """Put numbers that may be on the tape on top of each other."""
 
@@ -123,7 +91,7 @@ def stack(parts: Sequence[Any]) -> Var:
         return lambda g: g[k]
 
     made = tuple((p, cut(k)) for k, p in enumerate(parts) if isinstance(p, Var))
-    return Var(stacked([value_of(p) for p in parts]), made)
+    return Var(np.stack([value_of(p) for p in parts]), made)
 
 
 def concatenated(parts: Sequence[Var], axis: int) -> Var:

@@ -10,6 +10,7 @@ from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import together
+from harness.diagnosis.identify.line import Line
 from harness.diagnosis.identify.model import (
     RIGHT_GRADIENT_SUMS,
     BlankStep,
@@ -23,75 +24,21 @@ from harness.diagnosis.identify.terms import (
     ACTIVATION_TERMS,
     AT,
     ELEMENTWISE,
-    GRADIENT_MASKS,
     INPUT,
-    LEFT,
     LINK,
     OF_GRADIENT,
     OF_INPUT,
     RIGHT_SLOPE,
-    RIGHT_TERMS as OPERANDS,
     SEQUENCE_STARTS,
     START,
     STATES_RETURNED,
     STEP_TERMS,
     LayerTrace,
-    clipped,
-    mapped,
+    StepwiseArray,
+    product,
     slope_term,
 )
 from harness.oracle.pinned_numpy import np
-
-OF_ONE_STEP: Final = ("W_ih", "W_hh", "b_ih", "b_hh", "sums ", "sequence ")  # parts of one step each
-
-
-def product(name: str, f: LayerTrace, *steps: int) -> Numbers:
-    """Return some steps' part of a parameter's gradient: ``left . right`` is left.T @ right, summed over the batch.
-
-    ``. 1`` is the sum over the batch alone. ``(..).T`` is transposed, ``sum(..)`` summed over the units, too.
-    """
-    if name.startswith("by source . "):
-        operands = f.x if name.endswith("x") else [f.state(k - 1) for k in range(f.T)]
-        pairs = [(by[t], operands[source]) for source, by in f.sources().items() for t in steps if t in by]
-        return together([da for da, _ in pairs]).T @ together([operand for _, operand in pairs])
-    if name.startswith(OF_ONE_STEP):
-        return added([_of_step(name, f, t) for t in steps])
-    if name.startswith("masked "):
-        mask, _, rest = name.removeprefix("masked ").partition(": ")
-        return product(rest, f, *steps) * GRADIENT_MASKS[mask](f.H)
-    if name.startswith("transposed "):
-        return product(name.removeprefix("transposed "), f, *steps).T
-    if name.startswith("summed over units "):
-        return product(name.removeprefix("summed over units "), f, *steps).sum(0) + np.zeros(f.H)
-    left, _, right = name.partition(" . ")
-    row = together([LEFT[left].value(f, t) for t in steps])
-    if right == "1":
-        return row.sum(0)
-    return row.T @ together([OPERANDS[right].value(f, t) for t in steps])
-
-
-def _of_step(name: str, f: LayerTrace, t: int) -> Numbers:
-    """Return one step's part, where the batch counts."""
-    if name in ("W_ih", "W_hh", "b_ih", "b_hh"):
-        return getattr(f, name) * 1.0
-    if name.startswith("sums "):
-        left, _, right = name.removeprefix("sums ").partition(" . ")
-        rows, others = LEFT[left].value(f, t).sum(0), OPERANDS[right].value(f, t).sum(0)
-        return (rows + np.zeros((1, 1))).T @ (others + np.zeros((1, 1)))
-    number, _, rest = name.removeprefix("sequence ").partition(": ")
-    n = {"first": 0, "last": f.N - 1}.get(number, 0)
-    left, _, right = rest.partition(" . ")
-    row = LEFT[left].value(f, t)[n : n + 1]
-    operand = OPERANDS[right].value(f, t)
-    return row.sum(0) if operand is None else row.T @ operand[n : n + 1]
-
-
-def added(parts: Any) -> Any:
-    """Return the sum of some numbers."""
-    result = parts[0]
-    for part in parts[1:]:
-        result = result + part
-    return result
 
 
 def total(terms: WeightedTerms, table: Mapping[str, Any], f: LayerTrace, t: int) -> Numbers | None:
@@ -211,7 +158,7 @@ def slopes(model: LayerModel, f: LayerTrace, nonlinearity: str) -> None:
         terms = RIGHT_SLOPE[nonlinearity]
 
     def slope(t: int, dh: Numbers) -> Numbers:
-        k = AT[model.at](t, f.T)
+        k = min(AT[model.at](t, f.T), f.T - 1)
         value: Numbers = np.zeros((f.N, f.H))
         for name, c in terms:
             value = value + slope_term(name, f, k, (read or f.x)[max(k, 0)], dh) * c
@@ -227,7 +174,7 @@ def slopes(model: LayerModel, f: LayerTrace, nonlinearity: str) -> None:
 def limited(v: Numbers, limit: GradientClip) -> Numbers:
     """Return an array that is clipped."""
     if limit.kind == "elements":
-        return clipped(v, limit.most)
+        return np.clip(v, -limit.most, limit.most)
     return shrunk(v, norm_of(v), limit)
 
 
@@ -391,7 +338,7 @@ def gradient(model: LayerModel, role: str, f: LayerTrace) -> Any:
                 part = product(name, f, *group)
                 result = result + (part if c == 1 else part * c)
         if limit is not None and clips:
-            result = clipped(result, limit.most)
+            result = np.clip(result, -limit.most, limit.most)
     return result
 
 
@@ -402,26 +349,18 @@ def _by_coefficient(coef: Coef, f: LayerTrace, steps: Sequence[int]) -> Iterator
     yield from ((c, group) for c, group in groups.items() if c)
 
 
-def _mapped_last(function: Any, slope: Any) -> Callable[[LayerTrace], Numbers]:
-    return lambda f: mapped(f.step_output[f.T - 1], function, 1.0, slope)
+def _final(line: Line, f: LayerTrace) -> Numbers:
+    """Return a final state of what the steps make, whatever the next ones read."""
+    made = StepwiseArray(lambda t: f.hx if t < 0 else f.step_output[t], f.T)
+    return line.of({"h": made, "output": StepwiseArray(f.kept, f.T), "s": f.s, "hx": f.hx, "T": f.T})
 
 
-def _summed(f: LayerTrace) -> Numbers:
-    total = f.step_output[0]
-    for t in range(1, f.T):
-        total = total + f.step_output[t]
-    return total
-
-
+# What may be returned as h_n, given the trace.
 FINAL_STATES: Final[dict[str, Callable[[LayerTrace], Numbers]]] = {
-    "h[T-1]": lambda f: f.step_output[f.T - 1],
-    "h[0]": lambda f: f.step_output[0],
-    "s[T-1]": lambda f: f.s[f.T - 1],
-    "h[T-2]": lambda f: f.step_output[f.T - 2] if f.T > 1 else f.hx,
-    "hx": lambda f: f.hx,
-    "output[T-1]": lambda f: f.kept(f.T - 1),
-    "output[max(T-2, 0)]": lambda f: f.kept(max(f.T - 2, 0)),
-    **{line.format("h[T-1]"): _mapped_last(function, slope) for line, function, slope in ELEMENTWISE},
-    "h[0:T].sum(0)": _summed,
-    "h[0:T].mean(0)": lambda f: _summed(f) * (1 / f.T),
+    text: partial(_final, Line(text))
+    for text in (
+        *("h[T-1]", "h[0]", "s[T-1]", "h[T-2]", "hx", "output[T-1]", "output[max(T-2, 0)]"),
+        *(line.format("h[T-1]") for line in ELEMENTWISE),
+        *("h[0:T].sum(0)", "h[0:T].mean(0)"),
+    )
 }

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.model import ROLES
-from harness.diagnosis.identify.terms import LayerTrace
+from harness.diagnosis.identify.terms import LayerTrace, namespace
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
@@ -25,29 +25,6 @@ class LineQuantity(NamedTuple):
     key: str
     t: int
     result: bool
-
-
-class StepwiseArray:
-    """An array by step: of a trace, or as the line of a step has made it."""
-
-    def __init__(self, T: int, value: Any) -> None:
-        self._T, self._value, self._made = T, value, dict[int, Any]()
-
-    def __getitem__(self, t: Any) -> Any:
-        if isinstance(t, slice):
-            return np.stack([self._value(k) for k in range(self._T)][t])
-        return self._made[t] if t in self._made else self._value(t)
-
-    def __setitem__(self, t: int, value: Any) -> None:
-        self._made[t] = value
-
-    def sum(self, _axis: int) -> Any:
-        """Return the sum over the steps."""
-        return sum(map(self._value, range(self._T)))
-
-    def mean(self, axis: int) -> Any:
-        """Return the mean over the steps."""
-        return self.sum(axis) / self._T
 
 
 def quantities_of(text: Mapping[str, str], f: LayerTrace) -> dict[LineQuantity, list[Floats]]:
@@ -74,14 +51,14 @@ def quantities_of(text: Mapping[str, str], f: LayerTrace) -> dict[LineQuantity, 
             FORWARD_QUANTITIES,
             *((BACKWARD_QUANTITIES, *((role,) for role in ROLES if role != "hx" or t == 0)) if f.da else ()),
         ):
-            names = _names(f, t)
+            names = namespace(f, t)
             for key in group:
                 for statement in _statements(text[key])[: 1 if key in ROLES else None]:
                     keep(key, t, _taken(statement.value, names), names)
                     if key not in ROLES:
                         exec(compile(ast.Module([statement], []), key, "exec"), names)  # noqa: S102 - our own line
     for statement in _statements(text["start"]):
-        keep("start", 0, statement.value, _names(f, 0) | {"hx": f.given_hx})
+        keep("start", 0, statement.value, namespace(f, 0) | {"hx": f.given_hx})
     for role in SUMS if f.da else ():
         terms = [made[LineQuantity(role, t, result=True)][-1] for t in range(f.T)]
         for t in range(f.T):  # the sums of a loop in either order
@@ -98,30 +75,6 @@ def one_like(array: Floats) -> Any:
     """Return a function that tells which arrays have an array's numbers, in any order."""
     numbers = np.sort(array.ravel())
     return lambda second: equal(numbers, np.sort(np.ravel(second)))
-
-
-def _names(f: LayerTrace, t: int) -> dict[str, Any]:
-    scope: dict[str, Any] = {"np": np, "t": t, "T": f.T, "N": f.N, "H": f.H, "I": f.F, "hx": f.hx, "first": f.first}
-    scope |= {
-        "x": StepwiseArray(f.T, f.input),
-        "h": StepwiseArray(f.T, f.state),
-        "sigmoid": lambda v: 1 / (1 + np.exp(-v)),
-    }
-    by_step = {
-        "s": f.s,
-        "g": f.g,
-        "dh": f.dh,
-        "da": f.da,
-        "dh_next": f.from_next,
-        "slope": f.slope,
-        "passed": f.h_n_gradient,
-    }
-    scope |= {name: StepwiseArray(f.T, lambda t, values=steps: f.back(values, t)) for name, steps in by_step.items()}
-    for end, trace in (("", f), ("_below", f.below), ("_beside", f.beside)):
-        scope |= {f"{name}{end}": getattr(trace, name, None) for name in ("W_ih", "W_hh", "b_ih", "b_hh")}
-        if end and trace is not None:
-            scope |= {f"h{end}": StepwiseArray(f.T, trace.state), f"hx{end}": trace.given_hx}
-    return scope
 
 
 @cache

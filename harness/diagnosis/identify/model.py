@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -10,46 +9,34 @@ from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 from harness.diagnosis.identify.activations import Activation
+from harness.diagnosis.identify.line import function_of
 from harness.diagnosis.identify.step_patterns import EVERY_STEP, TermSteps
-from harness.diagnosis.identify.terms import INPUT, START, LayerTrace
+from harness.diagnosis.identify.terms import INPUT, START, LayerTrace, has_shape, product_of, row_sum
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring_choices import OWN_WIRING, TWO_BY_TWO, LayersByDirections, Wiring
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
-LOSS_SCALES: Final[dict[str, Callable[[LayerTrace, int], float]]] = {
-    "": lambda f, t: 1.0,
-    "N": lambda f, t: f.N,
-    "T": lambda f, t: f.T,
-    "N * T": lambda f, t: f.N * f.T,
-    "H": lambda f, t: f.H,
-    "I": lambda f, t: f.F,
-    "np.sqrt(H)": lambda f, t: math.sqrt(f.H),
-    "np.sqrt(I)": lambda f, t: math.sqrt(f.F),
-    "np.sqrt(T)": lambda f, t: math.sqrt(f.T),
-    "np.sqrt(N)": lambda f, t: math.sqrt(f.N),
-    "N * H": lambda f, t: f.N * f.H,
-    "(t + 1)": lambda f, t: t + 1,
-    "(T - t)": lambda f, t: f.T - t,
-}
-
-# How far a sequence has gone at a step, by how it is written.
-PROGRESS: Final[dict[str, Callable[[int, int], float]]] = {
-    "t": lambda t, T: t,
-    "t / T": lambda t, T: t / T,
-    "t / max(1, T - 1)": lambda t, T: t / max(1, T - 1),
-}
-_POWER, _LINE = re.compile(r"(\S+)\*\*t"), re.compile(r"\(1 ([+-]) (\S+) \* (t.*)\)")
-
 
 @cache
-def scale_of(name: str) -> Callable[[LayerTrace, int], float]:
+def scale_of(text: str) -> Callable[[LayerTrace, int], float]:
     """Return what a scale is at a step: one of ``LOSS_SCALES``, a power of t, or a straight line over the steps."""
-    if (power := _POWER.fullmatch(name)) is not None:
-        return lambda f, t: float(power[1]) ** t
-    if (line := _LINE.fullmatch(name)) is not None:
-        return lambda f, t: 1 + float(line[1] + line[2]) * PROGRESS[line[3]](t, f.T)
-    return LOSS_SCALES[name]
+    scale = function_of(text or "1", "N", "T", "H", "I", "t")
+    return lambda f, t: float(scale(f.N, f.T, f.H, f.F, t))
+
+
+# What a coefficient may be divided, or multiplied, by.
+LOSS_SCALES: Final = {
+    text: scale_of(text)
+    for text in (
+        *("", "N", "T", "N * T", "H", "I", "np.sqrt(H)", "np.sqrt(I)", "np.sqrt(T)", "np.sqrt(N)", "N * H"),
+        *("(t + 1)", "(T - t)"),
+    )
+}
+# How far a sequence has gone at a step.
+PROGRESS: Final[dict[str, Callable[[int, int], float]]] = {
+    text: function_of(text, "t", "T") for text in ("t", "t / T", "t / max(1, T - 1)")
+}
 
 
 class Coef(NamedTuple):
@@ -64,6 +51,8 @@ class Coef(NamedTuple):
         """Return the coefficient at step t."""
         if not self.when.at(t, f.T):
             return 0.0
+        if not self.scale:
+            return self.value
         scale = scale_of(self.scale)(f, t)
         return self.value / scale if self.divides else self.value * scale
 
@@ -219,10 +208,10 @@ RIGHT_NETWORK: Final = Network()
 
 
 RIGHT_GRADIENT_SUMS: Final[dict[str, WeightedTerms]] = {
-    "weight_ih": (("da[t] . x[t]", ONE),),
-    "weight_hh": (("da[t] . h[t-1]", ONE),),
-    "bias_ih": (("da[t] . 1", ONE),),
-    "bias_hh": (("da[t] . 1", ONE),),
+    "weight_ih": ((product_of("da[t]", "x[t]"), ONE),),
+    "weight_hh": ((product_of("da[t]", "h[t-1]"), ONE),),
+    "bias_ih": ((row_sum("da[t]"), ONE),),
+    "bias_hh": ((row_sum("da[t]"), ONE),),
     "x": (("da[t] @ W_ih", ONE),),
     "hx": (("da[0] @ W_hh", ONE),),
 }
@@ -231,25 +220,15 @@ RIGHT_GRADIENT_SUMS: Final[dict[str, WeightedTerms]] = {
 ROLES: Final = tuple(RIGHT_GRADIENT_SUMS)
 
 
-def is_of_x(name: str) -> bool:
-    """Tell whether the right operand of a gradient is of x."""
-    return "x[" in name or name.startswith("x.")
+# The shapes of the parameters' gradients.
+SHAPES: Final = {"weight_ih": "HF", "weight_hh": "HH", "bias_ih": "H", "bias_hh": "H"}
 
 
 def needs_square(role: str, name: str) -> bool:
     """Tell whether a term of a gradient has its shape only where input_size = hidden_size."""
-    if name == DERIVATIVE:
-        return False
-    if role in ("x", "hx"):
-        return bool((INPUT if role == "x" else START)[name].square)
-    if role.startswith("bias"):
-        return False
-    if name in ("W_ih", "W_hh") or name.startswith("by source"):
-        return False
-    of_x = is_of_x(name.partition(" . ")[2])
-    return (of_x != (role == "weight_ih") and not name.startswith("masked")) or (
-        name.startswith("transposed") and role == "weight_ih"
-    )
+    if role in SHAPES:
+        return name != DERIVATIVE and not has_shape(name, SHAPES[role])
+    return name != DERIVATIVE and (INPUT if role == "x" else START)[name].square
 
 
 Term = TypeVar("Term", bound=tuple[Any, ...])

@@ -34,7 +34,19 @@ from harness.diagnosis.identify.model import (
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.recurrence import lines, slope_of, term
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.identify.terms import OF_GRADIENT, OF_INPUT, SLOPES, STEP_TERMS, WHERE_N_IS_H
+from harness.diagnosis.identify.terms import (
+    GRADIENT_MASKS,
+    OF_GRADIENT,
+    OF_INPUT,
+    SLOPES,
+    STEP_TERMS,
+    by_last_read,
+    factors,
+    masked,
+    of_sequence,
+    over_units,
+    transposed,
+)
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring_choices import Wiring
 from harness.diagnosis.identify.wiring_differences import WHERE_WORDS, differences, of_roles
@@ -378,8 +390,8 @@ def _step_sentence(terms: WeightedTerms, right: str) -> str:
     if not terms:
         role = {"b_ih": "bias_ih", "b_hh": "bias_hh"}.get(right)
         return f"leaves {right} out of its step" if role is None else f"ignores {role}: {right} is never added"
-    where = ", where input_size = hidden_size" if any(STEP_TERMS[name].square for name, _ in terms) else ""
-    where = f", where {WHERE_N_IS_H}" if any(STEP_TERMS[name].other == WHERE_N_IS_H for name, _ in terms) else where
+    needs = min({STEP_TERMS[name].needs for name, _ in terms} - {""}, default="")
+    where = f", where {needs}" if needs else ""
     if {name: coef.value for name, coef in terms} == IN_PLACE:
         return "updates the state in place: each unit reads the new states of the units before it"
     if not right:
@@ -568,26 +580,29 @@ def _sum_sentence(roles: Sequence[str], terms: WeightedTerms) -> str:
     whose, right = of_roles(roles), RIGHT_GRADIENT_SUMS[roles[0]]
     if not terms:
         return f"returns 0 as the gradient by {whose}"
-    if terms[0][0].startswith("masked "):
-        mask = terms[0][0].removeprefix("masked ").partition(": ")[0]
-        return f"multiplies the gradient by {whose} by {mask}: other elements are 0"
-    units, sequence = "summed over units ", re.compile(r"sequence (first|last): ")
-    names = [name for name, _ in terms]
-    if names == [f"transposed {right[0][0]}"]:
+    names, own = [name for name, _ in terms], right[0][0]
+    for mask in GRADIENT_MASKS:
+        if names[0] == masked(own, mask):
+            return f"multiplies the gradient by {whose} by {mask}: other elements are 0"
+    if names == [transposed(own)]:
         return f"returns the gradient by {whose} transposed"
-    if names == [units + right[0][0]]:
+    if names == [over_units("da[t]")]:
         return f"sums the gradient by {whose} over the units, too"
     decay = {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}.get(roles[0], "")
     if decay in names and [pair for pair in terms if pair[0] != decay] == list(right):
         return f"adds {term(decay, terms[names.index(decay)][1])} to the gradient by {whose}, as weight decay does"
-    if names[0].startswith("by source"):
+    if names[0] in map(by_last_read, ("x", "h")):
         return f"takes for the gradient by {whose} what the last of the steps read, not what each one read"
-    if len(names) == 1 and (match := sequence.match(names[0])):
-        return f"takes the gradient by {whose} of the {match[1]} sequence alone"
-    made = written(terms).replace(" . 1", "").replace(" . ", " and ")
-    return (
-        f"makes the gradient by {whose} of {made}, not of {written(right).replace(' . 1', '').replace(' . ', ' and ')}"
-    )
+    for n, which in ((0, "first"), (-1, "last")):
+        if names[0] in [of_sequence(n, "da[t]", operand) for operand in ("", "x[t]", "h[t-1]")] and len(names) == 1:
+            return f"takes the gradient by {whose} of the {which} sequence alone"
+    made, owned = (written(tuple((_operands(name), coef) for name, coef in some)) for some in (terms, right))
+    return f"makes the gradient by {whose} of {made}, not of {owned}"
+
+
+def _operands(product: str) -> str:
+    """Return a product as its operands in words; others as they are written."""
+    return " and ".join(product.removesuffix(".sum(0)").split(".T @ ")) if factors(product) else product
 
 
 def _limits(model: LayerModel) -> Iterator[ModelDifference]:

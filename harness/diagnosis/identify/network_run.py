@@ -15,7 +15,7 @@ from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.autodiff import Var, backward as differentiate
 from harness.diagnosis.identify.ball import Ball, SubjectRounding
 from harness.diagnosis.identify.gates import GatedModel, rows_of
-from harness.diagnosis.identify.gather import Gather, columns, concatenated, each, rows, stack, stacked, value_of
+from harness.diagnosis.identify.gather import Gather, columns, concatenated, each, rows, stack, value_of
 from harness.diagnosis.identify.layer import (
     FINAL_STATES,
     backward,
@@ -440,7 +440,7 @@ class NetworkRun:
         forward(model, f, nonlinearity, own)
         back = TraceBackward(model, f, slope, enters="h_n.grad" in self.case.cotangents)
         made = tuple((taped[role], partial(back.by, role)) for role in ROLES if role in taped)
-        self.nodes.append(Var(stacked([*written_of(model, f, nonlinearity), FINAL_STATES[model.final](f)]), made))
+        self.nodes.append(Var(np.stack([*written_of(model, f, nonlinearity), FINAL_STATES[model.final](f)]), made))
         return self.nodes[-1]
 
     def _model(self, at: Place) -> tuple[LayerModel, str, str]:
@@ -555,7 +555,7 @@ class NetworkRun:
                 rest = tuple(pair for pair in self._sum_of(key, role) or () if pair[0] != DERIVATIVE)
                 if rest:
                     made = gradient(replace(LayerModel(), gradient_sums={role: rest}), role, self.numbers(key))
-                    sums[taped[role]] = stacked(made) if role == "x" else made
+                    sums[taped[role]] = np.stack(made) if role == "x" else made
         others = differentiate(sums, leaves) if sums else {}
         return {name: gradients[name] + others[name] if others else gradients[name] for name in leaves}
 
@@ -628,7 +628,7 @@ class TraceBackward:
             slopes(model, f, self._nonlinearity)
             backward(model, f)
         result = gradient(model, role, f)
-        return stacked(result) if role == "x" else result
+        return np.stack(result) if role == "x" else result
 
 
 def on_numbers(f: LayerTrace) -> LayerTrace:

@@ -13,7 +13,7 @@ from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Asker, Response
 from harness.diagnosis.identify.step_patterns import EVERY_STEP, fitting_pattern
-from harness.diagnosis.identify.transform import AXIS_MATRICES, TRANSFORM_AXES, Transform
+from harness.diagnosis.identify.transform import AXIS_MATRICES, TRANSFORM_AXES, Transform, axis_matrix
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
@@ -53,9 +53,7 @@ def transform_of(pairs: Pairs, noise: float, axes: Sequence[int]) -> Transform:
     At some places alone it is done along one of the ``axes``.
     """
     for matrix, axis in (("", 0), *product([name for name in AXIS_MATRICES if name], TRANSFORM_AXES)):
-        made = [
-            (np.swapaxes(AXIS_MATRICES[matrix].of(v.shape[axis]) @ v.swapaxes(axis, -2), axis, -2), g) for v, g in pairs
-        ]
+        made = [(np.swapaxes(axis_matrix(matrix, v.shape[axis]) @ v.swapaxes(axis, -2), axis, -2), g) for v, g in pairs]
         if (way := _function_of(made, noise, known=not matrix)) is not None:
             return way._replace(matrix=matrix, axis=axis)
     return next((way for axis in axes if (way := _in_places(pairs, noise, axis)) is not None), Transform())

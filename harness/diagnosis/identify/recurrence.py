@@ -21,6 +21,7 @@ LINE_NAMES: Final = {
     "x": "dx[t]",
     "hx": "dhx",
 }
+DERIVATIVE_LINE: Final = "derivative[t]"  # what the step adds to the derivative of the way forward
 UNKNOWN_LINE: Final = "...  # not known"
 
 
@@ -178,7 +179,7 @@ def slope_of(model: LayerModel, nonlinearity: str) -> str:
 
 def readout_line(model: LayerModel, role: str) -> str:
     """Return the line of a gradient that is returned; ``+=`` at each step of the way back."""
-    terms = tuple((product_line(name), coef) for name, coef in model.readout(role))
+    terms = tuple((DERIVATIVE_LINE if name == DERIVATIVE else name, coef) for name, coef in model.readout(role))
     if role == "hx":
         terms = tuple((name.removesuffix(", if reached"), coef) for name, coef in terms)
     if (
@@ -192,34 +193,6 @@ def readout_line(model: LayerModel, role: str) -> str:
     before = re.sub(r"\bt\b", "-1", model.passes.line).replace("(T - 1 - -1)", "T") if passed else ""
     only = f" if {before} else 0" if passed else ""
     return f"{LINE_NAMES[role]} {'=' if role in ('x', 'hx') else '+='} {sum_of(terms)}{only}"
-
-
-def product_line(name: str) -> str:
-    """Return a product of the model as it is written."""
-    if name.startswith("by source . "):
-        operand = "x[source]" if name.endswith("x") else "h[source-1]"
-        return f"sum(da_of[source][t].T @ {operand} for source in range(t, T))"
-    if name.startswith("sums "):
-        left, _, right = name.removeprefix("sums ").partition(" . ")
-        return f"np.outer({left}.sum(0), {right}.sum(0))"
-    if name.startswith("masked "):
-        mask, _, rest = name.removeprefix("masked ").partition(": ")
-        return f"{product_line(rest)} * {mask}"
-    if name.startswith("transposed "):
-        return f"({product_line(name.removeprefix('transposed '))}).T"
-    if name.startswith("summed over units "):
-        return f"{product_line(name.removeprefix('summed over units ')).removesuffix('.sum(0)')}.sum()"
-    if name.startswith("sequence "):
-        n, _, rest = name.removeprefix("sequence ").partition(": ")
-        left, _, right = rest.partition(" . ")
-        index = "0" if n == "first" else "-1"
-        return f"{left}[{index}]" if right == "1" else f"np.outer({left}[{index}], {right}[{index}])"
-    if name == DERIVATIVE:
-        return "derivative[t]"  # what the step adds to the derivative of the way forward
-    left, dot, right = name.partition(" . ")
-    if not dot:
-        return name
-    return f"{left}.sum(0)" if right == "1" else f"{left}.T @ {right}"
 
 
 def clipped(name: str, limit: GradientClip) -> str:

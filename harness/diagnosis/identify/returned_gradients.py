@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from itertools import combinations, product as product_of
+from itertools import combinations, product as pairs_of
 from typing import Any, Final
 
 from harness.diagnosis.identify.backward_step import BackwardStepInquiry
 from harness.diagnosis.identify.coefficient_patterns import LinearSystem, gathered, gathered_at_start, used
 from harness.diagnosis.identify.fit import TermColumns, solve
 from harness.diagnosis.identify.inquiry import SHORT_TIME, explains
-from harness.diagnosis.identify.layer import product
+from harness.diagnosis.identify.line import Line, function_of
 from harness.diagnosis.identify.model import (
     DERIVATIVE,
     ONE,
@@ -20,7 +20,6 @@ from harness.diagnosis.identify.model import (
     FinalStateGradientEntry,
     LayerModel,
     WeightedTerms,
-    is_of_x,
     needs_square,
 )
 from harness.diagnosis.identify.questions import LONG_TIMES, Response
@@ -31,10 +30,21 @@ from harness.diagnosis.identify.terms import (
     INDICES,
     INPUT,
     LEFT,
-    QUANTITIES,
     RIGHT_TERMS,
     START,
     LayerTrace,
+    at_step,
+    by_last_read,
+    factors,
+    indices,
+    masked,
+    of_sequence,
+    of_sums,
+    over_units,
+    product,
+    product_of,
+    row_sum,
+    transposed,
 )
 from harness.oracle.array_layout import time_major
 from harness.oracle.bounded_array import Floats
@@ -48,8 +58,8 @@ ENTRY: Final = "h_n.grad's way in"
 # Which step of x, or of the states, a gradient may be paired with: hx, which is another in long cases, first.
 STEP_PAIRS: Final[dict[str, dict[str, Callable[[int, int], int]]]] = {
     "weight_ih": {f"x[{name}]": index for name, index in INDICES.items()},
-    "weight_hh": {"hx": lambda *_: -1, "h[T-t]": lambda t, T: T - t}
-    | {f"h[{name}]": index for name, index in INDICES.items()},
+    "weight_hh": {"hx": function_of("-1", "t", "T")}
+    | {f"h[{name}]": index for name, index in (indices(["T-t"]) | INDICES).items()},
 }
 WIDE: Final = 33  # units: more than one of the usual blocks has, of which the largest is 32
 
@@ -87,12 +97,9 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         for term in sorted(columns, key=lambda name: name != own):
             if (by := fits([term])) is not None:
                 return by
-        masked = (
-            [f"masked {mask}: {RIGHT_GRADIENT_SUMS[role][0][0]}" for mask in GRADIENT_MASKS]
-            if role == "weight_hh"
-            else []
-        )
-        for term in (*masked, *ARRANGED_BACK.get(role, ())):
+        own_product = RIGHT_GRADIENT_SUMS[role][0][0]
+        others = [masked(own_product, mask) for mask in GRADIENT_MASKS] if role == "weight_hh" else []
+        for term in (*others, *ARRANGED_BACK.get(role, ())):
             if (by := self._system_back(role, pairs, [term]).solved([term], self.noise)) is not None:
                 return by
         if (solution := fits(columns)) is None:
@@ -108,16 +115,16 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
     def _numbered(self, role: str, answers: Sequence[tuple[Response, LayerTrace]]) -> set[str]:
         """Return the one or two terms by which da of each step is paired with x, or h, of the step that it is."""
         of_x, indices, T = role == "weight_ih", STEP_PAIRS[role], answers[0][1].T
-        value = QUANTITIES["x" if of_x else "h"]
         pairs = [(t, k) for t in range(T) for k in range(0 if of_x else -1, T)]
 
         def column(pair: tuple[int, int]) -> Floats:
-            return np.concatenate([np.ravel(f.back(f.da, pair[0]).T @ value(f, pair[1])) for _, f in answers])
+            read = [(f.back(f.da, pair[0]), f.input(pair[1]) if of_x else f.state(pair[1])) for _, f in answers]
+            return np.concatenate([np.ravel(da.T @ v) for da, v in read])
 
         y = np.concatenate([self._vector(role, a) for a, _ in answers])
         fit = solve(TermColumns(dict.fromkeys(pairs), column), y, self.noise)
         fits = [{t for t, k in fit or () if index(t, T) == k} for index in indices.values()]
-        named = [{f"da[t] . {name}" for name in some} for n in (1, 2) for some in combinations(indices, n)]
+        named = [{product_of("da[t]", name) for name in some} for n in (1, 2) for some in combinations(indices, n)]
         steps = [set().union(*some) for n in (1, 2) for some in combinations(fits, n)]
         return next((some for some, at in zip(named, steps, strict=True) if fit and at == {*range(T)}), set())
 
@@ -128,18 +135,16 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         steps = range(1 if role == "hx" else pairs[0][1].T)
 
         @cache
-        def operands(side: str, name: str, t: int) -> Floats:
-            value = {"left": LEFT, "right": RIGHT_TERMS}[side][name].value
-            return np.stack([value(f, t) for _, f in pairs])
+        def operands(line: Line, t: int) -> Floats:
+            return np.stack([at_step(line, f, t) for _, f in pairs])
 
         def column(t: int, name: str) -> Floats:
             if name == DERIVATIVE:
                 return np.concatenate([np.ravel(f.derivative[role][t]) for _, f in pairs])
-            left, _, right = name.partition(" . ")
-            if left in LEFT and (right == "1" or right in RIGHT_TERMS):  # one product for all cases
-                row = operands("left", left, t)
-                products = row.sum(1) if right == "1" else row.swapaxes(1, 2) @ operands("right", right, t)
-                return np.ravel(products)
+            if (factored := factors(name)) is not None and role not in ("x", "hx"):  # one product for all cases
+                left, right = factored
+                row = operands(left, t)
+                return np.ravel(row.sum(1) if right is None else row.swapaxes(1, 2) @ operands(right, t))
             value = partial(product, name) if role not in ("x", "hx") else (INPUT if role == "x" else START)[name].value
             return np.concatenate([np.ravel(value(f, t)) for _, f in pairs])
 
@@ -358,7 +363,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         own = RIGHT_GRADIENT_SUMS["weight_hh"][0][0]
         for mask in GRADIENT_MASKS if self.model.readout("weight_hh") == ((own, ONE),) else ():
             model = replace(
-                self.model, gradient_sums={**self.model.gradient_sums, "weight_hh": ((f"masked {mask}: {own}", ONE),)}
+                self.model, gradient_sums={**self.model.gradient_sums, "weight_hh": ((masked(own, mask), ONE),)}
             )
             if not self._differing(model, pairs):
                 self.model = model
@@ -376,7 +381,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
     def _periodic(self) -> Iterator[LayerModel]:
         """Yield the model with what is left out after so many steps as only long cases have."""
         model, hx = self.model, self.model.gradient_sums.get("hx")
-        for k, kind in product_of(self.asker.periods, PATTERNS):
+        for k, kind in pairs_of(self.asker.periods, PATTERNS):
             when = TermSteps(kind, k)
             for name in ("passes", "reached"):
                 if getattr(model, name) == TermSteps():
@@ -399,7 +404,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         for pairs in batches:
             T = pairs[0][1].T
             columns: dict[int, dict[str, Floats]] = {t: {} for t in range(T)}
-            for how, t in product_of(("g", "passed"), range(T)):
+            for how, t in pairs_of(("g", "passed"), range(T)):
                 candidate = replace(model, entry=(FinalStateGradientEntry(how, Coef(when=TermSteps("only", t))),))
                 columns[t][how] = self._all([self._expected(candidate, a) for a, _ in pairs])
             system = LinearSystem(columns, self._all([a.arrays for a, _ in pairs]))
@@ -433,20 +438,17 @@ def terms_of_da(role: str, f: LayerTrace) -> list[str]:
         table = INPUT if role == "x" else START
         return [n for n, term in table.items() if n not in ARRANGED_BACK[role] and (f.square or not term.square)]
     if role.startswith("bias"):
-        every = [f"{left} . 1" for left in LEFT] + [f"summed over units {left} . 1" for left in ("da[t]", "g[t]")]
-        every += [f"sequence {n}: da[t] . 1" for n in ("first", "last")] if f.N > 1 else []
+        every = [*map(row_sum, LEFT), *map(over_units, ("da[t]", "g[t]"))]
+        every += [of_sequence(n, "da[t]") for n in (0, -1)] if f.N > 1 else []
         return [*every, "b_ih" if role == "bias_ih" else "b_hh"]
-    own = RIGHT_GRADIENT_SUMS[role][0][0].partition(" . ")[2]
-    of_x = [name for name in RIGHT_TERMS if is_of_x(name) and "hx" not in name]
-    wide = [name for name in RIGHT_TERMS if name not in of_x and name != "1"]
-    fits = (of_x if role == "weight_ih" else wide) if not f.square else [*of_x, *wide]
-    rights = sorted(fits, key=lambda name: (name != own, name not in (of_x if role == "weight_ih" else wide)))
-    terms = [f"da[t] . {right}" for right in rights]
-    terms += [f"{left} . {own}" for left in LEFT if left != "da[t]"]
-    terms += [f"sequence {n}: da[t] . {own}" for n in ("first", "last")] if f.N > 1 else []
-    terms += [f"sums da[t] . {own}"] if f.N > 1 else []
-    terms += [f"by source . {'x' if role == 'weight_ih' else 'h'}"]
-    terms += ["W_ih" if role == "weight_ih" else "W_hh"]
-    if f.square or role == "weight_hh":
-        terms += [f"transposed da[t] . {right}" for right in rights[:3]]
-    return terms
+    x, h = (
+        [name for name in RIGHT_TERMS if not needs_square(of, product_of("da[t]", name))]
+        for of in ("weight_ih", "weight_hh")
+    )
+    plain, others, own = (x, h, "x[t]") if role == "weight_ih" else (h, x, "h[t-1]")
+    rights = [*dict.fromkeys([own, *plain, *(others if f.square else ())])]
+    products = [product_of("da[t]", right) for right in rights]
+    terms = [*products, *(product_of(left, own) for left in LEFT if left != "da[t]")]
+    terms += [*(of_sequence(n, "da[t]", own) for n in (0, -1)), of_sums("da[t]", own)] if f.N > 1 else []
+    terms += [by_last_read(own), "W_ih" if role == "weight_ih" else "W_hh"]
+    return [*terms, *map(transposed, products[:3])] if f.square or role == "weight_hh" else terms

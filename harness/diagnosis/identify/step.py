@@ -50,8 +50,8 @@ from harness.diagnosis.identify.terms import (
     STEP_TERMS,
     WHERE_N_IS_H,
     LayerTrace,
+    Term,
     read_of,
-    step_read,
 )
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -638,7 +638,7 @@ class StepInquiry(Inquiry):
         """Return the values of a term at a step of some traces, which many forms have in common."""
         key = (id(traces[0]), id(traces[0].hx), id(traces[0].h.get(0)), name, t)
         if key not in self._values:
-            term = STEP_TERMS.get(name) or step_read(name)
+            term = STEP_TERMS.get(name) or Term(name)
             parts = [_filled(term.value(f, t), f) for f in traces]
             self._values[key] = (
                 traces,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from harness.diagnosis.identify.line import function_of
 from harness.diagnosis.identify.questions import LONG_TIMES
 
 
@@ -42,41 +43,34 @@ NO_STEP: Final = TermSteps("never")
 
 
 class Pattern(NamedTuple):
-    """Some of the steps, given ``k``: whether step t of T is one, that as a line of NumPy, and which ones in words."""
+    """Some of the steps, given ``k``, as a line of NumPy and in words; and the line as a function of t, T and k."""
 
-    at: Callable[[int, int, int], bool]
     line: str
     words: str
+    at: Callable[[int, int, int], bool]
 
 
 PATTERNS: Final = {
-    "all": Pattern(lambda t, T, k: True, "True", ""),
-    "never": Pattern(lambda t, T, k: False, "False", "never"),
-    "first": Pattern(lambda t, T, k: t < k, "t < {k}", "at the first {k} steps only"),
-    "from": Pattern(lambda t, T, k: t >= k, "t >= {k}", "from step {k} on"),
-    "last": Pattern(lambda t, T, k: t >= T - k, "t >= T - {k}", "at the last {k} steps only"),
-    "but last": Pattern(lambda t, T, k: t < T - k, "t < T - {k}", "at all steps but the last {k}"),
-    "last but": Pattern(lambda t, T, k: t == T - 1 - k, "t == T - 1 - {k}", "at step T-{next} only"),
-    "only": Pattern(lambda t, T, k: t == k, "t == {k}", "at step {k} only"),
-    "every": Pattern(lambda t, T, k: (t + 1) % k == 0, "(t + 1) % {k} == 0", "at every {nth} step only"),
-    "but every": Pattern(lambda t, T, k: (t + 1) % k != 0, "(t + 1) % {k} != 0", "at all steps but every {nth}"),
-    "block": Pattern(
-        lambda t, T, k: t % k == 0 and t > 0, "t % {k} == 0 and t > 0", "at every {nth} step after the first only"
-    ),
-    "but block": Pattern(
-        lambda t, T, k: t % k != 0 or t == 0, "t % {k} != 0 or t == 0", "at all steps but every {nth} after the first"
-    ),
-    "but every from the end": Pattern(
-        lambda t, T, k: (T - 1 - t) % k != 0, "(T - 1 - t) % {k} != 0", "at all steps but every {nth} from the end"
-    ),
-    "full blocks": Pattern(lambda t, T, k: t < T - T % k, "t < T - T % {k}", "at the steps of full blocks of {k} only"),
-    "rest of blocks": Pattern(
-        lambda t, T, k: t >= T - T % k, "t >= T - T % {k}", "at the steps after the last full block of {k} only"
-    ),
-    "but last but": Pattern(lambda t, T, k: t != T - 1 - k, "t != T - 1 - {k}", "at all steps but T-{next}"),
-    "after the first of the last": Pattern(
-        lambda t, T, k: t > max(0, T - k), "t > max(0, T - {k})", "at the last {k} steps but the first of them"
-    ),
+    kind: Pattern(line, words, function_of(line.format(k="k"), "t", "T", "k"))
+    for kind, line, words in (
+        ("all", "True", ""),
+        ("never", "False", "never"),
+        ("first", "t < {k}", "at the first {k} steps only"),
+        ("from", "t >= {k}", "from step {k} on"),
+        ("last", "t >= T - {k}", "at the last {k} steps only"),
+        ("but last", "t < T - {k}", "at all steps but the last {k}"),
+        ("last but", "t == T - 1 - {k}", "at step T-{next} only"),
+        ("only", "t == {k}", "at step {k} only"),
+        ("every", "(t + 1) % {k} == 0", "at every {nth} step only"),
+        ("but every", "(t + 1) % {k} != 0", "at all steps but every {nth}"),
+        ("block", "t % {k} == 0 and t > 0", "at every {nth} step after the first only"),
+        ("but block", "t % {k} != 0 or t == 0", "at all steps but every {nth} after the first"),
+        ("but every from the end", "(T - 1 - t) % {k} != 0", "at all steps but every {nth} from the end"),
+        ("full blocks", "t < T - T % {k}", "at the steps of full blocks of {k} only"),
+        ("rest of blocks", "t >= T - T % {k}", "at the steps after the last full block of {k} only"),
+        ("but last but", "t != T - 1 - {k}", "at all steps but T-{next}"),
+        ("after the first of the last", "t > max(0, T - {k})", "at the last {k} steps but the first of them"),
+    )
 }
 COMPLEMENTS: Final = (
     ("all", "never"),

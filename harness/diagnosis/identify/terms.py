@@ -1,119 +1,26 @@
 """terms: what may stand in each sum of a layer's step and of its way back. nn.RNN's own terms come first.
 
 A layer is a few sums: the preactivation, what is added to the activation, the gradient by the preactivation, and each
-gradient that is returned. A sum is identified by the coefficients of its terms. So a table says what a term is and how
-it is written, and nothing about mistakes.
+gradient that is returned. A sum is identified by the coefficients of its terms. A term is a line of NumPy, which a
+report prints and which is evaluated: so a table says how its terms are written, and nothing about mistakes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial, reduce
+import ast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, cached_property, lru_cache, partial, reduce
 from operator import add
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from harness.diagnosis.identify.activations import Activation, Numbers, in_product, sigmoid
+from harness.diagnosis.identify.activations import Activation, Numbers, in_product
 from harness.diagnosis.identify.autodiff import Var
-from harness.diagnosis.identify.ball import Ball
-from harness.diagnosis.identify.gather import Gather, each, rows, together
+from harness.diagnosis.identify.gather import together
+from harness.diagnosis.identify.line import FUNCTIONS, Line, function_of
 from harness.diagnosis.identify.transform import AXIS_MATRICES
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
-
-
-def mapped(
-    v: Numbers, function: Callable[[Any], Any], steepest: float, slope: Callable[[Numbers], Numbers] | None = None
-) -> Numbers:
-    """Apply a smooth function to each number.
-
-    Bounds need the ``steepest`` slope that it has anywhere, and a tape its derivative, ``slope``.
-    """
-    if isinstance(v, Var):
-        assert slope is not None
-        return v.mapped(mapped(v.value, function, steepest), slope(v.value))
-    return v.mapped(function, steepest) if isinstance(v, Ball) else function(v)
-
-
-def jumped(v: Numbers, function: Callable[[Any], Any]) -> Numbers:
-    """Apply a function that jumps at 0 to each number."""
-    return v.jumped(function) if isinstance(v, Ball) else function(v)
-
-
-def clipped(v: Numbers, limit: float) -> Numbers:
-    """Cut each number off at a limit on either side."""
-    return v.clipped(limit) if isinstance(v, Ball) else np.clip(v, -limit, limit)
-
-
-def _root(v: Numbers) -> Numbers:
-    """Return the square root of each number; 0 of those below 0."""
-    if not isinstance(v, Ball):
-        return np.sqrt(np.maximum(v, 0.0))
-    root = np.sqrt(np.maximum(v.value, 0.0))
-    off = np.sqrt(v.error)  # at most: two roots are no further apart than the root of how far their squares are
-    off = np.minimum(off, np.divide(v.error, root, out=off.copy(), where=root > 0))
-    return Ball(root, off + v.rounding.each * (root + off), v.rounding)
-
-
-# The parts of a step's sum by how each is written, x for x[t].
-PARTIAL_SUMS: Final[dict[str, Callable[[Any, int], Numbers]]] = {
-    "x @ W_ih.T + b_ih + b_hh": lambda f, t: f.x[t] @ f.W_ih.T + f.b_ih + f.b_hh,
-    "x @ W_ih.T + b_ih": lambda f, t: f.x[t] @ f.W_ih.T + f.b_ih,
-    "x @ W_ih.T": lambda f, t: f.x[t] @ f.W_ih.T,
-    "h[t-1] @ W_hh.T + b_hh": lambda f, t: f.state(t - 1) @ f.W_hh.T + f.b_hh,
-    "h[t-1] @ W_hh.T": lambda f, t: f.state(t - 1) @ f.W_hh.T,
-}
-
-# What slopes are made of, by how it is written. nn.RNN's are 1 - h[t]**2, or h[t] > 0.
-SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
-    "1": lambda h, s, x, dh: h * 0.0 + 1.0,
-    "h**2": lambda h, s, x, dh: h * h,
-    "(h > 0)": lambda h, s, x, dh: jumped(h, lambda v: (v > 0) * 1.0),
-    "h": lambda h, s, x, dh: h * 1.0,
-    "s": lambda h, s, x, dh: s * 1.0,
-    "s**2": lambda h, s, x, dh: s * s,
-    "np.tanh(s)**2": lambda h, s, x, dh: mapped(s, lambda v: np.tanh(v) ** 2, 0.8),
-    "np.tanh(h)**2": lambda h, s, x, dh: mapped(h, lambda v: np.tanh(v) ** 2, 0.8),
-    "np.tanh(s)": lambda h, s, x, dh: mapped(s, np.tanh, 1.0),
-    "np.tanh(h)": lambda h, s, x, dh: mapped(h, np.tanh, 1.0),
-    "sigmoid(s)": lambda h, s, x, dh: mapped(s, sigmoid, 0.25),
-    "sigmoid(s)**2": lambda h, s, x, dh: mapped(s, lambda v: sigmoid(v) ** 2, 0.3),
-    "sigmoid(h)": lambda h, s, x, dh: mapped(h, sigmoid, 0.25),
-    "sigmoid(h)**2": lambda h, s, x, dh: mapped(h, lambda v: sigmoid(v) ** 2, 0.3),
-    "np.abs(h)": lambda h, s, x, dh: mapped(h, np.abs, 1.0),
-    "np.tanh(np.tanh(h))**2": lambda h, s, x, dh: mapped(h, lambda v: np.tanh(np.tanh(v)) ** 2, 0.8),
-    "(np.tanh(s) * np.tanh(np.tanh(s)))**2": lambda h, s, x, dh: mapped(
-        s, lambda v: (np.tanh(v) * np.tanh(np.tanh(v))) ** 2, 1.6
-    ),
-    "h**3": lambda h, s, x, dh: h * h * h,
-    "h**4": lambda h, s, x, dh: h * h * h * h,
-    "1/(1 + s**2)": lambda h, s, x, dh: mapped(s, lambda v: 1 / (1 + v * v), 0.65),
-    "np.sqrt(1 - h**2)": lambda h, s, x, dh: _root(h * h * -1.0 + 1.0),
-    "np.cos(s)": lambda h, s, x, dh: mapped(s, np.cos, 1.0),
-    "np.exp(-np.abs(s))": lambda h, s, x, dh: mapped(s, lambda v: np.exp(-np.abs(v)), 1.0),
-    # of a layer above the first, whose x is the state of the layer below
-    "x**2": lambda h, s, x, dh: x * x,
-    "(x > 0)": lambda h, s, x, dh: jumped(x, lambda v: (v > 0) * 1.0),
-    "x": lambda h, s, x, dh: x * 1.0,
-    # of a part of the sum, which is s then
-    **{f"({part} > 0)": lambda h, s, x, dh: jumped(s, lambda v: (v > 0) * 1.0) for part in PARTIAL_SUMS},
-    **{f"np.tanh({part})**2": lambda h, s, x, dh: mapped(s, lambda v: np.tanh(v) ** 2, 0.8) for part in PARTIAL_SUMS},
-    # of the gradient that the slope multiplies
-    "dh**2": lambda h, s, x, dh: dh * dh,
-    "(dh > 0)": lambda h, s, x, dh: jumped(dh, lambda v: (v > 0) * 1.0),
-    "dh": lambda h, s, x, dh: dh * 1.0,
-}
-
-
-def slope_term(name: str, f: LayerTrace, t: int, x: Numbers, dh: Numbers) -> Numbers:
-    """Return a term of the slope of step t, of whose sum it may read a part; ``x`` is its input, or half of it."""
-    part = next((part for part in PARTIAL_SUMS if part in name), None)
-    s = f.back(f.s, t) if part is None else PARTIAL_SUMS[part](f, max(t, 0))
-    return SLOPES[name](f.state(t), s, x, dh)
-
-
-OF_INPUT: Final = ("x**2", "(x > 0)", "x")
-OF_GRADIENT: Final = ("dh**2", "(dh > 0)", "dh")
-RIGHT_SLOPE: Final = {"tanh": (("1", 1.0), ("h**2", -1.0)), "relu": (("(h > 0)", 1.0),)}
 
 
 class LayerTrace:
@@ -186,287 +93,297 @@ class LayerTrace:
 
     def back(self, gradients: dict[int, Numbers], t: int) -> Numbers:
         """Return a gradient at a step; beyond the ends it is 0."""
-        return gradients.get(t, np.zeros((self.N, self.H)))
+        gradient = gradients.get(t)
+        return np.zeros((self.N, self.H)) if gradient is None else gradient
 
 
-WHERE_N_IS_H: Final = "N = H"  # of a term that can be where these are equal alone
+class StepwiseArray:
+    """An array by step, of a trace, or as the line of a step has made it; the steps of a slice are counted from hx."""
+
+    def __init__(self, value: Callable[[int], Any], end: int, start: int = 0) -> None:
+        self._value, self._end, self._start = value, end, start
+        self._made: dict[int, Any] | None = None
+
+    def __getitem__(self, t: Any) -> Any:
+        if type(t) is slice:
+            return StepwiseArray(self._value, self._end if t.stop is None else t.stop, t.start or 0)
+        return self._value(t) if self._made is None or t not in self._made else self._made[t]
+
+    def __setitem__(self, t: int, value: Any) -> None:
+        self._made = {**(self._made or {}), t: value}
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the array of all steps has."""
+        return getattr(np.stack([*map(self._value, range(self._start, self._end))]), name)
+
+    def sum(self, _axis: int) -> Any:
+        """Return the sum over the steps."""
+        return reduce(add, map(self._value, range(self._start, self._end)))
+
+    def mean(self, axis: int) -> Any:
+        """Return the mean over the steps."""
+        return self.sum(axis) / (self._end - self._start)
+
+
+def _reader(value: str) -> Callable[[LayerTrace, int], Any]:
+    return function_of(value, "f", "t", StepwiseArray=StepwiseArray, partial=partial)
+
+
+_PARAMETERS: Final = ("W_ih", "W_hh", "b_ih", "b_hh")
+_OTHERS: Final = ("below", "beside")
+# What the names of a line stand for at a step t of a trace f.
+_NAMES: Final = {
+    **{name: _reader(f"f.{name}") for name in (*_PARAMETERS, "hx", "T", "N", "H", "first", "passes_to_hx")},
+    **{f"{name}_{which}": _reader(f"f.{which}.{name}") for name in _PARAMETERS for which in _OTHERS},
+    **{f"hx_{which}": _reader(f"f.{which}.given_hx") for which in _OTHERS},
+    **{f"h_{which}": _reader(f"StepwiseArray(f.{which}.state, f.T)") for which in _OTHERS},
+    **{name: _reader(f"StepwiseArray(partial(f.back, f.{name}), f.T)") for name in ("g", "dh", "da", "slope")},
+    "t": _reader("t"),
+    "I": _reader("f.F"),
+    "x": _reader("StepwiseArray(f.input, f.T)"),
+    "x_fed": _reader("f.network_input"),
+    "h": _reader("StepwiseArray(f.state, f.T)"),
+    "s": _reader("StepwiseArray(lambda k: f.back(f.s, min(k, f.T - 1)), f.T)"),
+    "dh_next": _reader("StepwiseArray(partial(f.back, f.from_next), f.T)"),
+    "passed": _reader("StepwiseArray(partial(f.back, f.h_n_gradient), f.T)"),
+    "da_of": _reader("StepwiseArray(lambda k: StepwiseArray(partial(f.back, f.sources()[k]), f.T), f.T)"),
+}
+
+
+def at_step(line: Line, f: LayerTrace, t: int) -> Any:
+    """Return the value of a line at a step of a trace."""
+    return line.function(*[_NAMES[name](f, t) for name in line.names])
+
+
+def namespace(f: LayerTrace, t: int) -> dict[str, Any]:
+    """Return all names that a step of a trace has, for lines that are executed."""
+    names = dict(FUNCTIONS)
+    for name, value in _NAMES.items():
+        with suppress(AttributeError):  # of no layer below, or beside
+            names[name] = value(f, t)
+    return names
 
 
 class NoShapes(Exception):
     """Raised where a model has no shapes on a case: one of its terms needs sizes that are equal, and they are not."""
 
 
-class Term(NamedTuple):
-    """A term of a sum: how it is made, whether it needs input_size = hidden_size, and of which other trace it is."""
+WHERE_N_IS_H: Final = "N = H"  # of a term that can be where these are equal alone
+SQUARE: Final = "input_size = hidden_size"
+_NO_TWO_EQUAL: Final = (2, 3, 5)  # N, F and H
+# Sizes with which a term has a shape if it always has one, or where two of them are equal alone.
+_SIZES: Final = {"": _NO_TWO_EQUAL, SQUARE: (2, 5, 5), WHERE_N_IS_H: (5, 3, 5)}
 
-    made: Callable[[LayerTrace, int], Numbers]
-    square: bool = False
-    other: str = ""
+
+def _of_sizes(N: int, F: int, H: int) -> LayerTrace:
+    f = LayerTrace([np.ones((N, F))] * 2, *(np.ones(shape) for shape in ((N, H), (H, F), (H, H), (H,), (H,))))
+    by_step = dict.fromkeys(range(2), f.hx)
+    f.h = f.s = f.g = f.dh = f.da = f.from_next = f.slope = by_step
+    f.sources = lambda: dict.fromkeys(range(2), by_step)
+    return f
+
+
+@lru_cache(maxsize=4096)
+def has_shape(
+    text: str, shape: str, sizes: tuple[int, int, int] = _NO_TWO_EQUAL, others: tuple[int, int] | None = None
+) -> bool:
+    """Tell whether a line has a shape of the letters N, F and H, given their sizes, and F and H of another layer."""
+    f = _of_sizes(*sizes)
+    f.below = f.beside = _of_sizes(sizes[0], *(others or sizes[1:]))
+    full = tuple(getattr(f, letter) for letter in shape)
+    try:
+        return np.broadcast_shapes(np.shape(at_step(Line(text), f, 1)), full) == full
+    except ValueError:
+        return False
+
+
+class Term:
+    """A term of a sum, which is a line of NumPy whose numbers are N by ``width``, H or F; and what follows from it."""
+
+    def __init__(self, text: str, width: str = "H") -> None:
+        self._text, self._width = text, width
+        self._of = next((which for which in ("below", "beside") if which in text), "fed" if "x_fed" in text else "")
+
+    @cached_property
+    def _line(self) -> Line:
+        return Line(self._text)
+
+    @cached_property
+    def needs(self) -> str:
+        """The sizes that must be equal, in words; those of another layer are not counted."""
+        if self._of:
+            return ""
+        return next(words for words, sizes in _SIZES.items() if has_shape(self._text, f"N{self._width}", sizes))
+
+    @cached_property
+    def other(self) -> str:
+        """What it needs beside its layer: that "below" or "beside" it, what the network is "fed", or N = H."""
+        return self._of or (self.needs if self.needs == WHERE_N_IS_H else "")
+
+    @property
+    def square(self) -> bool:
+        """True if it has its shape only where input_size = hidden_size."""
+        return self.needs == SQUARE
 
     def value(self, f: LayerTrace, t: int) -> Numbers:
         """Return the term at a step of a trace; raise ``NoShapes`` where the trace cannot have it."""
         if not self.fits(f):
             raise NoShapes
-        return self.made(f, t)
+        shape = f.N, getattr(f, self._width)
+        if not f.N:  # there is no first sequence, and no mean
+            return f.hx[:, :1] * np.zeros(shape)
+        value = at_step(self._line, f, t)
+        return value if getattr(value, "shape", ()) == shape else value + np.zeros(shape)
 
     def fits(self, f: LayerTrace) -> bool:
         """Tell whether a trace can have it."""
-        if self.square and not f.square:
-            return False
-        if not self.other:
+        if not (self._of or self.needs):
             return True
-        if self.other == WHERE_N_IS_H:
-            return f.N == f.H
-        if self.other == "fed":
-            return f.below is not None and bool(f.network_input[0].shape[-1] == f.F)
-        which, _, read = self.other.partition(" ")
-        trace: LayerTrace | None = getattr(f, which)
-        width = None if trace is None else {"x": trace.F, "h": trace.H}.get(read, f.F)
-        return width == f.F
+        other = f.beside if self._of == "beside" else f.below
+        if (self._of and other is None) or (self._of == "fed" and f.network_input[0].shape[-1] != f.F):
+            return False
+        sizes = max(1, f.N), f.F, f.H
+        return has_shape(self._text, f"N{self._width}", sizes, other and (other.F, other.H))
 
 
-def _expanded(v: Numbers) -> Numbers:
-    return v[np.arange(v.shape[0])[:, None]]
+def terms(*texts: str, width: str = "H", reads: Mapping[str, str] | None = None) -> dict[str, Term]:
+    """Return terms by how they are written.
+
+    ``reads`` has what is evaluated in the place of an index that stands for another one at an end.
+    """
+
+    def evaluated(text: str) -> str:
+        return reduce(lambda text, pair: text.replace(*pair), (reads or {}).items(), text)
+
+    return {text: Term(evaluated(text), width) for text in texts}
 
 
-def _diagonal(W: Any) -> Any:
-    return (W * np.eye(len(np.atleast_1d(getattr(W, "value", W))))).sum(1) if W.shape[0] == W.shape[1] else W
+def indices(texts: Iterable[str]) -> dict[str, Callable[[int, int], int]]:
+    """Return steps by how they are written, each as a function of t and T."""
+    return {text: function_of(text, "t", "T") for text in texts}
 
 
-# Functions that may stand where they do not belong: how each is written, its value and its derivative.
-ELEMENTWISE: Final = (
-    ("np.tanh({})", np.tanh, lambda v: mapped(v, lambda a: 1 - np.tanh(a) ** 2, 1.0)),
-    ("np.maximum({}, 0)", lambda v: np.maximum(v, 0), lambda v: jumped(v, lambda a: (a > 0) * 1.0)),
-    ("sigmoid({})", sigmoid, lambda v: mapped(v, lambda a: sigmoid(a) * (1 - sigmoid(a)), 1.0)),
-    ("np.abs({})", np.abs, lambda v: jumped(v, np.sign)),
+# The parts of a step's sum by how each is written, x for x[t].
+PARTIAL_SUMS: Final = {
+    part: Term(part.replace("x ", "x[t] "))
+    for part in (
+        *("x @ W_ih.T + b_ih + b_hh", "x @ W_ih.T + b_ih", "x @ W_ih.T"),
+        *("h[t-1] @ W_hh.T + b_hh", "h[t-1] @ W_hh.T"),
+    )
+}
+OF_INPUT: Final = ("x**2", "(x > 0)", "x")  # of a layer above the first, whose x is the state of the layer below
+OF_GRADIENT: Final = ("dh**2", "(dh > 0)", "dh")  # which the slope multiplies
+RIGHT_SLOPE: Final = {"tanh": (("1", 1.0), ("h**2", -1.0)), "relu": (("(h > 0)", 1.0),)}
+
+
+def _partial_sum(slope: str) -> str | None:
+    return next((part for part in PARTIAL_SUMS if part in slope), None)
+
+
+def _slope(text: str) -> Callable[..., Numbers]:
+    """Return a slope as a function of h, s, x and dh, where s is the part of the sum that it names, if it does."""
+    text = text.replace(_partial_sum(text) or "s", "s").replace("1 - h**2", "np.maximum(1 - h**2, 0)")  # it has a root
+    return function_of(text, "h", "s", "x", "dh")
+
+
+# What slopes are made of, by how it is written. nn.RNN's are 1 - h[t]**2, or h[t] > 0.
+SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
+    text: _slope(text)
+    for text in (
+        *("1", "h**2", "(h > 0)", "h", "s", "s**2", "np.tanh(s)**2", "np.tanh(h)**2", "np.tanh(s)", "np.tanh(h)"),
+        *("sigmoid(s)", "sigmoid(s)**2", "sigmoid(h)", "sigmoid(h)**2", "np.abs(h)", "np.tanh(np.tanh(h))**2"),
+        *("(np.tanh(s) * np.tanh(np.tanh(s)))**2", "h**3", "h**4", "1/(1 + s**2)", "np.sqrt(1 - h**2)"),
+        *("np.cos(s)", "np.exp(-np.abs(s))", *OF_INPUT),
+        *(f"({part} > 0)" for part in PARTIAL_SUMS),
+        *(f"np.tanh({part})**2" for part in PARTIAL_SUMS),
+        *OF_GRADIENT,
+    )
+}
+
+
+def slope_term(name: str, f: LayerTrace, t: int, x: Numbers, dh: Numbers) -> Numbers:
+    """Return a term of the slope of step t, of whose sum it may read a part; ``x`` is its input, or half of it."""
+    part = _partial_sum(name)
+    s = f.back(f.s, t) if part is None else PARTIAL_SUMS[part].value(f, max(t, 0))
+    return SLOPES[name](f.state(t), s, x, dh)
+
+
+# The operands of a step, with their matrices.
+OPERANDS: Final = (("x[t]", "W_ih"), ("h[t-1]", "W_hh"))
+# Functions that may stand where they do not belong.
+ELEMENTWISE: Final = ("np.tanh({})", "np.maximum({}, 0)", "sigmoid({})", "np.abs({})")
+# How the transpose of a matrix may be read otherwise.
+MATRIX_READINGS: Final = (
+    *("{}[::-1].T", "{}[:, ::-1].T", "{}[::-1, ::-1].T", "{0}.reshape({0}.shape[::-1])"),
+    *("np.tril({}).T", "np.triu({}).T", "np.abs({}).T"),
+)
+# Until a state is made, it is the one that was made last.
+_MADE_SO_FAR: Final = {"h[0]": "h[min(0, t-1)]"}
+
+# Terms of a step that are tried one by one, each with the step's own part: whose matrix is read otherwise.
+ARRANGED_TERMS: Final = terms(
+    *(f"{operand} @ {line.format(W)}" for operand, W in OPERANDS for line in MATRIX_READINGS),
+    *(
+        f"{in_product(line.format(operand, axis))} @ {W}.T"
+        for name, line in AXIS_MATRICES.items()
+        for operand, W in OPERANDS
+        for axis in (0, 1)
+        if name and (name, axis) not in (("mean", 0), ("rolled on", 0))  # which are in ``GENERAL``
+    ),
+    "np.hstack([x[t], h[t-1]]) @ np.hstack([W_hh, W_ih]).T",
+    "np.hstack([h[t-1], x[t]]) @ np.hstack([W_ih, W_hh]).T",
+    *("b_ih[::-1]", "b_hh[::-1]", "b_ih[:, None]", "b_hh[:, None]"),
 )
 
 
-def _mapped_sum(function: Any, slope: Any, name: str) -> Callable[[LayerTrace, int], Numbers]:
-    def value(f: LayerTrace, t: int) -> Numbers:
-        v = f.x[t] @ f.W_ih.T if name.startswith("x") else f.state(t - 1) @ f.W_hh.T
-        v = v + f.b_ih if name.endswith("b_ih") else v + f.b_hh if name.endswith("b_hh") else v
-        return mapped(v, function, 1.0, slope)
-
-    return value
-
-
-def _mapped_operand(function: Any, slope: Any, name: str, W: str) -> Callable[[LayerTrace, int], Numbers]:
-    def value(f: LayerTrace, t: int) -> Numbers:
-        operand = f.state(t - 1) if name == "h[t-1]" else f.x[t]
-        return mapped(operand, function, 1.0, slope) @ getattr(f, W).T
-
-    return value
-
-
-def _state_of(which: str, index: Callable[[int, int], int], f: LayerTrace, t: int) -> Numbers:
-    trace: LayerTrace = getattr(f, which)
-    return trace.state(index(t, f.T))
-
-
-def _input_at(index: Callable[[int, int], int], f: LayerTrace, t: int) -> Numbers:
-    return f.input(index(t, f.T))
-
-
-def _of_other(which: str) -> dict[str, Term]:
+def _of_other(which: str) -> list[str]:
     """Return the terms of a step with the parameters, or the states, of another layer or direction."""
+    return [
+        *(f"x[t] @ W_ih_{which}.T", f"h_{which}[t-1] @ W_ih.T", f"b_ih_{which}", f"h[t-1] @ W_hh_{which}.T"),
+        *(f"b_hh_{which}", f"h_{which}[t] @ W_hh.T", f"h_{which}[t-1] @ W_hh.T"),
+    ]
 
-    def source(f: LayerTrace) -> LayerTrace:
-        trace: LayerTrace = getattr(f, which)
-        return trace
-
-    return {
-        f"x[t] @ W_ih_{which}.T": Term(lambda f, t: f.x[t] @ source(f).W_ih.T, other=f"{which} x"),
-        f"h_{which}[t-1] @ W_ih.T": Term(lambda f, t: source(f).state(t - 1) @ f.W_ih.T, other=f"{which} h"),
-        f"b_ih_{which}": Term(lambda f, t: source(f).b_ih + np.zeros((f.N, 1)), other=which),
-        f"h[t-1] @ W_hh_{which}.T": Term(lambda f, t: f.state(t - 1) @ source(f).W_hh.T, other=which),
-        f"b_hh_{which}": Term(lambda f, t: source(f).b_hh + np.zeros((f.N, 1)), other=which),
-        f"h_{which}[t] @ W_hh.T": Term(lambda f, t: source(f).state(t) @ f.W_hh.T, other=which),
-        f"h_{which}[t-1] @ W_hh.T": Term(lambda f, t: source(f).state(t - 1) @ f.W_hh.T, other=which),
-    }
-
-
-def _by_columns(W: Numbers) -> Numbers:
-    """Return a matrix whose numbers, taken row by row, are read as if they stood column by column."""
-    rows, columns = W.shape
-    place = np.arange(rows * columns).reshape(columns, rows)
-    return W[place // columns, place % columns].T
-
-
-def _side_by_side(parts: Sequence[tuple[Numbers, Numbers]], f: LayerTrace) -> Numbers:
-    """Return the product of operands side by side with the transpose of matrices side by side, of any widths."""
-    operands, matrices = zip(*parts, strict=True)
-    result: Numbers = np.zeros((f.N, f.H))
-    start = 0
-    for v in operands:
-        place = 0
-        for W in matrices:
-            low, high = max(start, place), min(start + v.shape[1], place + W.shape[1])
-            if low < high:
-                result = result + v[:, low - start : high - start] @ W[:, low - place : high - place].T
-            place += W.shape[1]
-        start += v.shape[1]
-    return result
-
-
-# How the transpose of a matrix may be read otherwise, each with how that is written.
-MATRIX_READINGS: Final[dict[str, Callable[[Any], Any]]] = {
-    "{}[::-1].T": lambda W: W[::-1],
-    "{}[:, ::-1].T": lambda W: W[:, ::-1],
-    "{}[::-1, ::-1].T": lambda W: W[::-1, ::-1],
-    "{0}.reshape({0}.shape[::-1])": _by_columns,
-    "np.tril({}).T": lambda W: W * np.tri(W.shape[0], W.shape[1]),
-    "np.triu({}).T": lambda W: W * (1 - np.tri(W.shape[0], W.shape[1], -1)),
-    "np.abs({}).T": lambda W: mapped(W, np.abs, 1.0, lambda v: jumped(v, np.sign)),
-}
-
-
-def _arranged(read: Callable[[Any], Any], operand: str, W: str) -> Callable[[LayerTrace, int], Numbers]:
-    return lambda f, t: (f.x[t] if operand == "x[t]" else f.state(t - 1)) @ read(getattr(f, W)).T
-
-
-def _mixed(matrix: Callable[[int], Floats], axis: int, operand: str, W: str) -> Callable[[LayerTrace, int], Numbers]:
-    def value(f: LayerTrace, t: int) -> Numbers:
-        v = f.x[t] if operand == "x[t]" else f.state(t - 1)
-        M = matrix(v.shape[axis]).T
-        return ((v.T @ M).T if axis == 0 else v @ M) @ getattr(f, W).T
-
-    return value
-
-
-def _along_batch(name: str) -> Callable[[LayerTrace, int], Numbers]:
-    return lambda f, t: _expanded(getattr(f, name)) + np.zeros((1, f.H))
-
-
-# Terms of a step that are tried one by one, each with the step's own part: whose matrix is read otherwise.
-ARRANGED_TERMS: Final = {
-    **{
-        f"{operand} @ {line.format(W)}": Term(_arranged(read, operand, W))
-        for operand, W in (("x[t]", "W_ih"), ("h[t-1]", "W_hh"))
-        for line, read in MATRIX_READINGS.items()
-    },
-    **{
-        f"{in_product(mixed.line.format(operand, axis))} @ {W}.T": Term(_mixed(mixed.of, axis, operand, W))
-        for name, mixed in AXIS_MATRICES.items()
-        for operand, W in (("x[t]", "W_ih"), ("h[t-1]", "W_hh"))
-        for axis in (0, 1)
-        if name and (name, axis) not in (("mean", 0), ("rolled on", 0))  # which are in ``GENERAL``
-    },
-    "np.hstack([x[t], h[t-1]]) @ np.hstack([W_hh, W_ih]).T": Term(
-        lambda f, t: _side_by_side([(f.x[t], f.W_hh), (f.state(t - 1), f.W_ih)], f)
-    ),
-    "np.hstack([h[t-1], x[t]]) @ np.hstack([W_ih, W_hh]).T": Term(
-        lambda f, t: _side_by_side([(f.state(t - 1), f.W_ih), (f.x[t], f.W_hh)], f)
-    ),
-    "b_ih[::-1]": Term(lambda f, t: f.b_ih[::-1] + np.zeros((f.N, 1))),
-    "b_hh[::-1]": Term(lambda f, t: f.b_hh[::-1] + np.zeros((f.N, 1))),
-    "b_ih[:, None]": Term(_along_batch("b_ih"), other=WHERE_N_IS_H),
-    "b_hh[:, None]": Term(_along_batch("b_hh"), other=WHERE_N_IS_H),
-}
 
 # The preactivation s of a step, by how each term is written.
-GENERAL: Final = {
-    "x[t] @ W_ih.T": Term(lambda f, t: f.x[t] @ f.W_ih.T),
-    "b_ih": Term(lambda f, t: f.b_ih + np.zeros((f.N, 1))),
-    "h[t-1] @ W_hh.T": Term(lambda f, t: f.state(t - 1) @ f.W_hh.T),
-    "b_hh": Term(lambda f, t: f.b_hh + np.zeros((f.N, 1))),
-    "x[t] @ W_ih": Term(lambda f, t: f.x[t] @ f.W_ih, True),
-    "h[t-1] @ W_hh": Term(lambda f, t: f.state(t - 1) @ f.W_hh),
-    "h[t-1]": Term(lambda f, t: f.state(t - 1)),
-    "x[t]": Term(lambda f, t: f.x[t], True),
-    "hx @ W_hh.T": Term(lambda f, t: f.hx @ f.W_hh.T),
-    "h[t-2] @ W_hh.T": Term(lambda f, t: f.state(t - 2) @ f.W_hh.T),
-    "h[0] @ W_hh.T": Term(lambda f, t: f.state(min(0, t - 1)) @ f.W_hh.T),
-    "x[t-1] @ W_ih.T": Term(lambda f, t: f.input(t - 1) @ f.W_ih.T),
-    "x[t+1] @ W_ih.T": Term(lambda f, t: f.input(t + 1) @ f.W_ih.T),
-    "x[0] @ W_ih.T": Term(lambda f, t: f.x[0] @ f.W_ih.T),
-    "x[T-1] @ W_ih.T": Term(lambda f, t: f.x[f.T - 1] @ f.W_ih.T),
-    "x[T-1-t] @ W_ih.T": Term(lambda f, t: f.x[f.T - 1 - t] @ f.W_ih.T),
-    "x.mean(0) @ W_ih.T": Term(lambda f, t: _total(f.x) * (1 / f.T) @ f.W_ih.T),
-    "x[:t+1].sum(0) @ W_ih.T": Term(lambda f, t: _total(f.x[: t + 1]) @ f.W_ih.T),
-    "x[t] @ W_hh.T": Term(lambda f, t: f.x[t] @ f.W_hh.T, True),
-    "h[t-1] @ W_ih.T": Term(lambda f, t: f.state(t - 1) @ f.W_ih.T, True),
-    "h[t-1] * np.diag(W_hh)": Term(lambda f, t: f.state(t - 1) * _diagonal(f.W_hh)),
-    "x[t] * np.diag(W_ih)": Term(lambda f, t: f.x[t] * _diagonal(f.W_ih), True),
-    "x[t] @ W_ih.T @ W_hh.T": Term(lambda f, t: f.x[t] @ f.W_ih.T @ f.W_hh.T),
-    "b_ih @ W_hh.T": Term(lambda f, t: (f.b_ih + np.zeros((f.N, 1))) @ f.W_hh.T),
-    "b_hh @ W_hh.T": Term(lambda f, t: (f.b_hh + np.zeros((f.N, 1))) @ f.W_hh.T),
-    "h[t-1].mean(0) @ W_hh.T": Term(lambda f, t: _mean(f.state(t - 1)) @ f.W_hh.T),
-    "x[t].mean(0) @ W_ih.T": Term(lambda f, t: _mean(f.x[t]) @ f.W_ih.T),
-    "h[t-1][:1] @ W_hh.T": Term(lambda f, t: f.state(t - 1)[:1] @ f.W_hh.T + np.zeros((f.N, 1))),
-    "x[t][:1] @ W_ih.T": Term(lambda f, t: f.x[t][:1] @ f.W_ih.T + np.zeros((f.N, 1))),
-    "h[t] @ np.tril(W_hh, -1).T": Term(lambda f, t: f.state(t) @ (f.W_hh * np.tri(f.H, k=-1)).T),
-    "h[t-1] @ np.tril(W_hh, -1).T": Term(lambda f, t: f.state(t - 1) @ (f.W_hh * np.tri(f.H, k=-1)).T),
-    "np.roll(h[t-1], 1, 0) @ W_hh.T": Term(lambda f, t: _rolled(f.state(t - 1)) @ f.W_hh.T),
-    "np.roll(x[t], 1, 0) @ W_ih.T": Term(lambda f, t: _rolled(f.x[t]) @ f.W_ih.T),
-    **{
-        f"{line.format(name)} @ {W}.T": Term(_mapped_operand(function, slope, name, W))
-        for line, function, slope in (
-            ("np.tanh({0})", np.tanh, lambda v: mapped(v, lambda a: 1 - np.tanh(a) ** 2, 1.0)),
-            ("np.maximum({}, 0)", lambda v: np.maximum(v, 0), lambda v: jumped(v, lambda a: (a > 0) * 1.0)),
-            ("sigmoid({})", sigmoid, lambda v: mapped(v, lambda a: sigmoid(a) * (1 - sigmoid(a)), 1.0)),
-            ("np.abs({})", np.abs, lambda v: jumped(v, np.sign)),
-        )
-        for name, W in (("h[t-1]", "W_hh"), ("x[t]", "W_ih"))
-    },
-    **{
-        line.format(name): Term(_mapped_sum(function, slope, name))
-        for line, function, slope in ELEMENTWISE
-        for name in ("x[t] @ W_ih.T", "x[t] @ W_ih.T + b_ih", "h[t-1] @ W_hh.T", "h[t-1] @ W_hh.T + b_hh")
-    },
-    "1": Term(lambda f, t: np.ones((f.N, f.H))),
-    "x_fed[t] @ W_ih.T": Term(lambda f, t: f.network_input[t] @ f.W_ih.T, other="fed"),
-    **_of_other("below"),
-    **_of_other("beside"),
-}
-
+GENERAL: Final = terms(
+    *("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh", "x[t] @ W_ih", "h[t-1] @ W_hh", "h[t-1]", "x[t]"),
+    *("hx @ W_hh.T", "h[t-2] @ W_hh.T", "h[0] @ W_hh.T", "x[t-1] @ W_ih.T", "x[t+1] @ W_ih.T", "x[0] @ W_ih.T"),
+    *("x[T-1] @ W_ih.T", "x[T-1-t] @ W_ih.T", "x.mean(0) @ W_ih.T", "x[:t+1].sum(0) @ W_ih.T", "x[t] @ W_hh.T"),
+    *("h[t-1] @ W_ih.T", "h[t-1] * np.diag(W_hh)", "x[t] * np.diag(W_ih)", "x[t] @ W_ih.T @ W_hh.T"),
+    *("b_ih @ W_hh.T", "b_hh @ W_hh.T", "h[t-1].mean(0) @ W_hh.T", "x[t].mean(0) @ W_ih.T"),
+    *("h[t-1][:1] @ W_hh.T", "x[t][:1] @ W_ih.T", "h[t] @ np.tril(W_hh, -1).T", "h[t-1] @ np.tril(W_hh, -1).T"),
+    *("np.roll(h[t-1], 1, 0) @ W_hh.T", "np.roll(x[t], 1, 0) @ W_ih.T"),
+    *(f"{line.format(operand)} @ {W}.T" for line in ELEMENTWISE for operand, W in OPERANDS[::-1]),
+    *(
+        line.format(part)
+        for line in ELEMENTWISE
+        for part in ("x[t] @ W_ih.T", "x[t] @ W_ih.T + b_ih", "h[t-1] @ W_hh.T", "h[t-1] @ W_hh.T + b_hh")
+    ),
+    *("1", "x_fed[t] @ W_ih.T", *_of_other("below"), *_of_other("beside")),
+    reads=_MADE_SO_FAR,
+)
 
 # The steps of a quantity that may be read.
-INDICES: Final[dict[str, Callable[[int, int], int]]] = {
-    "t": lambda t, T: t,
-    "t-1": lambda t, T: t - 1,
-    "t+1": lambda t, T: t + 1,
-    "t-2": lambda t, T: t - 2,
-    "0": lambda t, T: 0,
-    "T-1": lambda t, T: T - 1,
-    "T-1-t": lambda t, T: T - 1 - t,
-}
+INDICES: Final = indices(("t", "t-1", "t+1", "t-2", "0", "T-1", "T-1-t"))
 
 
-def _indices(k: int) -> dict[str, Callable[[int, int], int]]:
+def _indices(k: int) -> list[str]:
     """Return the steps that a loop over blocks, a window or a buffer of some size may read instead of its own."""
-    return {
-        f"t % {k}": lambda t, T: t % k,
-        f"t // {k} * {k}": lambda t, T: t // k * k,
-        f"min(t // {k} * {k} + {k - 1} - t % {k}, T - 1)": lambda t, T: min(t // k * k + k - 1 - t % k, T - 1),
-        f"max(t - {k}, 0)": lambda t, T: max(t - k, 0),
-        f"min(t, {k - 1})": lambda t, T: min(t, k - 1),
-        f"max(t, T - {k})": lambda t, T: max(t, T - k),
-        f"min(t + {k - 1}, T - 1)": lambda t, T: min(t + k - 1, T - 1),
-        f"(t - {k}) % T": lambda t, T: (t - k) % T,
-        f"(t + {k}) % T": lambda t, T: (t + k) % T,
-        f"t // {k}": lambda t, T: t // k,
-        f"min({k} * t, T - 1)": lambda t, T: min(k * t, T - 1),
-    }
+    return [
+        *(f"t % {k}", f"t // {k} * {k}", f"min(t // {k} * {k} + {k - 1} - t % {k}, T - 1)", f"max(t - {k}, 0)"),
+        *(f"min(t, {k - 1})", f"max(t, T - {k})", f"min(t + {k - 1}, T - 1)", f"(t - {k}) % T", f"(t + {k}) % T"),
+        *(f"t // {k}", f"min({k} * t, T - 1)"),
+    ]
 
 
 # Other steps that x may be read of, or the state before, at step t of T.
-OTHER_STEPS: Final = {
-    "max(t - 1, 0)": lambda t, T: max(t - 1, 0),
-    "min(t + 1, T - 1)": lambda t, T: min(t + 1, T - 1),
-} | {name: index for k in range(2, 12) for name, index in _indices(k).items()}
+OTHER_STEPS: Final = indices(
+    ("max(t - 1, 0)", "min(t + 1, T - 1)", *(name for k in range(2, 12) for name in _indices(k)))
+)
 
 
 def _is_past(index: Callable[[int, int], int]) -> bool:
     return all(index(t, T) <= t for T in range(1, 25) for t in range(T))
-
-
-def _input_read(index: Callable[[int, int], int]) -> Term:
-    return Term(lambda f, t: f.x[index(t, f.T)] @ f.W_ih.T)
-
-
-def _state_read(index: Callable[[int, int], int]) -> Term:
-    return Term(lambda f, t: f.state(index(t, f.T) - 1) @ f.W_hh.T)
 
 
 def read_of(operand: str, index: str) -> str:
@@ -478,309 +395,204 @@ def read_of(operand: str, index: str) -> str:
 OTHER_STEP_TERMS: Final[dict[str, dict[str, Callable[[int, int], int]]]] = {
     "x": {read_of("x", name): index for name, index in INDICES.items() if name not in ("t", "t-2")},
     "h": {
-        "hx @ W_hh.T": lambda t, T: 0,
-        "h[t-2] @ W_hh.T": lambda t, T: max(t - 1, 0),
-        "h[0] @ W_hh.T": lambda t, T: min(1, t),
+        f"{read} @ W_hh.T": function_of(step, "t", "T")
+        for read, step in (("hx", "0"), ("h[t-2]", "max(t - 1, 0)"), ("h[0]", "min(1, t)"))
     },
 }
-
-
-def step_read(name: str) -> Term:
-    """Return the product with x, or with the state before, of a step by its number, as ``read_of`` writes it."""
-    k = int(name[2:].partition(" - 1]")[0].partition("]")[0])
-    return (_input_read if name[0] == "x" else _state_read)(lambda t, T: k)
-
 
 # Terms that in few steps are sums of those of single steps.
 OVER_TIME: Final = ("x.mean(0) @ W_ih.T", "x[:t+1].sum(0) @ W_ih.T")
-STEP_TERMS: Final = (
-    GENERAL
-    | ARRANGED_TERMS
-    | {read_of("x", name): _input_read(index) for name, index in OTHER_STEPS.items()}
-    | {read_of("h", name): _state_read(index) for name, index in OTHER_STEPS.items() if _is_past(index)}
-)
+STEP_TERMS: Final = {
+    **GENERAL,
+    **ARRANGED_TERMS,
+    **terms(*(read_of("x", name) for name in OTHER_STEPS)),
+    **terms(*(read_of("h", name) for name, index in OTHER_STEPS.items() if _is_past(index))),
+}
 
 # What is added to the activation: what a step reads, as it is. The first of those that are equal is taken.
-ADDED_TERMS: Final = {
-    "h[t-1]": Term(lambda f, t: f.state(t - 1)),
-    "x[t]": Term(lambda f, t: f.x[t], True),
-    **{
-        f"h_{which}[{index}]": Term(partial(_state_of, which, INDICES[index]), other=which)
-        for which in ("below", "beside")
-        for index in ("t", "t-1")
-    },
-    "h[t-2]": Term(lambda f, t: f.state(t - 2)),
-    "h[0]": Term(lambda f, t: f.state(min(0, t - 1))),
-    "hx": Term(lambda f, t: f.hx + np.zeros((f.N, f.H))),
-    **{f"x[{index}]": Term(partial(_input_at, INDICES[index]), True) for index in INDICES if index != "t"},
-    "x_fed[t]": Term(lambda f, t: f.network_input[t], True, other="fed"),
-    "1": STEP_TERMS["1"],
-}
+ADDED_TERMS: Final = terms(
+    *("h[t-1]", "x[t]", "h_below[t]", "h_below[t-1]", "h_beside[t]", "h_beside[t-1]", "h[t-2]", "h[0]", "hx"),
+    *(f"x[{index}]" for index in INDICES if index != "t"),
+    *("x_fed[t]", "1"),
+    reads=_MADE_SO_FAR,
+)
 ACTIVATION_TERMS: Final = ADDED_TERMS | {
     name: STEP_TERMS[name] for name in ("b_ih", "b_hh", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T")
 }
 
-# Steps of the way back, by how the gradient there is written.
-DA: Final[dict[str, Callable[[LayerTrace, int], Numbers]]] = {
-    "da[t]": lambda f, t: f.back(f.da, t),
-    "da[t+1]": lambda f, t: f.back(f.da, t + 1),
-    "da[0]": lambda f, t: f.back(f.da, f.first),
-}
+
+def _turned(line: str) -> str:
+    return line.removesuffix(".T") if line.endswith(".T") else f"{line}.T"
 
 
-def _arranged_back(da: str, W: str) -> dict[str, Term]:
-    """Return the products of a gradient with a matrix that is read otherwise, by how each is written."""
-
-    def term(read: Callable[[Any], Any]) -> Term:
-        return Term(lambda f, t: DA[da](f, t) @ read(getattr(f, W)))
-
-    lines = {line.format(W): read for line, read in MATRIX_READINGS.items()}
-    turned = {line.removesuffix(".T") if line.endswith(".T") else f"{line}.T": read for line, read in lines.items()}
-    return {f"{da} @ {line}": term(read) for line, read in turned.items()}
+def _arranged_back(da: str, W: str, **options: Any) -> dict[str, Term]:
+    """Return the products of a gradient with a matrix that is read otherwise."""
+    return terms(*(f"{da} @ {_turned(line.format(W))}" for line in MATRIX_READINGS), **options)
 
 
+# The first step that the way back reaches, and the one after it.
+_FROM_FIRST: Final = {"[0]": "[first]", "[1]": "[first+1]"}
 # Terms of the way back that are tried one by one, each instead of nn.RNN's own: whose matrix is read otherwise.
 ARRANGED_BACK: Final = {
-    "x": _arranged_back("da[t]", "W_ih"),
-    "hx": _arranged_back("da[0]", "W_hh"),
+    "x": _arranged_back("da[t]", "W_ih", width="F"),
+    "hx": _arranged_back("da[0]", "W_hh", reads=_FROM_FIRST),
     "link": _arranged_back("da[t+1]", "W_hh"),
 }
 
-# What a step passes on to the step before it, dh_next; ``f.da`` and ``f.dh`` are the later step's.
-LINK: Final = {
-    "da[t+1] @ W_hh": Term(lambda f, t: f.da[t + 1] @ f.W_hh),
-    "da[t+1] @ W_hh.T": Term(lambda f, t: f.da[t + 1] @ f.W_hh.T),
-    "da[t+1]": Term(lambda f, t: f.da[t + 1]),
-    "dh[t+1] @ W_hh": Term(lambda f, t: f.dh[t + 1] @ f.W_hh),
-    "dh[t+1] @ W_hh.T": Term(lambda f, t: f.dh[t + 1] @ f.W_hh.T),
-    "dh[t+1]": Term(lambda f, t: f.dh[t + 1]),
-    "dh_next[t+1]": Term(lambda f, t: f.back(f.from_next, t + 1)),
-    "g[t+1]": Term(lambda f, t: f.back(f.g, t + 1)),
-    "g[t+1] @ W_hh": Term(lambda f, t: f.back(f.g, t + 1) @ f.W_hh),
-    "(da[t+1] * slope[t+1]) @ W_hh": Term(lambda f, t: (f.da[t + 1] * f.slope[t + 1]) @ f.W_hh),
-    "da[t+1] * np.diag(W_hh)": Term(lambda f, t: f.da[t + 1] * _diagonal(f.W_hh)),
-    "da[t+1] @ W_ih": Term(lambda f, t: f.da[t + 1] @ f.W_ih, True),
-    "da[t+1] @ W_ih.T": Term(lambda f, t: f.da[t + 1] @ f.W_ih.T, True),
-    "(da[t+1] @ W_hh).mean(0)": Term(lambda f, t: _mean(f.da[t + 1] @ f.W_hh) + np.zeros((f.N, 1))),
-    **ARRANGED_BACK["link"],
-}
-
-
-def _others(f: LayerTrace, t: int) -> Numbers:
-    total: Numbers = np.zeros((f.N, f.H))
-    for k, da in f.da.items():
-        total = total + da if k != t else total
-    return total
-
+# What a step passes on to the step before it, dh_next.
+LINK: Final = (
+    terms(
+        *("da[t+1] @ W_hh", "da[t+1] @ W_hh.T", "da[t+1]", "dh[t+1] @ W_hh", "dh[t+1] @ W_hh.T", "dh[t+1]"),
+        *("dh_next[t+1]", "g[t+1]", "g[t+1] @ W_hh", "(da[t+1] * slope[t+1]) @ W_hh", "da[t+1] * np.diag(W_hh)"),
+        *("da[t+1] @ W_ih", "da[t+1] @ W_ih.T", "(da[t+1] @ W_hh).mean(0)"),
+    )
+    | ARRANGED_BACK["link"]
+)
 
 # The left operands of the parameters' gradients, and what alone makes the biases'.
-LEFT: Final = {
-    "da[t]": Term(lambda f, t: f.back(f.da, t)),
-    "dh[t]": Term(lambda f, t: f.back(f.dh, t)),
-    "g[t]": Term(lambda f, t: f.back(f.g, t)),
-    "da[t+1]": Term(lambda f, t: f.back(f.da, t + 1)),
-    "da[t-1]": Term(lambda f, t: f.back(f.da, t - 1)),
-    "da[T-1-t]": Term(lambda f, t: f.back(f.da, f.T - 1 - t)),
-    "da[T-1]": Term(lambda f, t: f.back(f.da, f.T - 1)),
-    "da[0]": Term(lambda f, t: f.back(f.da, 0)),
-    "slope[t]": Term(lambda f, t: f.slope[t]),
-}
+LEFT: Final = ("da[t]", "dh[t]", "g[t]", "da[t+1]", "da[t-1]", "da[T-1-t]", "da[T-1]", "da[0]", "slope[t]")
 
-# Their right operands: each quantity at each step that may be taken for the right one, x[t] and h[t-1].
-QUANTITIES: Final[dict[str, Callable[[LayerTrace, int], Numbers]]] = {
-    "x": lambda f, t: f.input(t),
-    "h": lambda f, t: f.state(t),
-    "s": lambda f, t: f.back(f.s, min(t, f.T - 1)),
-    "g": lambda f, t: f.back(f.g, t),
-    "dh": lambda f, t: f.back(f.dh, t),
-    "da": lambda f, t: f.back(f.da, t),
-}
-
-
-def _operand(quantity: str, index: str) -> Term:
-    return Term(lambda f, t: QUANTITIES[quantity](f, INDICES[index](t, f.T)))
-
-
-# x, and the states before, whose rows of all steps and sequences are paired with others, by how that is written: True
-# if the axes are exchanged and then the shape is changed, False if it is the other way round.
-ROWS_OVER_TIME: Final = {
-    f"{v}.{line}[t]": line.startswith("swapaxes")
+# x, and the states before, whose rows of all steps and sequences are paired with others, by how that is written: the
+# axes are exchanged and then the shape is changed, or the other way round.
+ROWS_OVER_TIME: Final = tuple(
+    f"{v}.{line}[t]"
     for v in ("x", "h[-1:T-1]")
     for line in ("swapaxes(0, 1).reshape(T, N, -1)", "reshape(N, T, -1).swapaxes(0, 1)")
-}
+)
+# Their right operands: each quantity at each step that may be taken for the right one, x[t] and h[t-1].
+RIGHT_TERMS: Final = tuple(dict.fromkeys((
+    *("x[t]", "h[t-1]", "h[t]", "h[T-t]"),  # the last are the states before, in the order of another direction
+    *(f"{quantity}[{index}]" for quantity in ("x", "h", "s", "g", "dh", "da") for index in INDICES),
+    *("hx", *ROWS_OVER_TIME, "(h[t-1][:1] + 0 * h[t-1])", "(x[t][:1] + 0 * x[t])", "np.tanh(h[t-1])", "np.tanh(x[t])"),
+)))  # fmt: skip
+# What weight_hh's gradient may be multiplied by.
+GRADIENT_MASKS: Final = (
+    *("np.eye(H)", "np.tri(H)", "np.tri(H).T", "(1 - np.eye(H))"),
+    *(f"np.kron(np.eye(H), np.ones(({k}, {k})))[:H, :H]" for k in (2, 3, 4, 8, 16, 32)),
+)
+
+# A step's part of the gradient by a parameter, as it is written.
 
 
-def _of_rows(quantity: str, f: LayerTrace, t: int, *, turned: bool) -> Numbers:
-    read = [f.x[k] if quantity == "x" else f.state(k - 1) for k in range(f.T)]
-    place = t * f.N + np.arange(f.N) if turned else np.arange(f.N) * f.T + t
-    times, sequences = (place % f.T, place // f.T) if turned else (place // f.N, place % f.N)
-    return together([read[k][n : n + 1] for k, n in zip(times.tolist(), sequences.tolist(), strict=True)])
+def product_of(left: str, right: str) -> str:
+    """Return a product, which is summed over the batch."""
+    return f"{left}.T @ {right}"
 
 
-RIGHT_TERMS: Final = {
-    "x[t]": _operand("x", "t"),
-    "h[t-1]": _operand("h", "t-1"),
-    "h[t]": _operand("h", "t"),
-    "h[T-t]": Term(lambda f, t: f.state(f.T - t)),  # the states before, in the order of another direction
-    **{f"{quantity}[{index}]": _operand(quantity, index) for quantity in QUANTITIES for index in INDICES},
-    "hx": Term(lambda f, t: f.hx),
-    **{line: Term(partial(_of_rows, line[0], turned=turned)) for line, turned in ROWS_OVER_TIME.items()},
-    "(h[t-1][:1] + 0 * h[t-1])": Term(lambda f, t: f.state(t - 1)[:1] + np.zeros((f.N, 1))),
-    "(x[t][:1] + 0 * x[t])": Term(lambda f, t: f.x[t][:1] + np.zeros((f.N, 1))),
-    "np.tanh(h[t-1])": Term(lambda f, t: mapped(f.state(t - 1), np.tanh, 1.0)),
-    "np.tanh(x[t])": Term(lambda f, t: mapped(f.x[t], np.tanh, 1.0)),
-    "1": Term(lambda f, t: None),
-}
+def row_sum(left: str) -> str:
+    """Return a sum over the batch alone."""
+    return f"{left}.sum(0)"
 
 
-def _blocks(k: int, H: int) -> Floats:
-    block = np.arange(H) // k
-    return np.where(block[:, None] == block, 1.0, 0.0)
+def over_units(left: str) -> str:
+    """Return a sum over the units, too."""
+    return f"{left}.sum()"
 
 
-# What weight_hh's gradient may be multiplied by, by how that is written.
-GRADIENT_MASKS: Final[dict[str, Callable[[int], Floats]]] = {
-    "np.eye(H)": np.eye,
-    "np.tri(H)": np.tri,
-    "np.tri(H).T": lambda H: np.tri(H).T,
-    "(1 - np.eye(H))": lambda H: 1 - np.eye(H),
-    **{f"np.kron(np.eye(H), np.ones(({k}, {k})))[:H, :H]": partial(_blocks, k) for k in (2, 3, 4, 8, 16, 32)},
-}
-
-# What the slopes of tanh and relu are made of, as if x or hx were what these return.
-GIVEN_SLOPES: Final[dict[str, Callable[[LayerTrace, int], Numbers]]] = {
-    "x[t]**2": lambda f, t: f.x[t] * f.x[t],
-    "(x[t] > 0)": lambda f, t: jumped(f.x[t], lambda v: (v > 0) * 1.0),
-    "hx**2": lambda f, t: f.hx * f.hx,
-    "(hx > 0)": lambda f, t: jumped(f.hx, lambda v: (v > 0) * 1.0),
-}
+def transposed(product: str) -> str:
+    """Return a product whose axes are exchanged."""
+    return f"({product}).T"
 
 
-def _times_slope(da: str, W: str, slope: str, f: LayerTrace, t: int) -> Numbers:
-    return (DA[da](f, t) @ getattr(f, W)) * GIVEN_SLOPES[slope](f, t)
+def masked(product: str, mask: str) -> str:
+    """Return a product of which some elements count."""
+    return f"{product} * {mask}"
+
+
+def of_sequence(n: int, left: str, right: str = "") -> str:
+    """Return the part of one sequence."""
+    return f"np.outer({left}[{n}], {right}[{n}])" if right else f"{left}[{n}]"
+
+
+def of_sums(left: str, right: str) -> str:
+    """Return a product of two sums over the batch."""
+    return f"np.outer({left}.sum(0), {right}.sum(0))"
+
+
+def by_last_read(operand: str) -> str:
+    """Return a product whose operand is that of the step whose output's gradient it is part of."""
+    read = "x[source]" if operand.startswith("x") else "h[source-1]"
+    return f"sum(da_of[source][t].T @ {read} for source in range(t, T))"
+
+
+@cache
+def factors(text: str) -> tuple[Line, Line | None] | None:
+    """Return the operands of a product that is summed over the batch, or the one of such a sum; ``None`` of others."""
+    left, dot, right = text.partition(".T @ ")
+    if not dot:
+        return (Line(text.removesuffix(".sum(0)")), None) if text.endswith(".sum(0)") else None
+    node: Any = ast.parse(text, mode="eval").body
+    whole = isinstance(node, ast.BinOp) and ast.get_source_segment(text, node.left) == f"{left}.T"
+    return (Line(left), Line(right)) if whole else None
+
+
+def product(text: str, f: LayerTrace, *steps: int) -> Numbers:
+    """Return some steps' part of a parameter's gradient."""
+    if not f.N and "[t]" in text:  # there is no first sequence
+        return 0.0
+    if (operands := factors(text)) is None:
+        line = Line(text)
+        total = reduce(add, [at_step(line, f, t) for t in steps])
+        return total if total.shape else total + np.zeros(f.H)  # a sum over the units, too, is that of each
+    left, right = operands  # of all steps at once
+    row = together([at_step(left, f, t) for t in steps])
+    return row.sum(0) if right is None else row.T @ together([at_step(right, f, t) for t in steps])
 
 
 # The gradient that x[t] is given.
 INPUT: Final = {
-    "da[t] @ W_ih": Term(lambda f, t: f.back(f.da, t) @ f.W_ih),
-    "(da.sum(0) - da[t]) @ W_ih": Term(lambda f, t: _others(f, t) @ f.W_ih),
-    "da[t+1] @ W_ih": Term(lambda f, t: f.back(f.da, t + 1) @ f.W_ih),
-    "da[t-1] @ W_ih": Term(lambda f, t: f.back(f.da, t - 1) @ f.W_ih),
-    "da[t] @ W_ih.T": Term(lambda f, t: f.back(f.da, t) @ f.W_ih.T, True),
-    "da[t] @ W_hh @ W_ih": Term(lambda f, t: f.back(f.da, t) @ f.W_hh @ f.W_ih),
-    "da[t+1] @ W_hh @ W_ih": Term(lambda f, t: f.back(f.da, t + 1) @ f.W_hh @ f.W_ih),
-    "dh[t] @ W_ih": Term(lambda f, t: f.back(f.dh, t) @ f.W_ih),
-    "g[t] @ W_ih": Term(lambda f, t: f.back(f.g, t) @ f.W_ih),
-    "da[t] @ W_hh": Term(lambda f, t: f.back(f.da, t) @ f.W_hh, True),
-    "da[t]": Term(lambda f, t: f.back(f.da, t), True),
-    "dh[t]": Term(lambda f, t: f.back(f.dh, t), True),
-    "da[T-1-t] @ W_ih": Term(lambda f, t: f.back(f.da, f.T - 1 - t) @ f.W_ih),
-    **{
-        f"(da[t] @ W_ih) * {slope}": Term(partial(_times_slope, "da[t]", "W_ih", slope))
-        for slope in ("x[t]**2", "(x[t] > 0)")
-    },
+    **terms(
+        *("da[t] @ W_ih", "(da.sum(0) - da[t]) @ W_ih", "da[t+1] @ W_ih", "da[t-1] @ W_ih", "da[t] @ W_ih.T"),
+        *("da[t] @ W_hh @ W_ih", "da[t+1] @ W_hh @ W_ih", "dh[t] @ W_ih", "g[t] @ W_ih", "da[t] @ W_hh", "da[t]"),
+        *("dh[t]", "da[T-1-t] @ W_ih"),
+        # as if x were what tanh, or relu, returns
+        *("(da[t] @ W_ih) * x[t]**2", "(da[t] @ W_ih) * (x[t] > 0)"),
+        width="F",
+    ),
     **ARRANGED_BACK["x"],
 }
 
 # The gradient that hx is given, once; ``f.first`` is the first step that the way back reaches.
 START: Final = {
-    "da[0] @ W_hh": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh),
-    "da[0] @ W_hh, if reached": Term(lambda f, t: f.back(f.da, 0) @ f.W_hh),
-    "da[0] @ W_hh, if passed": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh * float(f.passes_to_hx)),
-    "dh_next[0]": Term(lambda f, t: f.back(f.from_next, f.first)),
-    "dh[0]": Term(lambda f, t: f.back(f.dh, f.first)),
-    "da[0]": Term(lambda f, t: f.back(f.da, f.first)),
-    "da[0] @ W_hh.T": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh.T),
-    "dh[0] @ W_hh": Term(lambda f, t: f.back(f.dh, f.first) @ f.W_hh),
-    "dh[0] @ W_hh.T": Term(lambda f, t: f.back(f.dh, f.first) @ f.W_hh.T),
-    "da[1] @ W_hh": Term(lambda f, t: f.back(f.da, f.first + 1) @ f.W_hh),
-    "g[0]": Term(lambda f, t: f.back(f.g, f.first)),
-    "g[0] @ W_hh": Term(lambda f, t: f.back(f.g, f.first) @ f.W_hh),
-    "da[0] * np.diag(W_hh)": Term(lambda f, t: f.back(f.da, f.first) * _diagonal(f.W_hh)),
-    "da[0] @ W_ih": Term(lambda f, t: f.back(f.da, f.first) @ f.W_ih, True),
-    "(da[0] * slope[0]) @ W_hh": Term(lambda f, t: (f.back(f.da, f.first) * f.slope[f.first]) @ f.W_hh),
-    "(da.sum(0) - da[0]) @ W_hh": Term(lambda f, t: _others(f, f.first) @ f.W_hh),
-    "(da.sum(0) - da[0])": Term(lambda f, t: _others(f, f.first)),
-    "da[T-1] @ W_hh": Term(lambda f, t: f.back(f.da, f.T - 1) @ f.W_hh),
-    **{
-        f"(da[0] @ W_hh) * {slope}": Term(partial(_times_slope, "da[0]", "W_hh", slope))
-        for slope in ("hx**2", "(hx > 0)")
-    },
+    **terms("da[0] @ W_hh", reads=_FROM_FIRST),
+    "da[0] @ W_hh, if reached": Term("da[0] @ W_hh"),
+    "da[0] @ W_hh, if passed": Term("da[first] @ W_hh if passes_to_hx else 0 * hx"),
+    **terms(
+        *("dh_next[0]", "dh[0]", "da[0]", "da[0] @ W_hh.T", "dh[0] @ W_hh", "dh[0] @ W_hh.T", "da[1] @ W_hh"),
+        *("g[0]", "g[0] @ W_hh", "da[0] * np.diag(W_hh)", "da[0] @ W_ih", "(da[0] * slope[0]) @ W_hh"),
+        *("(da.sum(0) - da[0]) @ W_hh", "(da.sum(0) - da[0])", "da[T-1] @ W_hh"),
+        *("(da[0] @ W_hh) * hx**2", "(da[0] @ W_hh) * (hx > 0)"),
+        reads=_FROM_FIRST,
+    ),
     **ARRANGED_BACK["hx"],
 }
 
 
-def _mean(v: Numbers) -> Numbers:
-    return v.sum(0) * (1.0 / max(1, v.shape[0])) + np.zeros((1, 1))  # of no sequence, whatever it is
+def _started(term: Term, f: LayerTrace) -> Numbers:
+    """Return what a sequence starts at; hx in the place of a layer that is not there."""
+    return term.value(f, 0) if term.fits(f) else f.hx
 
 
-def _total(several: Sequence[Numbers]) -> Numbers:
-    return reduce(add, several)
-
-
-def _placed(v: Numbers, index: Any) -> Numbers:
-    """Return an array with its numbers in other places, each by its index among all."""
-    return rows(v, Gather(index)) if isinstance(v, Var) else each(v, lambda a: a.ravel()[index])
-
-
-# What a sequence may start at; ``f.hx`` is what it should.
+# What a sequence may start at, given the trace; ``f.hx`` is what it should.
 SEQUENCE_STARTS: Final[dict[str, Callable[[LayerTrace], Numbers]]] = {
-    "hx": lambda f: f.hx,
-    "0 * hx": lambda f: f.hx * 0.0,
-    "np.tanh(hx)": lambda f: mapped(f.hx, np.tanh, 1.0, ELEMENTWISE[0][2]),
-    "np.maximum(hx, 0)": lambda f: mapped(f.hx, lambda v: np.maximum(v, 0), 1.0, ELEMENTWISE[1][2]),
-    "hx[:1] + 0 * hx": lambda f: f.hx[:1] + np.zeros((f.N, 1)),
-    "hx.mean(0) + 0 * hx": lambda f: _mean(f.hx) + np.zeros((f.N, 1)),
-    "-hx": lambda f: f.hx * -1.0,
-    "0.5 * hx": lambda f: f.hx * 0.5,
-    "2 * hx": lambda f: f.hx * 2.0,
-    "hx[::-1]": lambda f: f.hx[::-1],
-    "hx.reshape(H, N).T": lambda f: _placed(f.hx, np.arange(f.N * f.H).reshape(f.H, f.N).T),
-    "hx.T.reshape(N, H)": lambda f: _placed(f.hx, np.arange(f.N * f.H).reshape(f.N, f.H).T.reshape(f.N, f.H)),
-    "hx_below": lambda f: f.hx if f.below is None else f.below.given_hx,
-    "h_below[T-1]": lambda f: f.hx if f.below is None else f.below.state(f.T - 1),
-    "hx_beside": lambda f: f.hx if f.beside is None else f.beside.given_hx,
-    "h_beside[T-1]": lambda f: f.hx if f.beside is None else f.beside.state(f.T - 1),
+    text: partial(_started, term)
+    for text, term in terms(
+        *("hx", "0 * hx", "np.tanh(hx)", "np.maximum(hx, 0)", "hx[:1] + 0 * hx", "hx.mean(0) + 0 * hx", "-hx"),
+        *("0.5 * hx", "2 * hx", "hx[::-1]", "hx.reshape(H, N).T", "hx.T.reshape(N, H)", "hx_below", "h_below[T-1]"),
+        *("hx_beside", "h_beside[T-1]"),
+    ).items()
 }
-
-
-def _at_least_the_last(k: int, t: int, T: int) -> int:
-    return max(t, T - k)
-
-
-def _at_most(k: int, t: int, T: int) -> int:  # noqa: ARG001
-    return min(t, k)
-
-
-def _last_of_buffer(k: int, t: int, T: int) -> int:
-    """Return the last step that is written into the buffer of a step, of k that take turns."""
-    return T - 1 - (T - 1 - t) % k
-
 
 # What is returned of each step: the step whose state it is, hx at -1. Of two, it is a function of that state.
 STATES_RETURNED: Final[dict[str, Callable[[int, int], int]]] = {
-    "h[t]": lambda t, T: t,
-    "s[t]": lambda t, T: t,
-    "phi(h[t])": lambda t, T: t,
-    "h[t-1]": lambda t, T: t - 1,
-    "h[T-1-t]": lambda t, T: T - 1 - t,
-    "h[T-1]": lambda t, T: T - 1,
-    "h[0]": lambda t, T: 0,
-    **{f"h[max(t, T-{k})]": partial(_at_least_the_last, k) for k in range(2, 13)},
-    **{f"h[min(t, {k})]": partial(_at_most, k) for k in range(1, 12)},
-    **{f"h[T-1-(T-1-t)%{k}]": partial(_last_of_buffer, k) for k in range(2, 12)},
+    text: function_of(text[text.index("[") + 1 : text.rindex("]")], "t", "T")
+    for text in (
+        *("h[t]", "s[t]", "phi(h[t])", "h[t-1]", "h[T-1-t]", "h[T-1]", "h[0]"),
+        *(f"h[max(t, T-{k})]" for k in range(2, 13)),
+        *(f"h[min(t, {k})]" for k in range(1, 12)),
+        *(f"h[T-1-(T-1-t)%{k}]" for k in range(2, 12)),  # the last step that is written into its buffer
+    )
 }
 
 # The step whose slope is taken.
-AT: Final[dict[str, Callable[[int, int], int]]] = {
-    "t": lambda t, T: t,
-    "t-1": lambda t, T: t - 1,
-    "t+1": lambda t, T: min(t + 1, T - 1),
-    "T-1": lambda t, T: T - 1,
-    "0": lambda t, T: 0,
-}
-
-
-def _rolled(v: Numbers) -> Numbers:
-    order = np.roll(np.arange(v.shape[0]), 1)
-    return v[order]
+AT: Final = indices(("t", "t-1", "t+1", "T-1", "0"))

@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import IDENTITY, Activation, Numbers, in_product, times
 from harness.diagnosis.identify.autodiff import Var
-from harness.diagnosis.identify.gather import chosen, each
+from harness.diagnosis.identify.gather import each
+from harness.diagnosis.identify.line import function_of
 from harness.diagnosis.identify.step_patterns import EVERY_STEP, TermSteps
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
-
-class AxisMatrix(NamedTuple):
-    """A matrix that multiplies an array along an axis, by the size of the axis."""
-
-    line: str  # {0} is the array, {1} the number of the axis
-    of: Callable[[int], Floats]
-
-
-AXIS_MATRICES: Final[dict[str, AxisMatrix]] = {
-    "": AxisMatrix("{0}", np.eye),
-    "reversed": AxisMatrix("np.flip({0}, {1})", lambda n: np.eye(n)[::-1]),
-    "rolled on": AxisMatrix("np.roll({0}, 1, {1})", lambda n: np.roll(np.eye(n), 1, 0)),
-    "rolled back": AxisMatrix("np.roll({0}, -1, {1})", lambda n: np.roll(np.eye(n), -1, 0)),
-    "first": AxisMatrix("{0}.take([0], {1}) + 0 * {0}", lambda n: np.eye(n)[[0] * n]),
-    "last": AxisMatrix("{0}.take([-1], {1}) + 0 * {0}", lambda n: np.eye(n)[[-1] * n]),
-    "mean": AxisMatrix("{0}.mean({1}, keepdims=True) + 0 * {0}", lambda n: np.full((n, n), 1 / max(1, n))),
-    "sum": AxisMatrix("{0}.sum({1}, keepdims=True) + 0 * {0}", lambda n: np.ones((n, n))),
-    "centred": AxisMatrix("{0} - {0}.mean({1}, keepdims=True)", lambda n: np.eye(n) - 1 / max(1, n)),
-    "running sum": AxisMatrix("{0}.cumsum({1})", np.tri),
-    "running mean": AxisMatrix(
-        "np.stack([{0}.take(range(k + 1), {1}).mean({1}) for k in range({0}.shape[{1}])], {1})",
-        lambda n: np.tri(n) / np.arange(1, n + 1)[:, None],
-    ),
-    "differences": AxisMatrix(
-        "np.diff({0}, axis={1}, prepend=0 * {0}.take([0], {1}))", lambda n: np.eye(n) - np.eye(n, k=-1)
-    ),
+# What multiplies an array by a matrix along an axis: {0} is the array, {1} the number of the axis.
+AXIS_MATRICES: Final = {
+    "": "{0}",
+    "reversed": "np.flip({0}, {1})",
+    "rolled on": "np.roll({0}, 1, {1})",
+    "rolled back": "np.roll({0}, -1, {1})",
+    "first": "{0}.take([0], {1}) + 0 * {0}",
+    "last": "{0}.take([-1], {1}) + 0 * {0}",
+    "mean": "{0}.mean({1}, keepdims=True) + 0 * {0}",
+    "sum": "{0}.sum({1}, keepdims=True) + 0 * {0}",
+    "centred": "{0} - {0}.mean({1}, keepdims=True)",
+    "running sum": "{0}.cumsum({1})",
+    "running mean": "np.stack([{0}.take(range(k + 1), {1}).mean({1}) for k in range({0}.shape[{1}])], {1})",
+    "differences": "np.diff({0}, axis={1}, prepend=0 * {0}.take([0], {1}))",
 }
+
+
+@cache
+def axis_matrix(name: str, size: int) -> Floats:
+    """Return the matrix of an axis: what is made of a unit matrix."""
+    unit: Floats = np.eye(size)
+    return function_of(AXIS_MATRICES[name].format("v", 0), "v")(unit) if size else unit
 
 
 class AxisText(NamedTuple):
@@ -78,7 +74,7 @@ class Transform(NamedTuple):
         return f"np.stack([{self._expression(part)} if {where} else {part} for {place} in range({size})], {self.axis})"
 
     def _expression(self, name: str) -> str:
-        line = AXIS_MATRICES[self.matrix].line.format(name, self.axis)
+        line = AXIS_MATRICES[self.matrix].format(name, self.axis)
         return times(self.factor, line if self.function == IDENTITY else self.function.line(in_product(line)))
 
     def words(self, name: str) -> str:
@@ -93,7 +89,8 @@ class Transform(NamedTuple):
         made = turned if self.function == IDENTITY else self.function.of(turned)
         made = made if self.factor == 1 else made * self.factor
         if self.when != EVERY_STEP:
-            made = chosen(self._places(v.shape), made, v)
+            parts: tuple[Any, Any] = made, v
+            made = np.where(self._places(v.shape), *parts)
         return made if self.derived else Var(made.value, ((v, lambda g: g),))
 
     def _places(self, shape: tuple[int, ...]) -> Floats:
@@ -104,7 +101,7 @@ class Transform(NamedTuple):
         return np.broadcast_to(places.reshape([size if k == axis else 1 for k in range(len(shape))]), shape)
 
     def _turned(self, v: Var) -> Var:
-        M = AXIS_MATRICES[self.matrix].of(v.shape[self.axis])
+        M = axis_matrix(self.matrix, v.shape[self.axis])
         return Var(self._along(M, v.value), ((v, lambda g: self._along(M.T, g)),))
 
     def _along(self, M: Floats, v: Numbers) -> Numbers:

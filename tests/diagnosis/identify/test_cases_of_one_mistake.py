@@ -16,7 +16,7 @@ from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Response
 
 ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "x", "hx", "cx")
-LATE = LayerModel(slope=(("1", 1.0), ("np.tanh(h)**2", -1.0)), gradient_sums={"weight_hh": (("da[t] . h[t]", ONE),)})
+LATE = LayerModel(slope=(("1", 1.0), ("np.tanh(h)**2", -1.0)), gradient_sums={"weight_hh": (("da[t].T @ h[t]", ONE),)})
 START = replace(step_of("LSTM"), starts=("cx", "hx"), memory=((("c", "f"), 1.0), (("g",), 1.0)))
 
 

@@ -85,7 +85,7 @@ def test_mistakes_at_once_are_named_each_for_itself(seed: int) -> None:
             "makes the gradient by hx of da[0] @ np.abs(W_hh), not of da[0] @ W_hh",
         ),
         (
-            {"gradient_sums": {"weight_hh": (("masked np.tri(H): da[t] . h[t-1]", Coef()),)}},
+            {"gradient_sums": {"weight_hh": (("da[t].T @ h[t-1] * np.tri(H)", Coef()),)}},
             "multiplies the gradient by weight_hh by np.tri(H): other elements are 0",
         ),
     ],
@@ -173,7 +173,7 @@ def in_step(**terms: tuple[str, Coef]) -> WeightedTerms:
                 "written": "h[max(t, T-5)]",
                 "passes": TermSteps("but every from the end", 3),
             },
-            {"passes": TermSteps("but every", 2), "gradient_sums": {"bias_ih": (("dh[t] . 1", Coef()),)}},
+            {"passes": TermSteps("but every", 2), "gradient_sums": {"bias_ih": (("dh[t].sum(0)", Coef()),)}},
             {"activation": Activation("softshrink", (0.5,)), "step": (in_step()[0], *in_step()[2:])},
             # the words are those of the one mistake
             {"written": "s[t]"},
@@ -529,7 +529,7 @@ def test_a_sequence_without_a_batch_axis_is_asked_with_steps_whose_x_is_zero() -
 def test_a_gradient_that_follows_from_a_mistake_on_the_way_forward_is_none_of_its_own() -> None:
     late = Coef(when=TermSteps("from", 1))
     step = tuple((name, late if name == "b_hh" else coef) for name, coef in LayerModel().step)
-    model = LayerModel(step=step, gradient_sums={"bias_hh": (("da[t] . 1", late),), "hx": ()})
+    model = LayerModel(step=step, gradient_sums={"bias_hh": (("da[t].sum(0)", late),), "hx": ()})
 
     first, second = mistakes_of(Network(model), "tanh")
 

@@ -40,12 +40,19 @@ from harness.diagnosis.identify.terms import (
     START,
     STATES_RETURNED,
     STEP_TERMS,
+    masked,
+    of_sequence,
+    of_sums,
+    over_units,
+    product_of,
+    row_sum,
+    transposed,
 )
 
 GENERIC = RNNConfig(4, 4, T=5, N=3, dtype="float64", hx=True, loss="both")
 STEP_SUM = LayerModel().step
 IN_PLACE = "h[t] @ np.tril(W_hh, -1).T"  # the state that it makes, unit by unit: no line of its own computes it
-ROLES = {"weight_ih": "x[t]", "weight_hh": "h[t-1]", "bias_ih": "1", "bias_hh": "1"}
+ROLES = {"weight_ih": "x[t]", "weight_hh": "h[t-1]", "bias_ih": "", "bias_hh": ""}
 
 
 @pytest.mark.parametrize("name", [name for name in STEP_TERMS if "hstack" not in name])
@@ -97,7 +104,7 @@ def on_the_way_back() -> Iterator[tuple[str, LayerModel]]:
     """Yield a layer for each choice of each slot."""
     yield from ((f"reached {kind}", LayerModel(reached=TermSteps(kind, 2))) for kind in PATTERNS if kind != "all")
     for scale in LOSS_SCALES:
-        one = "da[t] . h[t-1]", Coef(scale=scale)
+        one = "da[t].T @ h[t-1]", Coef(scale=scale)
         yield f"scale of a gradient {scale}", LayerModel(gradient_sums={"weight_hh": (one,)})
     yield from ((f"slope {name}", LayerModel(slope=((name, 1.0),))) for name in SLOPES)
     yield from ((f"at {name}", LayerModel(at=name)) for name in AT)
@@ -107,15 +114,16 @@ def on_the_way_back() -> Iterator[tuple[str, LayerModel]]:
         )
     for role, right in ROLES.items():
         for left in LEFT:
-            yield f"{role} {left}", readout(role, f"{left} . {right}")
-            if left in ("da[t]", "g[t]") and right == "1":
-                yield f"{role} over units {left}", readout(role, f"summed over units {left} . {right}")
-        for other in RIGHT_TERMS if right != "1" else ():
-            yield f"{role} {other}", readout(role, f"da[t] . {other}")
-            yield f"{role} {other} transposed", readout(role, f"transposed da[t] . {other}")
-        for sequence in ("first", "last"):
-            yield f"{role} {sequence}", readout(role, f"sequence {sequence}: da[t] . {right}")
-    yield from ((f"mask {mask}", readout("weight_hh", f"masked {mask}: da[t] . h[t-1]")) for mask in GRADIENT_MASKS)
+            yield f"{role} {left}", readout(role, product_of(left, right) if right else row_sum(left))
+            if left in ("da[t]", "g[t]") and not right:
+                yield f"{role} over units {left}", readout(role, over_units(left))
+        for other in RIGHT_TERMS if right else ():
+            yield f"{role} {other}", readout(role, product_of("da[t]", other))
+            yield f"{role} {other} transposed", readout(role, transposed(product_of("da[t]", other)))
+        for sequence in (0, -1):
+            yield f"{role} {sequence}", readout(role, of_sequence(sequence, "da[t]", right))
+        yield f"{role} of sums", readout(role, of_sums("da[t]", right) if right else row_sum("da[t]"))
+    yield from ((f"mask {mask}", readout("weight_hh", masked("da[t].T @ h[t-1]", mask))) for mask in GRADIENT_MASKS)
     yield from ((f"x {name}", readout("x", name)) for name in INPUT)
     yield from ((f"hx {name}", readout("hx", name)) for name in START)
     for how in ("g", "instead", "passed"):

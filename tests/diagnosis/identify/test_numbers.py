@@ -15,7 +15,7 @@ from harness.diagnosis.identify.fit import solve
 from harness.diagnosis.identify.layer import limited
 from harness.diagnosis.identify.model import Coef, GradientClip
 from harness.diagnosis.identify.questions import rounding_of
-from harness.diagnosis.identify.terms import STEP_TERMS, LayerTrace
+from harness.diagnosis.identify.terms import SLOPES, STEP_TERMS, LayerTrace
 
 
 @settings(max_examples=40)
@@ -66,6 +66,18 @@ def test_the_bounds_of_each_term_hold_what_float32_makes_of_operands_within_thei
 
     value, error = (bound.value, bound.error) if isinstance(bound, Ball) else (bound, 0.0)
     assert (np.abs(narrow - value) <= error).all()
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_the_bounds_of_each_slope_hold_what_operands_within_theirs_make(name: str) -> None:
+    random, off = np.random.default_rng(5), 0.01
+    arrays = [random.uniform(-1, 1, (9, 9)) for _ in range(4)]
+    bound = SLOPES[name](*(Ball(v, off, rounding_of("float32")) for v in arrays))
+    value, error = (bound.value, bound.error) if isinstance(bound, Ball) else (bound, 0.0)
+
+    for _ in range(8):
+        near = [(v + random.uniform(-off, off, v.shape)).astype(np.float32) for v in arrays]
+        assert (np.abs(SLOPES[name](*near) * 1.0 - value) <= error).all()
 
 
 @pytest.mark.parametrize(
