@@ -115,6 +115,8 @@ def read_backward(
     for call in calls_back(trials[0].call.holder, function):
         way = _likeliest(call, trials[0])
         if way is None:
+            if _is_refused(call, trials[0]):
+                continue
             why = "no call of it with gradients by what is compared gives gradients by x, states or parameters"
             refused = refused or BackwardReading(not_compared={"gradients": f"its {call.words} is not read: {why}"})
             continue
@@ -194,6 +196,18 @@ def _likeliest(call: BackwardFunction, trial: BackwardTrial) -> "_Way | None":
                         best = more
                         break
     return best.in_order
+
+
+def _is_refused(call: BackwardFunction, trial: BackwardTrial) -> bool:
+    """Tell whether a function, no call of which gives gradients, raises ``NotImplementedError``."""
+    for given in _ways_to_call(call, trial):
+        try:
+            if _Way(BackwardCall(call, given), trial).number:
+                return False
+        except _UnfitCallError as error:
+            if isinstance(error.__cause__, NotImplementedError):
+                return True
+    return False
 
 
 def _ways_to_call(call: BackwardFunction, trial: BackwardTrial) -> Iterator[dict[str, ArgumentSource]]:

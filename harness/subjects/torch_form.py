@@ -7,7 +7,7 @@ Signatures tell what the constructor and a call take (``signature``), and shapes
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -565,13 +565,51 @@ def with_not_compared(factory: Any, form: ClassForm) -> ClassForm:
         asked = name in form.takes and other is not None and name not in {*declared, *outside}
         if asked and (does := _with_option(factory, form, name, other)) is not None:
             why[name] = f"with {other}, {does or form.refusal(name)}"
-    if form.stateless or form.always_given:
+    if (form.stateless and not _refuses_states(factory, form)) or form.always_given:
         why["hx"] = form.refusal("hx")
-    if of_steps := [name for name in form.never_given if OF_STEPS.search(name)]:
+    unused = [name for name in form.never_given if not _refuses_argument(factory, form, name)]
+    if of_steps := [name for name in unused if OF_STEPS.search(name)]:
         tried = ": no kind of lengths or masks in it makes a sequence shorter" * (not (form.is_cell or form.unbatched))
         why["lengths"] = f"{' or '.join(of_steps)} is never given{tried}"
-    why |= {name: f"{name} is never given" for name in form.never_given if name in OPTIONS}
+    why |= {name: f"{name} is never given" for name in unused if name in OPTIONS}
     return replace(form, not_compared=why)
+
+
+def _refuses_states(factory: Any, form: ClassForm) -> bool:
+    """Tell whether a class refuses any initial state: by place, or by a name that may be a state's."""
+    sizes, _ = parameters_of_plain(factory, form)
+    x, *states = _arguments(form, sizes, torch.ones, hx=True)
+    forward = _built(factory, form, sizes, {}).forward
+    by_name = (zip(names, states, strict=False) for names in may_be_states(forward, len(states)))
+    return _refuses(factory, form, [((x, *states), {}), *(((x,), dict(named)) for named in by_name)])
+
+
+def _refuses_argument(factory: Any, form: ClassForm, name: str) -> bool:
+    """Tell whether a class refuses, in an argument, any lengths and masks, or all values of an option but the plain."""
+    sizes, _ = parameters_of_plain(factory, form)
+    given = _arguments(form, sizes, torch.ones, hx=False not in form.offers["hx"])
+    lengths = [sizes.T] * (SEQUENCES - 1) + [sizes.T - 1]
+    values = [value for value in _CHOICES.get(name, ()) if value != PLAIN[name]]
+    if OF_STEPS.search(name):
+        values = [kind(lengths, sizes.T, given[0]) for kind in LENGTH_KINDS.values()]
+    return _refuses(factory, form, [(given, {name: value}) for value in values])
+
+
+def _refuses(factory: Any, form: ClassForm, calls: Iterable[tuple[Given, Mapping[str, Any]]]) -> bool:
+    """Tell whether some calls of a class, of their arguments, raise ``NotImplementedError``, and none succeeds."""
+    sizes, _ = parameters_of_plain(factory, form)
+    refused = False
+    for given, named in calls:
+        try:
+            with torch.no_grad():
+                _built(factory, form, sizes, {})(*given, **named)
+        except NotImplementedError:
+            refused = True
+        except Exception:  # noqa: BLE001 - whatever the user's code raises
+            continue
+        else:
+            return False
+    return refused
 
 
 def _with_option(factory: Any, form: ClassForm, name: str, value: Any) -> str | None:

@@ -82,7 +82,9 @@ class OwnFormSubject(TorchSubject):
             recipe=Recipe(form=form),
             call=None,
             masks=None,  # it draws its own, which must have the statistics of dropout
-            not_compared={name: why for name, why in form.not_compared.items() if name not in declared_offers},
+            not_compared={
+                name: why for name, why in form.not_compared.items() if name not in {*declared_offers, *declared.offers}
+            },
             order_assumed=form.gates_open and not form.loader,
             read_as=form.words,
         )

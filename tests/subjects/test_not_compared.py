@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness import as_subject
+from harness import as_subject, conventions
 
 
 class Loop(nn.Module):
@@ -71,6 +71,17 @@ class TakesNoState(Loop):
         return super().forward(x)
 
 
+class RefusesStates(Loop):
+    def forward(self, x: Any, h0: Any = None) -> Any:
+        if h0 is not None:
+            raise NotImplementedError("it starts from zeros")
+        return super().forward(x)
+
+
+@conventions(zero_state_only=True)
+class DeclaresZeroState(TakesNoState): ...
+
+
 class NeedsState(Loop):
     def forward(self, x: Any, h0: Any = None) -> Any:
         return super().forward(x, h0[:1])
@@ -81,12 +92,46 @@ class IgnoresMask(Loop):
         return super().forward(x, h0)
 
 
+class RefusesLengths(Loop):
+    def forward(self, x: Any, h0: Any = None, lengths: Any = None) -> Any:
+        if lengths is not None:
+            raise NotImplementedError("pad first")
+        return super().forward(x, h0)
+
+
+class InNumPy:
+    def __init__(self, input_dim: int, hidden_dim: int) -> None:
+        self.Wx, self.Wh = np.zeros((input_dim, hidden_dim)), np.zeros((hidden_dim, hidden_dim))
+        self.b = np.zeros(hidden_dim)
+
+    def forward(self, x: Any) -> Any:
+        h, output = np.zeros((x.shape[1], len(self.b))), []
+        for x_t in x:
+            h = np.tanh(x_t @ self.Wx + h @ self.Wh + self.b)
+            output.append(h)
+        return np.stack(output)
+
+    def backward(self, dout: Any) -> Any:
+        return None
+
+
+class RefusesGradients(InNumPy):
+    def backward(self, dout: Any) -> Any:
+        raise NotImplementedError("forward only")
+
+
 def rnn(x: Any, h0: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh: Any, bias: bool = True, verbose: bool = False) -> Any:
     h, output = h0, []
     for x_t in x:
         h = np.tanh(x_t @ W_ih.T + b_ih + h @ W_hh.T + b_hh)
         output.append(h)
     return np.stack(output), h
+
+
+def refuses_bias(x: Any, h0: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh: Any, bias: bool = True) -> Any:
+    if not bias:
+        raise NotImplementedError("with biases only")
+    return rnn(x, h0, W_ih, W_hh, b_ih, b_hh)
 
 
 @pytest.mark.parametrize(
@@ -98,10 +143,16 @@ def rnn(x: Any, h0: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh: Any, bias: bool 
         (TakesNoState, {"hx": "no call with a state of a form that is known succeeds"}),
         (NeedsState, {"hx": "a call on x alone raises TypeError"}),
         (IgnoresMask, {"lengths": "mask is never given: no kind of lengths or masks in it makes a sequence shorter"}),
+        (InNumPy, {"loss": "its backward(dout) is not read"}),
         (rnn, {"bias": "bias is never given"}),
         (Loop, {}),
         (RefusesLayers, {}),
         (DeclaresOneLayer, {}),
+        (refuses_bias, {}),
+        (RefusesStates, {}),
+        (DeclaresZeroState, {}),
+        (RefusesLengths, {}),
+        (RefusesGradients, {}),
     ],
 )
 def test_what_is_offered_and_not_compared_is_named(layer: Any, gaps: dict[str, str]) -> None:
