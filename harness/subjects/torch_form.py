@@ -74,6 +74,7 @@ from harness.subjects.signature import (
 from harness.subjects.state_axes import IN_ROWS, TORCH_AXES, all_axes, from_axes, shape_of, to_axes
 from harness.subjects.state_containers import StateContainer, container_of, with_container
 from harness.subjects.torch_autograd import seeded
+from harness.subjects.torch_class_facts import takes
 from harness.subjects.torch_tensors import near
 
 # The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
@@ -565,6 +566,10 @@ def with_not_compared(factory: Any, form: ClassForm) -> ClassForm:
         asked = name in form.takes and other is not None and name not in {*declared, *outside}
         if asked and (does := _with_option(factory, form, name, other)) is not None:
             why[name] = f"with {other}, {does or form.refusal(name)}"
+    if form.cell.name == "LSTM" and takes(factory, "proj_size") and "proj_size" not in declared:
+        with_it = replace(form, takes={**form.takes, "proj_size": "proj_size"})
+        if (does := _with_option(factory, with_it, "proj_size", 1)) is not None:
+            why["proj_size"] = f"with 1, {does or 'none is known of a class of its own form'}"
     if (form.stateless and not _refuses_states(factory, form)) or form.always_given:
         why["hx"] = form.refusal("hx")
     unused = [name for name in form.never_given if not _refuses_argument(factory, form, name)]

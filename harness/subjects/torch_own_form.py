@@ -73,6 +73,7 @@ class OwnFormSubject(TorchSubject):
         declared_offers = getattr(factory, "offers", {})
         more = {**NO_DROP_IN, **form.offers, **declared_offers}
         offers |= {factor: values for factor, values in more.items() if factor not in self._conventions.offers}
+        offers |= {name: (0,) for name in usual if name == "proj_size"}  # none is known of a class of its own form
         offers |= {"loss": form.offers["loss"]} if "loss" in form.offers else {}
         self.capabilities = replace(
             self.capabilities,

@@ -47,6 +47,27 @@ class OneLayer(Loop):
             raise self.error("one layer only")
 
 
+class NoProjection(nn.Module):
+    error: type[Exception] = ValueError
+
+    def __init__(self, input_size: int, hidden_size: int, proj_size: int = 0) -> None:
+        super().__init__()
+        if proj_size:
+            raise self.error("no projection")
+        self.cell = nn.LSTMCell(input_size, hidden_size)
+
+    def forward(self, x: Any) -> Any:
+        states, output = None, []
+        for x_t in x:
+            states = self.cell(x_t, states)
+            output.append(states[0])
+        return torch.stack(output), states
+
+
+class RefusesProjection(NoProjection):
+    error = NotImplementedError
+
+
 class RefusesLayers(OneLayer):
     error = NotImplementedError
 
@@ -139,6 +160,7 @@ def refuses_bias(x: Any, h0: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh: Any, bi
     [
         (EachReadsX, {"num_layers": "with 2, its parameters, such as cells.1.weight_ih (3, 5) with input_size=5"}),
         (OneLayer, {"num_layers": "with 2, it raises ValueError: one layer only"}),
+        (NoProjection, {"proj_size": "with 1, it raises ValueError: no projection"}),
         (LastOutput, {"bidirectional": "with True, it returns no h_n"}),
         (TakesNoState, {"hx": "no call with a state of a form that is known succeeds"}),
         (NeedsState, {"hx": "a call on x alone raises TypeError"}),
@@ -148,6 +170,7 @@ def refuses_bias(x: Any, h0: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh: Any, bi
         (Loop, {}),
         (RefusesLayers, {}),
         (DeclaresOneLayer, {}),
+        (RefusesProjection, {}),
         (refuses_bias, {}),
         (RefusesStates, {}),
         (DeclaresZeroState, {}),
