@@ -603,18 +603,16 @@ def _refuses_argument(factory: Any, form: ClassForm, name: str) -> bool:
 def _refuses(factory: Any, form: ClassForm, calls: Iterable[tuple[Given, Mapping[str, Any]]]) -> bool:
     """Tell whether some calls of a class, of their arguments, raise ``NotImplementedError``, and none succeeds."""
     sizes, _ = parameters_of_plain(factory, form)
-    refused = False
+    errors = []
     for given, named in calls:
         try:
             with torch.no_grad():
                 _built(factory, form, sizes, {})(*given, **named)
-        except NotImplementedError:
-            refused = True
-        except Exception:  # noqa: BLE001 - whatever the user's code raises
-            continue
+        except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+            errors.append(error)
         else:
             return False
-    return refused
+    return any(isinstance(error, NotImplementedError) for error in errors)
 
 
 def _with_option(factory: Any, form: ClassForm, name: str, value: Any) -> str | None:
