@@ -23,7 +23,7 @@ from harness.space.values import draw
 from harness.subjects.line_runs import lines_of
 from harness.subjects.protocol import Subject, SubjectUnavailable
 
-# The others are left as they are: sizes are for the run itself to refuse, and dropout means nothing in one layer.
+# Sizes are asked for by themselves, and dropout means nothing in one layer.
 PROBE_FACTORS: Final = tuple(name for name in having("discovered") if name not in SIZE_FACTORS)
 
 # The factors that neither the shapes nor the names of any array show, nor an argument of its own: a function that does
@@ -41,6 +41,11 @@ FEW_LAYERS: Final = 3
 """The most layers of a slow subject, because each layer is one more call, and may be one more to compile. The second of
 three has a layer on either side.
 """
+
+# The sizes that are asked for of a factor, beside the plainest: what takes one of these takes most, and the run itself
+# asks for others.
+OTHER_SIZES: Final = 2
+SMALL: Final = 17  # the largest of the sizes that follow each other in a scope; a fixed one is looked for up to here
 
 # The sizes, besides 1, of a subject that is slow at new shapes: all different; a search begins with them.
 SLOW_SIZES: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
@@ -94,7 +99,8 @@ def narrow(
     refused: dict[str, str] = dict(unseen)
     if supported:
         never, scope = _without_unread(subject, scope, base, factors, until)
-        refused |= never
+        fixed, scope = ({}, scope) if slow else _without_refused_sizes(subject, scope, base, until)
+        refused |= never | fixed
         factors = _asked_for(scope)
     unrefused: list[tuple[str, Case, Result]] = []
     rules: list[FactorRule] = []
@@ -197,6 +203,27 @@ def _without_unread(
     return dict.fromkeys(others, f"config.{LAYOUT} is never read"), scope.only(batch_first=plain)
 
 
+def _without_refused_sizes(
+    subject: Subject, scope: Scope, base: RNNConfig, until: float
+) -> tuple[dict[str, str], Scope]:
+    """Return the sizes that a subject refuses of a factor of which it takes few, and the scope without them.
+
+    What is refused alone and taken beside other sizes that are as large is a rule between sizes, and stays.
+    """
+    refused: dict[str, str] = {}
+    for name in SIZE_FACTORS if base.lengths is None else ():
+        own, others = getattr(base, name), [size for size in SIZE_FACTORS if size != name]
+        several = [size for size in getattr(scope, name) if size != own] if name != "N" or base.batched else []
+        beside = [some for count in range(len(others) + 1) for some in combinations(others, count)]
+        few = [(size, some) for size in several[:OTHER_SIZES] for some in beside]
+        if any(_refusal(subject, base, dict.fromkeys((name, *some), size)) is None for size, some in few):
+            continue
+        reasons = {size: _refusal(subject, base, {name: size}) for size in several if time.perf_counter() < until}
+        refused |= {f"{name}={size}": reason for size, reason in reasons.items() if reason is not None}
+        scope = scope.only(**{name: tuple(s for s in getattr(scope, name) if f"{name}={s}" not in refused)})
+    return refused, scope
+
+
 def _with_other_values(
     subject: Subject, scope: Scope, base: RNNConfig, factors: Mapping[str, tuple[Any, ...]]
 ) -> Iterator[RNNConfig]:
@@ -284,6 +311,11 @@ def _near(scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> Iterator[RNNC
             for names in combinations(factors, count):
                 for values in product(*(factors[name][1:] for name in names)):
                     yield configure(factors_of(base) | dict(zip(names, values, strict=True)))
+    base = plainest(scope)  # one or two sizes may be fixed
+    for count in (1, 2):
+        for names in combinations(SIZE_FACTORS, count):
+            for values in product(*([size for size in getattr(scope, name) if size <= SMALL] for name in names)):
+                yield configure(factors_of(base) | dict(zip(names, values, strict=True)))
 
 
 def _opening(subject: Subject, base: RNNConfig, name: str, value: Any, scope: Scope) -> FactorRule | None:

@@ -18,7 +18,7 @@ from harness.search.capability_discovery import narrow
 from harness.search.plan import chunks
 from harness.search.search import Search
 from harness.search.search_options import SearchOptions
-from harness.space.factor_table import AUTOCASTS, GRAD_MODES, PACKINGS, PREPARATIONS, STRIDES
+from harness.space.factor_table import AUTOCASTS, GRAD_MODES, PACKINGS, PREPARATIONS, SIZE_FACTORS, STRIDES
 from harness.subjects.protocol import SubjectUnavailable
 from tests import implementations
 
@@ -203,6 +203,31 @@ def test_wrong_numbers_and_what_fails_at_some_sizes_only_are_no_feature_that_is_
         return (output + 1 if config.num_layers > 1 else output), h_n
 
     assert narrow(as_subject(rnn), Scope()).unsupported_unrefused == ()
+
+
+@pytest.mark.parametrize(
+    ("refuses", "taken"),
+    [
+        (lambda config: config.N != 1, {"N": {1}}),
+        (lambda config: config.T != 4, {"T": {4}}),
+        (lambda config: (config.T, config.input_size) != (4, 2), {"T": {4}, "input_size": {2}}),
+        (lambda config: config.hidden_size % 8, {"hidden_size": {8, 16, 32, 64, 128, 256, 24, 48, 96}}),
+        (lambda config: config.input_size != config.hidden_size, {}),  # which is a rule between two sizes
+        (lambda config: config.T < 2, {}),
+    ],
+)
+def test_sizes_of_which_a_subject_takes_few_are_all_that_is_left(refuses: Any, taken: dict[str, set[int]]) -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if refuses(config):
+            raise NotImplementedError("not this size")
+        return implementations.vectorised(x, h0, weights, config)
+
+    narrowed = narrow(as_subject(rnn), Scope())
+
+    assert narrowed.accepted
+    fixed = {name: {*getattr(narrowed.scope, name)} for name in SIZE_FACTORS if not narrowed.scope.is_free(name)}
+    assert fixed == taken
+    assert {what.partition("=")[0] for what in narrowed.refused} >= {*taken}
 
 
 def test_what_another_factor_opens_is_asked_for_beside_it() -> None:
