@@ -45,7 +45,7 @@ three has a layer on either side.
 # The sizes that are asked for of a factor, beside the plainest: what takes one of these takes most, and the run itself
 # asks for others.
 OTHER_SIZES: Final = 2
-SMALL: Final = 17  # the largest of the sizes that follow each other in a scope; a fixed one is looked for up to here
+MOST_FIXED: Final = {1: 17, 2: 8}  # up to what one size that is fixed is looked for, and two: some 450 calls in all
 
 # The sizes, besides 1, of a subject that is slow at new shapes: all different; a search begins with them.
 SLOW_SIZES: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
@@ -312,9 +312,9 @@ def _near(scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> Iterator[RNNC
                 for values in product(*(factors[name][1:] for name in names)):
                     yield configure(factors_of(base) | dict(zip(names, values, strict=True)))
     base = plainest(scope)  # one or two sizes may be fixed
-    for count in (1, 2):
+    for count, most in MOST_FIXED.items():
         for names in combinations(SIZE_FACTORS, count):
-            for values in product(*([size for size in getattr(scope, name) if size <= SMALL] for name in names)):
+            for values in product(*([size for size in getattr(scope, name) if size <= most] for name in names)):
                 yield configure(factors_of(base) | dict(zip(names, values, strict=True)))
 
 
