@@ -1,10 +1,11 @@
 """gate_inquiry: the gates of a subject's step, found one by one by what their rows of W_ih move.
 
-Some features of x drive the gates: each adds to the sum of the gate that reads one block of rows of W_ih. A state is a
-gate times something, plus something, so a gate is known of a state once that is seen with the gate at both of its ends,
-too: then its function is inverted, and the coefficients of its sum solve linear equations, whatever the other gates do.
-A gate that acts through another one is seen in that one's sum. Then each state solves linear equations, too: its terms
-are products of gates and states. Which gate is which follows from what was found.
+One feature of x, which is 1 in the step that is read, drives the gates: its weights add to the sum of the gate that
+reads one block of rows of W_ih. A state is a gate times something, plus something, so a gate is known of a state once
+that is seen with the gate at both of its ends, too: then its function is inverted, and the coefficients of its sum
+solve linear equations, whatever the other gates do. A gate that acts through another one is seen in that one's sum.
+Then each state solves linear equations, too: its terms are products of gates and states. Which gate is which follows
+from what was found. Whatever sizes a subject takes will do: of fewer sequences and units, it is asked more often.
 """
 
 import math
@@ -41,14 +42,18 @@ from harness.space.config import RNNConfig
 SATURATING_DRIVE: Final = 200.0
 VERY_FAR: Final = 1e9  # such a sum for softsign and arctan, which rise as 1 - 1/s
 BOUND: Final = 10.0  # the largest modulus of a bounded function
-GATE_UNITS: Final = 3
-FREE_FEATURES: Final = 4  # of x, beside those that drive the gates
+GATE_UNITS: Final = 12
+# The features of x: one that drives the gates in the step that is read, one that does so in those before, and others.
+FEATURES: Final = 6
 # Sums at which gates are between their ends, and differ. With one gate at its end, and an initial c up to
 # ``SMALL_DRIVE``, c is within 0.4, so that no usual limit cuts it off.
 STATE_LEVELS: Final = (-2.0, 0.3, 0.2, 0.8)
 SMALL_DRIVE: Final = 0.3
 GATE_SEQUENCES: Final = 8
-GATE_SEEDS: Final = 9  # more than a step's kinds of terms that are the same in all sequences: biases by block
+# The equations of a sum: 1.5 for each unknown, of which the widest sums of an LSTM's gate have some 90.
+GATE_EQUATIONS: Final = 192
+GATE_SEEDS: Final = 3  # sets of weights of that many equations
+BIASES: Final = 14  # units of all seeds together: 1.5 for each kind of term that is the same in all sequences
 # The sums at which a function is looked at, its two ends last.
 FUNCTION_SUMS: Final = np.append(
     [-2.3, -1.7, -1.05, -0.83, -0.47, -0.2, 0.13, 0.38, 0.6, 0.92, 1.21, 1.55, 2.05, 2.6, 3.4, -3.7, 4.6, -5.3],
@@ -79,7 +84,7 @@ class StepToRead(NamedTuple):
 
     T: int
     hx: bool
-    by_h: int | None = None  # the block whose gate is driven through h, by further units, and not through x
+    by_h: int | None = None  # the block whose gate is driven through h, by a further unit, and not through x
 
 
 class GateObservation(NamedTuple):
@@ -111,19 +116,8 @@ def far_of(kind: Activation) -> float:
     return SATURATING_DRIVE if ends[1] - ends[0] == 0 or abs(ends[1]) > BOUND else VERY_FAR
 
 
-class NumberDistribution(NamedTuple):
-    """The distribution of the numbers of a case."""
-
-    quiet: float | None = None  # else there are no biases, x drives gates alone, and W_hh of each gate is this diagonal
-    each: int = 1  # so many sequences in turn are the same but for what drives them
-    diagonal: int | None = None  # the block of W_hh that is diagonal
-
-
-NO_WEIGHTS: Final = NumberDistribution()
-
-
 class ObservedSteps(NamedTuple):
-    """Steps of several sequences: what each reads, and what is returned of it."""
+    """A step of several sequences: what each reads, and what is returned of it."""
 
     case: Case
     x: Floats
@@ -138,94 +132,142 @@ class GateInquiry:
         """Ask of the steps of some settings, those of the first one before others."""
         self.asker, self.right, self.noise = asker, step_of(cell), asker.noise
         self.G = len(self.right.gates)
-        self.settings = [s for s in settings if self._config(s.T, 1, s.hx) is not None]
-        self.N = GATE_SEQUENCES if self.settings and self._config(1, GATE_SEQUENCES, self.settings[0].hx) else 1
+        fitted = [(s, config) for s in settings if (config := self._config(s.T, 1, s.hx)) is not None]
+        self.settings = [*dict.fromkeys(s._replace(T=config.T) for s, config in fitted if config.T >= s.T)]
+        most = self._config(1, GATE_SEQUENCES, self.settings[0].hx) if self.settings else None
+        self.N, self.units = (1, 1) if most is None else (min(most.N, GATE_SEQUENCES), most.hidden_size)
+        self.seeds = max(GATE_SEEDS, math.ceil(BIASES / self.units))
+        self.sequences = max(self.N, math.ceil(GATE_EQUATIONS / (self.units * self.seeds)))  # of each seed
         self.observations: dict[int, GateObservation] = {}
         self.gates: dict[int, GateFunction] = {}
-        self._looks: dict[tuple[int, StepToRead, tuple[float, ...]], ObservedSteps | None] = {}
+        self._tables: dict[Any, Mapping[str, Floats] | None] = {}
         self._through: dict[tuple[int, int, bool, StepToRead], GateObservation | None] = {}
         self._driven_so: dict[tuple[StepToRead, tuple[float, ...]], list[ObservedSteps | None]] = {}
         self._sums: dict[tuple[int, GateObservation], list[tuple[ObservedSteps, Floats, Floats]] | None] = {}
+        self._before: dict[Any, Mapping[str, Floats] | None] = {}
         self._gate_at_end: int | None = None  # the block of the gate at whose upper end h is c, if nothing else shows c
         self.right = replace(self.right, arranged=tuple(role for role in PARAMETER_ROLES if self._is_arranged(role)))
 
     def _config(self, T: int, N: int, hx: bool, units: int = GATE_UNITS) -> RNNConfig | None:
-        sizes = CaseSizes(T, N, self.G + FREE_FEATURES, units)
-        config = self.asker.config(**sizes._asdict(), hx=hx, loss=None)
-        fits = config is not None and (config.T, config.N, config.input_size) == (T, N, self.G + FREE_FEATURES)
-        return config if fits else None
+        return self.asker.config(**CaseSizes(T, N, FEATURES, units)._asdict(), hx=hx, loss=None)
 
     # What is asked.
 
     def _steps(
-        self, setting: StepToRead, seed: int, drives: Floats, weights: NumberDistribution = NO_WEIGHTS
+        self, setting: StepToRead, seed: int, drives: Floats, number: int, diagonal: int | None = None
     ) -> ObservedSteps | None:
-        """Return the last step of sequences whose gates are driven to some sums (n, G) there."""
-        every = [self._run(setting, seed, drives[k : k + self.N], k, weights) for k in range(0, len(drives), self.N)]
+        """Return the last step of some sequences, whose gates are driven to some sums (G) there."""
+        N = self.N
+        every = [self._run(setting, seed, drives, range(k, k + N), diagonal) for k in range(0, number, N)]
         observed = [steps for steps in every if steps is not None]
-        if len(observed) < len(every) or not observed:
+        if len(observed) < len(every):
             return None
         before, after = (_beside([getattr(steps, name) for steps in observed]) for name in ("before", "after"))
         return ObservedSteps(observed[0].case, np.concatenate([steps.x for steps in observed]), before, after)
 
     def _run(
-        self, setting: StepToRead, seed: int, drives: Floats, first: int, draw: NumberDistribution
+        self, setting: StepToRead, seed: int, drives: Floats, sequences: range, diagonal: int | None
     ) -> ObservedSteps | None:
-        N, G, T, H = len(drives), self.G, setting.T, GATE_UNITS + (setting.by_h is not None)
+        N, T, H = len(sequences), setting.T, self.units + (setting.by_h is not None)
         config = self._config(T, N, setting.hx, H)
-        if config is None:
+        if config is None or (config.T, config.N, config.hidden_size) != (T, N, H):
             return None
-        random = np.random.default_rng(seed)
-        largest = 1.5 / (FREE_FEATURES + H + 2)
-        ih = random.uniform(-largest, largest, (G * H, G + FREE_FEATURES))
-        ih[:, :G] = np.repeat(np.eye(G), H, 0)
-        hh = random.uniform(-1, 1, (G * H, H)) * 2 * largest
-        biases = [random.uniform(-largest, largest, G * H) for _ in range(2)]
-        if draw.diagonal is not None:
-            hh[draw.diagonal * H : (draw.diagonal + 1) * H] *= np.eye(H)
-        if draw.quiet is not None:
-            hh, biases = np.tile(draw.quiet * np.eye(H), (G, 1)), [0 * b for b in biases]
-        if setting.by_h is not None:
-            ih[:, setting.by_h] = 0
-            by_block = hh.reshape(G, H, H)  # by the last column, or by the last row if it is read the other way round
-            by_block[:, :, GATE_UNITS], by_block[:, GATE_UNITS, :] = 0, 0
-            by_block[setting.by_h] *= draw.quiet is None
-            by_block[setting.by_h, :, GATE_UNITS], by_block[setting.by_h, GATE_UNITS, :] = 1, 1
-        rows = (first + np.arange(N)) // draw.each  # where these are equal, sequences are the same but for their drives
-        own = [np.random.default_rng([seed, int(row)]) for row in rows]
-        x = np.stack([r.uniform(-1, 1, (T, G + FREE_FEATURES)) for r in own], 1)
-        x = x if draw.quiet is None else 0 * x
-        x[:-1, :, :G] = STATE_LEVELS[:G]
-        x[-1, :, :G] = drives
-        hidden = config.form.hidden
-        starts = {name: np.stack([r.uniform(-1, 1, H) for r in own]) for name in hidden}
-        if draw.quiet is not None:
-            starts = {name: np.full((N, H), 0.6 + 0.1 * k) for k, name in enumerate(hidden)}
-        starts |= {name: v * SMALL_DRIVE for name, v in starts.items() if name == "cx"}
-        if setting.by_h is not None:
-            starts["hx"][:, GATE_UNITS] = drives[:, setting.by_h]
-        weights = {"weight_ih_l0": ih, "weight_hh_l0": hh, "bias_ih_l0": biases[0], "bias_hh_l0": biases[1]}
-        case, a = self._answer(config, x, starts, weights)
+        random, largest = np.random.default_rng(seed), 1.5 / (FEATURES + H)
+        ih = random.uniform(-largest, largest, (self.G * H, config.input_size))
+        hh = random.uniform(-1, 1, (self.G * H, H)) * 2 * largest
+        biases = random.uniform(-largest, largest, (2, self.G * H))
+        if diagonal is not None:
+            hh[diagonal * H : (diagonal + 1) * H] *= np.eye(H)
+        own = [np.random.default_rng([seed, k]) for k in sequences]
+        numbers = {"weight_ih_l0": ih, "weight_hh_l0": hh, "bias_ih_l0": biases[0], "bias_hh_l0": biases[1]}
+        numbers["x"] = np.stack([r.uniform(-1, 1, (T, config.input_size)) for r in own], 1)
+        numbers |= {name: np.stack([r.uniform(-1, 1, H) for r in own]) for name in config.form.hidden}
+        self._drive(setting, np.tile(drives, (H, 1)).T, numbers)
+        case, a = self._answer(config, numbers)
         if a is None or not arrays_of(a):
             return None
-        before = starts if setting.hx and T == 1 else {}
-        if T > 1:
-            prefix = self._config(T - 1, N, setting.hx)
-            response = None if prefix is None else self._answer(prefix, x[:-1], starts, weights)[1]
-            if response is None or not arrays_of(response):
-                return None
-            before = dict(zip(hidden, (self._state(response, k) for k in range(len(hidden))), strict=True))
-        states = {name: before[start] for name, start in zip("hc", hidden, strict=False)}
+        key = setting, seed, sequences, diagonal, self._shows_h, self.carries
+        if key not in self._before:
+            self._before[key] = self._states_before(setting, numbers, a)
+        if (before := self._before[key]) is None:
+            return None
+        starts = {name: numbers[name] for name in config.form.hidden}
+        states = {name: before[start] for name, start in zip("hc", starts, strict=False)}
         states |= {name: v if setting.hx else 0 * v for name, v in starts.items()}
         last = case.x[:, -1] if config.batch_first and config.batched else case.x[-1]
         return ObservedSteps(case, np.asarray(last, np.float64).reshape(N, -1), states, arrays_of(a))
 
-    def _answer(
-        self, config: RNNConfig, x: Floats, starts: Mapping[str, Floats], weights: Mapping[str, Floats]
-    ) -> tuple[Case, Response | None]:
+    def _drive(self, setting: StepToRead, drives: Floats, numbers: dict[str, Floats]) -> None:
+        """Change numbers so that the last step's sums have ``drives`` (G, H) added to them, and earlier ones others."""
+        (G, H), x, levels = drives.shape, numbers["x"], np.reshape(STATE_LEVELS[: self.G], (-1, 1))
+        x[..., 0] = np.arange(len(x))[:, None] == len(x) - 1
+        x[..., 1:2] = 1 - x[..., :1]
+        by_x, by_h = numbers["weight_ih_l0"].reshape(G, H, -1), numbers["weight_hh_l0"].reshape(G, H, H)
+        by_x[..., 0] += drives
+        if x.shape[-1] > 1:
+            by_x[..., 1] += levels
+        elif self.asker.has_bias and len(x) > 1:  # at each step alike
+            numbers["bias_ih_l0"] = numbers.get("bias_ih_l0", np.zeros(G * H)) + np.repeat(levels, H)
+            by_x[..., 0] -= levels
+        if "cx" in numbers:
+            numbers["cx"] = numbers["cx"] * SMALL_DRIVE
+        if (k := setting.by_h) is not None:  # by the last column, or by the last row if it is read the other way round
+            by_x[k, :, :2], numbers["hx"][:, -1] = 0, 1
+            by_h[:, :, -1], by_h[:, -1, :] = 0, 0
+            by_h[k, :, -1], by_h[k, -1, :] = drives[k], drives[k]
+
+    def _states_before(
+        self, setting: StepToRead, numbers: Mapping[str, Floats], response: Response
+    ) -> Mapping[str, Floats] | None:
+        """Return the states before the last step: those that a run ends with which is a step shorter."""
+        hidden, x = response.case.config.form.hidden, numbers["x"]
+        if setting.T == 1:
+            return numbers
+        T, N, H = len(x) - 1, x.shape[1], numbers[hidden[0]].shape[1]
+        prefix = self._config(T, N, setting.hx, H)
+        if prefix is not None and prefix.T == T:
+            shorter = self._answer(prefix, {**numbers, "x": x[:-1]})[1]
+            known = shorter is not None and bool(arrays_of(shorter))
+            return {name: self._state(shorter, k) for k, name in enumerate(hidden)} if shorter and known else None
+        states = response.returned  # where T is fixed, the output may be the state
+        return None if states is None or len(hidden) > 1 else {"hx": np.asarray(states[-2], np.float64)}
+
+    def _table(self, setting: StepToRead, drives: Floats, quiet: float) -> Mapping[str, Floats] | None:
+        """Return what is given of the sums (n, G) to which the gates of one unit each are driven, without biases.
+
+        The matrix W_hh of each gate is ``quiet`` times a unit matrix.
+        """
+        key = setting, drives.tobytes(), quiet
+        if key not in self._tables:
+            one = int(setting.by_h is not None)  # a further unit, which drives others
+            wide = self._config(setting.T, 1, setting.hx, len(drives) + one)
+            most = 0 if wide is None else min(wide.hidden_size - one, len(drives))
+            several = [drives[k : k + most] for k in range(0, len(drives), most)] if most > 0 else []
+            rows = [self._row(setting, some, quiet) for some in several]
+            known = [row for row in rows if row is not None]
+            self._tables[key] = None if len(known) < len(rows) or not rows else _beside(known)
+        return self._tables[key]
+
+    def _row(self, setting: StepToRead, drives: Floats, quiet: float) -> Mapping[str, Floats] | None:
+        config = self._config(setting.T, 1, setting.hx, len(drives) + (setting.by_h is not None))
+        if config is None or config.T != setting.T:
+            return None
+        H, number = config.hidden_size, len(drives)
+        hh = np.tile(quiet * np.eye(H), (self.G, 1))
+        if setting.by_h is not None:
+            hh[setting.by_h * H : (setting.by_h + 1) * H] = 0
+        numbers = {"weight_ih_l0": np.zeros((self.G * H, config.input_size)), "weight_hh_l0": hh}
+        numbers["x"] = np.zeros((setting.T, config.N, config.input_size))
+        numbers |= {name: np.full((config.N, H), 0.6 + 0.1 * k) for k, name in enumerate(config.form.hidden)}
+        self._drive(setting, np.concatenate([drives, np.repeat(drives[-1:], H - number, 0)]).T, numbers)
+        _, a = self._answer(config, numbers)
+        return None if a is None or not arrays_of(a) else {n: v[0, :number] for n, v in arrays_of(a).items()}
+
+    def _answer(self, config: RNNConfig, numbers: Mapping[str, Floats]) -> tuple[Case, Response | None]:
+        """Return a case of numbers, x (T, N, I) and states (N, H), and what is given; what is not given is 0 or 1."""
         dtype, arrays = np.dtype(config.dtype), dict[str, Any]()
         for name, spec in config.given.items():
-            value = x if name == "x" else starts.get(name, weights.get(name))
+            value: Any = numbers.get(name)
             value = np.eye(*spec.shape) if value is None and len(spec.shape) == 2 else value
             value = np.zeros(spec.shape) if value is None else value
             if name.removesuffix("_l0") in self.right.arranged:
@@ -240,19 +282,18 @@ class GateInquiry:
         """Tell whether a parameter's second row is of the first unit: rows go unit by unit, not gate by gate."""
         setting = StepToRead(1, True) if self.asker.allows("hx", True) else StepToRead(2, False)
         config = self._config(setting.T, 1, setting.hx)
-        if config is None or f"{role}_l0" not in config.weights:
+        if config is None or f"{role}_l0" not in config.weights or config.hidden_size == 1:
             return False
         numbers = {name: np.random.default_rng(3).uniform(0.1, 0.5, spec.shape) for name, spec in config.given.items()}
-        starts = {name: numbers[name] for name in config.hidden}
-        weights = {name: numbers[name] for name in config.weights}
         returned = []
         for more in (0.0, 1.0):
-            bumped = weights[f"{role}_l0"].copy()
+            bumped = numbers[f"{role}_l0"].copy()
             bumped[1] += more
-            _, a = self._answer(config, numbers["x"], starts, weights | {f"{role}_l0": bumped})
+            _, a = self._answer(config, numbers | {f"{role}_l0": bumped})
             returned.append({} if a is None else arrays_of(a))
-        moved = [(returned[0][name] != returned[1].get(name)).reshape(-1, GATE_UNITS).any(0) for name in returned[0]]
-        return bool(moved) and list(np.any(moved, 0)) == [True, *[False] * (GATE_UNITS - 1)]
+        H = config.hidden_size
+        moved = [(returned[0][name] != returned[1].get(name)).reshape(-1, H).any(0) for name in returned[0]]
+        return bool(moved) and list(np.any(moved, 0)) == [True, *[False] * (H - 1)]
 
     def _state(self, a: Response, k: int) -> Floats:
         """Return the state after an answer's last step, as far as it is known how that is returned."""
@@ -287,13 +328,11 @@ class GateInquiry:
         config = self._config(T, 1, hx)
         if config is None:
             return None
-        x = np.zeros((T, 1, self.G + FREE_FEATURES))
-        x[..., : self.G] = sum_
-        eye = np.zeros((self.G * GATE_UNITS, self.G + FREE_FEATURES))
-        eye[:, : self.G] = np.repeat(np.eye(self.G), GATE_UNITS, 0) * (math.copysign(1, start) if T > 1 else 1)
-        return self._answer(config, x, {self.right.starts[-1]: np.full((1, GATE_UNITS), start)}, {"weight_ih_l0": eye})[
-            1
-        ]
+        x, H = np.ones((config.T, 1, config.input_size)), config.hidden_size
+        ih = np.zeros((self.G * H, config.input_size))
+        ih[:, 0] = math.copysign(sum_, sum_ * start) if T > 1 else sum_
+        starts = {self.right.starts[-1]: np.full((1, H), start)}
+        return self._answer(config, starts | {"x": x, "weight_ih_l0": ih})[1]
 
     # Which gate is seen where.
 
@@ -303,7 +342,7 @@ class GateInquiry:
         outers = tuple(dict.fromkeys((TANH, *OUTERS)))
         names = ("c_n", "h_n", "output") if two else ("output", "h_n")
         views = [(name, outer) for outer in (IDENTITY, *outers) for name in names]
-        steps = self._steps(self.settings[0], 1, np.asarray([STATE_LEVELS[: self.G]])) if self.settings else None
+        steps = self._steps(self.settings[0], 1, np.array(STATE_LEVELS[: self.G]), 1) if self.settings else None
         if steps is not None:  # an array that is the same as another one shows nothing more
             arrays = [name for name in ("output", "c_n", "h_n") if name in steps.after]
             same = {b for a, b in combinations(arrays, 2) if np.array_equal(steps.after[a], steps.after[b])}
@@ -351,15 +390,11 @@ class GateInquiry:
 
     def _look(self, k: int, setting: StepToRead, array: str, outer: Activation, *, plain: bool) -> None:
         for others in self._backgrounds(k):
-            if (k, setting, others) not in self._looks:
-                weights = NumberDistribution(0.0 if setting.by_h is None else 0.5)
-                self._looks[k, setting, others] = self._steps(
-                    setting, 1, self._driven(k, others, FUNCTION_SUMS), weights
-                )
-            steps = self._looks[k, setting, others]
-            if steps is None or array not in steps.after:
+            drives = self._driven(k, others, FUNCTION_SUMS)
+            table = self._table(setting, drives, 0.0 if setting.by_h is None else 0.5)
+            if table is None or array not in table:
                 continue
-            function = self._function(inverted(outer, steps.after[array][:, 0]))
+            function = self._function(inverted(outer, table[array]))
             if function is not None and (not plain or function[1] in ARGUMENTS):
                 self.observations[k] = GateObservation(
                     setting, array, outer, others, activation=function[0], inside=function[1]
@@ -369,19 +404,19 @@ class GateInquiry:
     def _look_through(self, k: int, m: int, setting: StepToRead, *, opened: bool) -> GateObservation | None:
         """Look for a gate in the sum of another one, whose ends are known."""
         observation = self.observations[m]._replace(setting=setting)
-        drives = np.repeat(self._driven(k, observation.others, FUNCTION_SUMS), 3, 0)
-        drives[:, m] = np.tile(
-            [STATE_LEVELS[m] / max(1.0, abs(observation.inside)), SATURATING_DRIVE, -SATURATING_DRIVE],
-            len(FUNCTION_SUMS),
-        )
-        drives[np.arange(len(drives)) % 3 > 0, k] = (
-            SATURATING_DRIVE if opened else drives[np.arange(len(drives)) % 3 > 0, k]
-        )
+        several = [self._driven(k, observation.others, FUNCTION_SUMS) for _ in range(3)]
+        level = STATE_LEVELS[m] / max(1.0, abs(observation.inside))
+        for drives, end in zip(several, (level, SATURATING_DRIVE, -SATURATING_DRIVE), strict=True):
+            drives[:, m] = end
+            drives[:, k] = SATURATING_DRIVE if opened and end != level else drives[:, k]
         for quiet in (0.5, -0.5):
-            steps = self._steps(setting, 1, drives, NumberDistribution(quiet=quiet))
-            if steps is None:
+            tables = [self._table(setting, drives, quiet) for drives in several]
+            arrays = [table[observation.array] for table in tables if table is not None and observation.array in table]
+            if len(arrays) < len(tables):
                 continue
-            function = self._function(self._unrefused(observation, steps)[0][:, 0])
+            function = self._function(
+                self._from_ends(observation, *(inverted(observation.outer, v) for v in arrays))[0]
+            )
             if function is not None:
                 activation, inside = function
                 return observation._replace(through=m, open=opened, activation=activation, inside=inside)
@@ -419,12 +454,14 @@ class GateInquiry:
                 return (Activation("clip", (-1.0, 1.0)), 1.0) if a == 0.5 else (Activation("hard sigmoid", (a,)), 1.0)
         return None
 
-    def _unrefused(self, observation: GateObservation, steps: ObservedSteps) -> tuple[Floats, Floats]:
-        """Return the sum of a gate in every third step, given its ends in the others, and how well it is known."""
-        return self._from_ends(observation, inverted(observation.outer, steps.after[observation.array][:, :GATE_UNITS]))
+    def _unrefused(self, observation: GateObservation, steps: Sequence[ObservedSteps]) -> tuple[Floats, Floats]:
+        """Return the sum of a gate in a step, given its ends in two others, and how well it is known."""
+        arrays = (inverted(observation.outer, of.after[observation.array][:, : self.units]) for of in steps)
+        return self._from_ends(observation, *arrays)
 
-    def _from_ends(self, observation: GateObservation, v: Floats) -> tuple[Floats, Floats]:
-        main, high, low = v[0::3], v[1::3], v[2::3]
+    def _from_ends(
+        self, observation: GateObservation, main: Floats, high: Floats, low: Floats
+    ) -> tuple[Floats, Floats]:
         kind = observation.activation
         far = far_of(kind)
         top, bottom = (
@@ -479,31 +516,32 @@ class GateInquiry:
         return self._sums[k, observation]
 
     def _observe(self, k: int, observation: GateObservation) -> list[tuple[ObservedSteps, Floats, Floats]] | None:
-        observed, number, m = [], self.N if self.N > 1 else GATE_SEQUENCES, observation.through
+        observed, m = [], observation.through
         held = observation.others_constant or (observation.array, observation.outer) == ("output", TANH)
         others = observation.others if held else STATE_LEVELS[: self.G]
-        each = 3 if m < 0 else 9
-        drives = np.repeat(self._driven(k, others, np.zeros(number)), each, 0)
         far = far_of(observation.activation)
-        drives[:, k] = np.tile(np.repeat([0.0, far, -far], each // 3), number)
-        if m >= 0:
+        drives = self._driven(k, others, np.array([0.0, far, -far]))
+        if m >= 0:  # each with the gate that it is seen through at a sum of its own, and at both ends
             end = far_of(self.observations[m].activation)
             level = STATE_LEVELS[m] / max(1.0, abs(self.observations[m].inside))
-            drives[:, m] = np.tile([level, end, -end], 3 * number)
-            ends = np.arange(len(drives)) % 3 > 0
-            drives[ends, k] = far if observation.open else drives[ends, k]
-        for seed in range(GATE_SEEDS):
-            diagonal = m if observation.diagonal else None
-            steps = self._steps(observation.setting, seed, drives, NumberDistribution(each=each, diagonal=diagonal))
-            if steps is None:
+            drives = np.repeat(drives, 3, 0)
+            drives[:, m] = np.tile([level, end, -end], 3)
+            drives[drives[:, m] != level, k] = far if observation.open else drives[drives[:, m] != level, k]
+        diagonal = m if observation.diagonal else None
+        for seed in range(self.seeds):
+            every = [self._steps(observation.setting, seed, drive, self.sequences, diagonal) for drive in drives]
+            steps = [step for step in every if step is not None]
+            if len(steps) < len(every) or any(observation.array not in step.after for step in steps):
                 return None
             if m < 0:
                 s, weight = self._unrefused(observation, steps)
             else:
-                inner, sure = self._unrefused(self.observations[m], steps)
-                s, weight = self._from_ends(observation, inner)
-                weight = weight * np.minimum.reduce([np.abs(sure[j::3]) for j in range(3)])
-            observed.append((_every(steps, each), s, weight))
+                inner, sure = zip(
+                    *(self._unrefused(self.observations[m], steps[j : j + 3]) for j in (0, 3, 6)), strict=True
+                )
+                s, weight = self._from_ends(observation, *inner)
+                weight = weight * np.minimum.reduce([np.abs(v) for v in sure])
+            observed.append((steps[0], s, weight))
         return observed
 
     def _sum(self, k: int, observation: GateObservation) -> GateFunction | None:
@@ -521,7 +559,7 @@ class GateInquiry:
             values = [
                 (step.part(of) if isinstance(of, GateSumTerm) else step.monomial(of), size) for step, size in evaluated
             ]
-            every = np.concatenate([np.broadcast_to(v, size)[:, :GATE_UNITS].ravel() for v, size in values])
+            every = np.concatenate([np.broadcast_to(v, size)[:, : self.units].ravel() for v, size in values])
             return np.asarray(every[rows])
 
         beside = self._beside() if observation.activation.name == "identity" else []
@@ -640,10 +678,10 @@ class GateInquiry:
         for setting in self.settings:
             # Each gate at two sums, between which also one that is cut off moves; states of both signs.
             turned = [-sum_ if abs(sum_) < SATURATING_DRIVE else sum_ for sum_ in others[: self.G]]
-            drives = np.tile([others[: self.G], turned], (GATE_SEQUENCES // 2, 1))
             if (setting, (*others,)) not in self._driven_so:
                 self._driven_so[setting, (*others,)] = [
-                    self._steps(setting, 100 + k, drives) for k in range(GATE_SEEDS)
+                    self._steps(setting, 100 + k, np.array(drives), math.ceil(self.sequences / 2))
+                    for k, drives in product(range(self.seeds), (others[: self.G], turned))
                 ]
             every = self._driven_so[setting, (*others,)]
             steps.append([(run, self._step(run, model, known=name == "c'")) for run in every if run is not None])
@@ -651,7 +689,7 @@ class GateInquiry:
             pairs = [pair for group in steps[:some] for pair in group]
             if not pairs:
                 return None
-            shape = (len(pairs[0][0].before["h"]), GATE_UNITS)
+            shape = pairs[0][0].before["h"].shape
             shown = self._shows_h
             if name == "h'" and not all(shown in run.after for run, _ in pairs):  # no array that is returned shows h
                 return None
@@ -803,11 +841,6 @@ def arrays_of(a: Response) -> dict[str, Floats]:
 
 def _beside(several: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
     return {name: np.concatenate([arrays[name] for arrays in several]) for name in several[0]}
-
-
-def _every(steps: ObservedSteps, k: int) -> ObservedSteps:
-    before, after = ({name: v[::k] for name, v in states.items()} for states in (steps.before, steps.after))
-    return ObservedSteps(steps.case, steps.x[::k], before, after)
 
 
 def _simple(value: float) -> bool:
