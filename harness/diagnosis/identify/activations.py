@@ -61,6 +61,7 @@ class Activation(NamedTuple):
     low: float = -math.inf  # the range that its argument is clipped to
     high: float = math.inf
     dead_zone: float = 0.0  # values between -dead_zone and dead_zone become 0
+    inside: float = 1.0  # what multiplies its argument
 
     @property
     def family(self) -> ParametricActivation:
@@ -69,6 +70,8 @@ class Activation(NamedTuple):
 
     def line(self, s: str) -> str:
         """Return the function of an expression as a line of NumPy."""
+        if self.inside != 1:
+            return self._replace(inside=1.0).line(in_product(times(self.inside, s)))
         if self.dead_zone:
             text = self._replace(dead_zone=0.0).line(s)
             return f"(lambda v: np.where(np.abs(v) < {number(self.dead_zone)}, 0, v))({text})"
@@ -91,7 +94,8 @@ class Activation(NamedTuple):
         """Return the derivative at each number of an array."""
         slope = self.family.slope(self._within(s), *self.parameters)
         slope = slope * (self.value(s) != 0) if self.dead_zone else slope
-        return slope * _inner(s, self.low, self.high) if self.clips else slope
+        slope = slope * _inner(s * self.inside, self.low, self.high) if self.clips else slope
+        return slope if self.inside == 1 else slope * self.inside
 
     @property
     def clips(self) -> bool:
@@ -99,6 +103,7 @@ class Activation(NamedTuple):
         return self.low > -math.inf or self.high < math.inf
 
     def _within(self, s: Any) -> Any:
+        s = s if self.inside == 1 else s * self.inside
         return np.clip(s, self.low, self.high) if self.clips else s
 
     @property
@@ -108,6 +113,9 @@ class Activation(NamedTuple):
 
     def inverse(self, h: Floats) -> tuple[Floats, Floats]:
         """Return s, and where it is known, by halving the range in which the function rises."""
+        if self.inside != 1:
+            s, known = self._replace(inside=1.0).inverse(h)
+            return s / self.inside, known
         if self.family.inverse is not None:
             with np.errstate(all="ignore"):
                 s, known = self.family.inverse(h)
@@ -127,6 +135,8 @@ class Activation(NamedTuple):
 
     def of(self, s: Numbers) -> Numbers:
         """Return the function of each number."""
+        if self.inside != 1:
+            return self._replace(inside=1.0).of(s * self.inside)
         if isinstance(s, Var):
             return Var(self.of(s.value), ((s, lambda g: g * self.slope_of(s.value)),))
         if not isinstance(s, Ball):
@@ -142,6 +152,8 @@ class Activation(NamedTuple):
 
     def slope_of(self, s: Numbers) -> Numbers:
         """Return the derivative at each number."""
+        if self.inside != 1:
+            return self._replace(inside=1.0).slope_of(s * self.inside) * self.inside
         if not isinstance(s, Ball):
             return self.slope(s)
         value = self.slope(s.value)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from harness.diagnosis.identify.activations import IDENTITY, Activation, number
+from harness.diagnosis.identify.activations import IDENTITY, Activation, number, times
 from harness.diagnosis.identify.gates import (
     OWN_TERMS,
     PARAMETER_ROLES,
@@ -204,6 +204,7 @@ def joined(terms: Iterable[str]) -> str:
 
 def function_text(kind: Activation, s: str) -> str:
     """Return a function of an expression."""
+    kind, s = kind._replace(inside=1.0), times(kind.inside, s)
     if kind.name in SHORT_FUNCTIONS:
         return f"{kind.name}({s})"
     s = f"({s})" if " " in s else s
@@ -312,7 +313,9 @@ def _differences(model: GatedModel) -> Iterator[GateDifference]:
         words = f"clips {model.kept} to ±{model.limit:.6g}"
         yield GateDifference(model.kept, words, lambda m: replace(m, limit=0.0))
     if model.memory and model.read != right.read and any("t" in names for names, _ in model.mix):
-        yield GateDifference("h", f"applies {_name(model.read)} to c, not tanh", lambda m: replace(m, read=right.read))
+        what = times(model.read.inside, "c")
+        words = f"applies {_name(model.read._replace(inside=1.0))} to {what}, not tanh{' to c' * (what != 'c')}"
+        yield GateDifference("h", words, lambda m: replace(m, read=right.read))
     if {*model.mix} != {*right.mix} or model.outer != right.outer:
         words = _mix_sentence(model, right)
         yield GateDifference("h", words, lambda m: replace(m, mix=right.mix, outer=right.outer))

@@ -655,8 +655,9 @@ class GateInquiry:
                 return None
             model = replace(model, memory=memory)
         reads = [*dict.fromkeys([TANH, IDENTITY, *ACTIVATIONS.values()] if two else [TANH])]
-        plain = reads[:2]
-        for outer, kind in (*product([IDENTITY], reads), *product(OUTERS, plain), *product(OUTERS, reads[2:])):
+        plain, scaled = reads[:2], [TANH._replace(inside=inside) for inside in ARGUMENTS[1:] if two]
+        every = [*plain, *scaled, *reads[2:]]
+        for outer, kind in (*product([IDENTITY], every), *product(OUTERS, plain), *product(OUTERS, reads[2:])):
             model = replace(model, read=kind, outer=outer)
             beside = ((), ("t",), ("c'",), ("h",), ("tanh(c)",), ("c",)) if two else ((), ("h",))
             columns = [
@@ -702,7 +703,8 @@ class GateInquiry:
                 for names in columns
             }
             values, y = {names: column[known] for names, column in values.items()}, y[known]
-            if (fit := solve(values, y, self.noise)) is not None:
+            likely = [names for names in columns if not {"tanh(c)", "h" if name == "c'" else "c"} & {*names}]
+            if (fit := solve(values, y, self.noise, likely)) is not None:
                 return tuple((names, plainest(c, self.noise)) for names, c in fit.items())
         return None
 
