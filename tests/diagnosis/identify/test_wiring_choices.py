@@ -1,7 +1,6 @@
 """Tests of a wiring that is found: of programs with loops of their own, of planted mistakes, and of none."""
 
 from collections.abc import Callable
-from functools import partial
 from random import Random
 from typing import Any
 
@@ -26,7 +25,7 @@ from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 from tests import implementations
-from tests.diagnosis.identify.test_ways_back import layer as single_layer
+from tests.diagnosis.identify.by_hand import with_gradients
 from tests.long import few
 
 STACK = RNNConfig(2, 3, num_layers=2, bidirectional=True, T=3, N=2, hx=True)
@@ -266,34 +265,10 @@ class GoesBackForwards(BothDirections):
         return torch.cat(outputs, -1), torch.stack(last)
 
 
-def two_directions(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, *, wrong: str) -> Any:
-    """Compute two directions, of which the reverse one uses, or returns the gradient of, a bias of the other one."""
-    made, gradients = [], dict[str, Any]()
-    for d, way in enumerate((slice(None), slice(None, None, -1))):
-        names = {name.removesuffix("_reverse"): name for name in weights if name.endswith("_reverse") == bool(d)}
-        own = {name: weights[full] for name, full in names.items()}
-        own |= {"bias_hh_l0": weights["bias_hh_l0"]} if wrong == "bias" and config.bias else {}
-        halves = {name: np.split(g, 2, -1 if name == "output.grad" else 0)[d] for name, g in cotangents.items()}
-        halves |= {"output.grad": halves["output.grad"][way]} if "output.grad" in halves else {}
-        output, h_n, *found = single_layer(x[way], h0[d : d + 1], own, config, halves)
-        made.append((output[way], h_n))
-        for name, g in (found[0] if found else {}).items():
-            if name == "x":
-                gradients["x"] = gradients.get("x", 0) + g[way]
-            elif name == "hx":
-                gradients["hx"] = np.concatenate([*([gradients["hx"]] if d else []), g])
-            else:
-                gradients[names[name]] = g
-    if wrong == "gradient" and "bias_hh_l0" in gradients:
-        gradients["bias_hh_l0_reverse"] = gradients["bias_hh_l0"].copy()
-    results = np.concatenate([one for one, _ in made], -1), np.concatenate([one for _, one in made])
-    return (*results, gradients) if config.loss is not None else results
-
-
 def late_below(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
     """Compute a stack that reads late, and of which several layers return what they like as gradients."""
     if config.num_layers == 1:
-        return single_layer(x, h0, weights, config, cotangents)
+        return with_gradients(x, h0, weights, config, cotangents)
     arrays = {"x": x, "hx": h0, **weights}
     odd = {} if config.loss is None else {name: np.sin(3 * v + k) for k, (name, v) in enumerate(arrays.items())}
     return *late(x, h0, weights, config), odd
@@ -407,18 +382,6 @@ def starts_the_longest(x: Any, h0: Any, weights: Any, config: Any, lengths: Any)
                 ),
             ],
             3,
-        ),
-        (
-            partial(two_directions, wrong="gradient"),
-            PLAIN | {"num_layers": 1, "dropout": 0, "bidirectional": True},
-            RNNConfig(2, 2, bidirectional=True, T=3, N=2, loss="both"),
-            ["returns the gradients by bias_hh of the forward direction in the place of each one's own"],
-        ),
-        (  # its way back is nn.RNN's
-            partial(two_directions, wrong="bias"),
-            PLAIN | {"num_layers": 1, "dropout": 0, "bidirectional": True},
-            RNNConfig(2, 2, bidirectional=True, T=3, N=2, loss="both"),
-            ["computes with bias_hh of the forward direction, not with each one's own"],
         ),
         (late_below, PLAIN | {"bidirectional": False}, ONE_UNIT.replace(num_layers=2), [LATE]),
         (
