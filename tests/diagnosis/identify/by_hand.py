@@ -60,7 +60,8 @@ def with_gradients(
     A step ``read``s the state before it, which way 1 is, and its gradient goes the way -1. W_hh may be ``turned``. The
     biases have ``factors``, and the gradient of the last output another, ``last``.
     """
-    D, H, below, runs = config.num_directions, config.hidden_size, [x], {}
+    D, H, runs = config.num_directions, config.hidden_size, dict[int, Any]()
+    below: list[Any] = [x]
     for row in range(len(h0)):
         layer, d = divmod(row, D)
         end, way = f"_l{layer}{'_reverse' * d}", slice(None, None, 1 - 2 * d)
