@@ -4,33 +4,59 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
 from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.cause import identified_of
-from harness.diagnosis.identify.elman_layer_inquiry import Identification
+from harness.diagnosis.identify.elman_layer_inquiry import Identification, identify
 from harness.diagnosis.identify.model_differences import mistakes_of
+from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 
+SCOPE = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, dropout=0)
+FORWARD = SCOPE.only(loss=None)
 ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def said_of(
-    subject: Any, config: RNNConfig, scope: Scope | dict[str, Any], *, longest: int = 1
+    subject: Any,
+    scope: Scope | dict[str, Any],
+    config: RNNConfig | None = None,
+    *,
+    nonlinearity: str = "tanh",
+    longest: int = 1,
 ) -> tuple[Identification, list[str]]:
-    """Return what is identified of a subject from a case, and the sentences of its mistakes."""
+    """Return what is identified of a subject, from a case if a config is given, and the sentences of its mistakes."""
     adapted = as_subject(subject)
     scope = scope if isinstance(scope, Scope) else scope_of(adapted).only(**scope)
-    found = identified_of(ObservationCache(adapted), scope, draw(config, "normal", 1), longest=longest)
+    observations = ObservationCache(adapted)
+    if config is None:
+        found: Identification | None = identify(Asker(observations, scope, nonlinearity))
+    else:
+        found = identified_of(observations, scope, draw(config, "normal", 1), longest=longest)
     assert found is not None
-    return found, [mistake.sentence for mistake in mistakes_of(found.network, config.nonlinearity)]
+    return found, [mistake.sentence for mistake in mistakes_of(found.network, nonlinearity)]
 
 
 def sum_of(x_t: Any, h: Any, weights: Any, config: Any, *, end: str = "_l0", b_hh: float = 1.0) -> Any:
     """Return nn.RNN's sum of a step."""
     s = x_t @ weights["weight_ih" + end].T + h @ weights["weight_hh" + end].T
     return s + weights["bias_ih" + end] + b_hh * weights["bias_hh" + end] if config.bias else s
+
+
+def of_steps(new: Callable[[int, Any, Any, Any], Any]) -> Any:
+    """Return a layer whose state after step t is ``new(t, x_t, h, s)``, of the state before and nn.RNN's sum."""
+
+    def layer(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        h, output = h0[0], []
+        for t, x_t in enumerate(x):
+            h = new(t, x_t, h, sum_of(x_t, h, weights, config))
+            output.append(h)
+        return np.stack(output), h[None]
+
+    return layer
 
 
 def sums_of(x: Any, before: Any, _after: Any, da: Any) -> tuple[Any, Any, Any]:
@@ -92,3 +118,26 @@ def with_gradients(
         found["x"] = down(da, W_ih, W_hh, layer)[way] + (found["x"] if d < D - 1 else 0)
         g = found["x"] if d == 0 else g
     return below[-1], h_n, returned(found)
+
+
+class Stack(torch.nn.Module):
+    """Layers of torch's cells, of which a step may read another state than the one before it."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__()
+        sizes = [input_size, *[hidden_size] * (num_layers - 1)]
+        self.cells = torch.nn.ModuleList(torch.nn.RNNCell(size, hidden_size) for size in sizes)
+
+    def carried(self, _t: int, h: Any) -> Any:
+        return h
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        last = []
+        for k, cell in enumerate(self.cells):
+            h, states = x.new_zeros(x.shape[1], cell.hidden_size) if hx is None else hx[k], []
+            for t, x_t in enumerate(x):
+                h = cell(x_t, self.carried(t, h))
+                states.append(h)
+            x = torch.stack(states)
+            last.append(h)
+        return x, torch.stack(last)

@@ -189,7 +189,7 @@ def test_a_wrong_line_is_named(config: RNNConfig, wrong: Any, sentences: list[st
     pins |= {"lengths": None, "dropout": 0} | ({"num_layers": 1} if config.num_layers == 1 else {})
     pins |= {"input_size": 3, "hidden_size": 4} if config == WIDE else {}
 
-    found, said = said_of(wrong if callable(wrong) else partial(with_gradients, **wrong), config, pins)
+    found, said = said_of(wrong if callable(wrong) else partial(with_gradients, **wrong), pins, config)
 
     assert (said, found.unknown) == (sentences, ())
     assert found.whole
@@ -246,7 +246,7 @@ def test_the_slope_of_a_gate_is_held_against_that_of_its_cell(
 def test_a_slope_of_the_layer_below_is_that_of_its_own_direction() -> None:
     config = RNNConfig(2, 2, num_layers=2, bidirectional=True, T=3, N=2, loss="output", dtype="float64")
 
-    found, said = said_of(fourth_ports.p18, config, {})
+    found, said = said_of(fourth_ports.p18, {}, config)
 
     assert said == ["takes 1 - x[t]**2 for the slope of tanh, not 1 - h[t]**2, in the layers above the first"]
     case = draw(config, "normal", 1)
@@ -280,7 +280,7 @@ def truncated(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> An
 def test_what_short_cases_do_not_show_of_all_gradients_is_found_in_long_ones() -> None:
     pins = {"num_layers": 1, "bidirectional": False, "batch_first": False, "bias": True, "nonlinearity": "tanh"}
 
-    found, said = said_of(truncated, RNNConfig(2, 3, T=3, N=2, hx=True, loss="both"), pins)
+    found, said = said_of(truncated, pins, RNNConfig(2, 3, T=3, N=2, hx=True, loss="both"))
 
     assert found.whole
     assert said == [
