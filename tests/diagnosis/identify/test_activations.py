@@ -9,17 +9,14 @@ import torch
 from torch.nn import functional as F  # noqa: N812 - torch's own name of it
 
 from benchmarks.composed import exchanged, identified, terms
-from harness import as_subject
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.ball import Ball
-from harness.diagnosis.identify.elman_layer_inquiry import identify
 from harness.diagnosis.identify.model import LayerModel
 from harness.diagnosis.identify.model_differences import mistakes_of
-from harness.diagnosis.identify.questions import Asker, rounding_of
+from harness.diagnosis.identify.questions import rounding_of
 from harness.diagnosis.identify.step import ACTIVATION_SUMS
-from harness.diagnosis.observation_cache import ObservationCache
 from harness.oracle.arithmetic_assumptions import U64
-from harness.space.scope import Scope
+from tests.diagnosis.identify.by_hand import FORWARD, said_of, sum_of
 
 FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Activation, float]] = {
     "tanh": (torch.tanh, Activation("tanh"), 1),
@@ -95,20 +92,14 @@ def test_small_states_that_are_set_to_0_are_found_beside_wrong_sums(kind: str) -
     def sparse(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         h, output = h0[0], []
         for x_t in x:
-            s = x_t @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
-            h = functions[kind](s + weights["bias_ih_l0"] if config.bias else s)
+            h = functions[kind](sum_of(x_t, h, weights, config, b_hh=0.0))
             h = np.where(np.abs(h) < 0.03, 0, h)
             output.append(h)
         return np.stack(output), h[None]
 
-    scope = Scope().only(num_layers=1, bidirectional=False, nonlinearity=kind, batch_first=False, dropout=0, loss=None)
+    found, said = said_of(sparse, FORWARD.only(nonlinearity=kind), nonlinearity=kind)
 
-    found = identify(Asker(ObservationCache(as_subject(sparse)), scope, kind))
-
-    assert [m.sentence for m in mistakes_of(found.network, kind)] == [
-        "ignores bias_hh: b_hh is never added",
-        "sets states between -0.03 and 0.03 to 0",
-    ]
+    assert said == ["ignores bias_hh: b_hh is never added", "sets states between -0.03 and 0.03 to 0"]
     assert found.whole
 
 

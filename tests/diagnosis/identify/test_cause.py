@@ -10,8 +10,10 @@ from harness import RNNConfig, Subject, as_subject, check_agreement, draw
 from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, seen_of
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.observation_cache import ObservationCache
+from harness.oracle.compare import Mismatch
 from harness.space.case import Case
 from harness.subjects.protocol import scope_of
+from tests.diagnosis.identify.by_hand import Stack, sum_of
 
 
 def filled(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
@@ -19,26 +21,21 @@ def filled(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
     ends = np.full(x.shape[1], len(x)) if lengths is None else lengths
     h, output = h0[0], []
     for t, x_t in enumerate(x):
-        s = x_t @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T + weights.get("bias_ih_l0", 0)
         on = (t < ends)[:, None]
-        h = np.where(on, np.tanh(s), h)
+        h = np.where(on, np.tanh(sum_of(x_t, h, weights, config, b_hh=0.0)), h)
         output.append(np.where(on, h, 7))
     return np.stack(output).astype(x.dtype), h[None].astype(x.dtype)
 
 
-class Twice(torch.nn.Module):
+class Twice(Stack):
     """A layer that passes nothing back through time, and applies tanh to its output once more."""
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.cell = torch.nn.RNNCell(input_size, hidden_size)
+    def carried(self, _t: int, h: Any) -> Any:
+        return h.detach()
 
-    def forward(self, x: torch.Tensor, hx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        h, output = hx[0], []
-        for x_t in x:
-            h = self.cell(x_t, h.detach())
-            output.append(torch.tanh(h))
-        return torch.stack(output), h[None]
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return torch.tanh(output), h_n
 
 
 def carries(x: Any, h0: Any, weights: Any, config: Any) -> Any:
@@ -47,9 +44,7 @@ def carries(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     h_n = np.zeros_like(h0)
     for n in range(x.shape[1]):
         for t in range(len(x)):
-            s = x[t, n : n + 1] @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
-            s = s + weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else s
-            h = np.tanh(s)
+            h = np.tanh(sum_of(x[t, n : n + 1], h, weights, config))
             output[t, n] = h[0]
         h_n[0, n] = h[0]
     return output, h_n
@@ -77,39 +72,45 @@ def amplified(config: RNNConfig, by: float) -> Case:
     )
 
 
-def test_what_is_in_the_padding_does_not_count_in_float64_either() -> None:
-    subject = as_subject(filled)
-    cause, observations = known(subject, RNNConfig(2, 3, T=3, N=2, lengths=(3, 1)), nonlinearity="tanh")
-    case = amplified(RNNConfig(7, 17, T=15, N=3, lengths=(15, 5, 7), dtype="float16"), 4)
-    result = check_agreement(subject, case)
+def of_numbers(config: RNNConfig, **values: Any) -> Case:
+    """Return a case of zeros but for some arrays, by name; a dot is an underscore."""
+    zeros = {name: np.zeros_like(v) for name, v in draw(config, "normal", 1).arrays.items()}
+    given = {name: np.asarray(values.get(name.replace(".", "_"), 0), v.dtype) for name, v in zeros.items()}
+    return Case.from_arrays(config, {name: v + given[name] for name, v in zeros.items()})
 
-    assert result.mismatches
-    assert cause.explains(subject, observations.of(case), result)
+
+def explains(cause: IdentifiedCause, observations: ObservationCache, case: Case) -> list[Mismatch]:
+    """Return what is wrong in a case, which has a cause."""
+    result = check_agreement(observations.subject, case)
+    assert cause.explains(observations.subject, observations.of(case), result)
+    return [*result.mismatches]
+
+
+def test_what_is_in_the_padding_does_not_count_in_float64_either() -> None:
+    cause, observations = known(as_subject(filled), RNNConfig(2, 3, T=3, N=2, lengths=(3, 1)), nonlinearity="tanh")
+    case = amplified(RNNConfig(7, 17, T=15, N=3, lengths=(15, 5, 7), dtype="float16"), 4)
+
+    assert explains(cause, observations, case)
 
 
 @pytest.mark.parametrize("loss", ["output", "h_n"])
 def test_gradients_of_16_bits_have_the_cause_that_those_of_float64_have(loss: str) -> None:
-    subject = as_subject(Twice)
-    cause, observations = known(subject, RNNConfig(2, 3, T=2, N=2, hx=True, loss=loss), hx=True, nonlinearity="tanh")
+    cause, observations = known(
+        as_subject(Twice), RNNConfig(2, 3, T=2, N=2, hx=True, loss=loss), hx=True, nonlinearity="tanh"
+    )
     every = IdentifiedCause(cause.identified, tuple(mistakes_of(cause.identified.network, "tanh")))
     for config in (
         RNNConfig(25, 31, T=2, N=6, hx=True, dtype="bfloat16", loss=loss),
         RNNConfig(33, 256, T=1, N=2, hx=True, dtype="bfloat16", loss=loss, wrt="weights"),
     ):
-        case = draw(config, "normal", 2)
-        result = check_agreement(subject, case)
-        assert result.mismatches, config
-        assert every.explains(subject, observations.of(case), result), config
+        assert explains(every, observations, draw(config, "normal", 2)), config
 
 
 def test_a_long_chain_over_sequences_is_judged_by_the_states_that_it_returned() -> None:
-    subject = as_subject(carries)
-    cause, observations = known(subject, RNNConfig(2, 3, T=2, N=3), nonlinearity="tanh")
+    cause, observations = known(as_subject(carries), RNNConfig(2, 3, T=2, N=3), nonlinearity="tanh")
     case = amplified(RNNConfig(1, 49, T=25, N=8, bias=False), 4)
-    result = check_agreement(subject, case)
 
-    assert result.mismatches
-    assert cause.explains(subject, observations.of(case), result)
+    assert explains(cause, observations, case)
 
 
 def forward_twice(x: Any, h0: Any, weights: Any, config: Any) -> Any:
@@ -118,8 +119,7 @@ def forward_twice(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     for d, end in enumerate(("_l0", "_l0_reverse")):
         h, states = h0[d], []
         for x_t in x:
-            s = x_t @ weights["weight_ih" + end].T + h @ weights["weight_hh" + end].T
-            h = np.tanh(s + weights["bias_ih" + end] + weights["bias_hh" + end])
+            h = np.tanh(sum_of(x_t, h, weights, config, end=end))
             states.append(h)
         output.append(np.stack(states))
         h_n.append(h)
@@ -127,22 +127,20 @@ def forward_twice(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 
 def test_what_is_less_than_a_rounding_of_many_numbers_does_not_outweigh_the_one_that_is_wrong() -> None:
-    subject = as_subject(forward_twice)
     cause, observations = known(
-        subject, RNNConfig(2, 3, bidirectional=True, T=2, N=2), nonlinearity="tanh", bidirectional=True, bias=True
+        as_subject(forward_twice),
+        RNNConfig(2, 3, bidirectional=True, T=2, N=2),
+        nonlinearity="tanh",
+        bidirectional=True,
+        bias=True,
     )
     config = RNNConfig(1, 1, bidirectional=True, T=2, N=200)
-    zeros = {name: np.zeros_like(v) for name, v in draw(config, "normal", 1).arrays.items()}
-    end = "_l0_reverse"
-    of_one = {f"weight_ih{end}": 0.75, f"weight_hh{end}": 1.0, f"bias_ih{end}": 6.0, f"bias_hh{end}": -16.0}
-    case = Case.from_arrays(config, zeros | {name: zeros[name] + np.float32(v) for name, v in of_one.items()})
-    x = case.arrays["x"].copy()
+    x = np.zeros((2, 200, 1))
     x[0, 40] = 3  # of it a state is tanh(-7.75), not tanh(-8.75); the others are -1 but for less than a rounding
-    case = Case.from_arrays(config, {**case.arrays, "x": x})
-    result = check_agreement(subject, case)
+    values = {"weight_ih": 0.75, "weight_hh": 1, "bias_ih": 6, "bias_hh": -16}
+    case = of_numbers(config, x=x, **{f"{name}_l0_reverse": value for name, value in values.items()})
 
-    assert result.mismatches
-    assert cause.explains(subject, observations.of(case), result)
+    assert explains(cause, observations, case)
 
 
 class Residual(torch.nn.Module):
@@ -164,51 +162,28 @@ class Residual(torch.nn.Module):
 
 
 def test_a_gradient_that_is_judged_at_what_was_returned_is_explained_by_what_is_wrong_with_that() -> None:
-    subject = as_subject(Residual)
-    cause, observations = known(subject, RNNConfig(2, 3, num_layers=2, T=2, N=2, hx=True), num_layers=(1, 2))
+    cause, observations = known(
+        as_subject(Residual), RNNConfig(2, 3, num_layers=2, T=2, N=2, hx=True), num_layers=(1, 2)
+    )
     config = RNNConfig(4, 1, num_layers=2, T=1, N=1, hx=True, dtype="bfloat16", loss="output")
     values = {"weight_ih_l0": [[8, 4, -4, 6]], "bias_ih_l0": [4], "weight_ih_l1": [[1]], "bias_hh_l1": [-1]}
-    values |= {"x": [[[0.25, 1, 0.5, -1.25]]], "output.grad": [[[1]]]}
-    zeros = {name: np.zeros_like(v) for name, v in draw(config, "normal", 1).arrays.items()}
-    case = Case.from_arrays(config, {name: v + np.asarray(values.get(name, 0), v.dtype) for name, v in zeros.items()})
-    result = check_agreement(subject, case)
+    case = of_numbers(config, **values, x=[[[0.25, 1, 0.5, -1.25]]], output_grad=[[[1]]])
 
-    assert [mismatch.array for mismatch in result.mismatches] == ["bias_ih_l1.grad", "bias_hh_l1.grad"]
-    assert cause.explains(subject, observations.of(case), result)
+    assert [mismatch.array for mismatch in explains(cause, observations, case)] == [
+        "bias_ih_l1.grad",
+        "bias_hh_l1.grad",
+    ]
 
 
-class Chunked(torch.nn.Module):
+class Chunked(Stack):
     """Layers that pass nothing back from a step to the fourth before it, counted from the first."""
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
-        super().__init__()
-        self.hidden_size = hidden_size
-        self.cells = torch.nn.ModuleList(
-            torch.nn.RNNCell(hidden_size if layer else input_size, hidden_size) for layer in range(num_layers)
-        )
-
-    def forward(self, x: torch.Tensor, hx: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        last = []
-        for number, cell in enumerate(self.cells):
-            h, states = x.new_zeros(x.shape[1], self.hidden_size) if hx is None else hx[number], []
-            for t, step in enumerate(x):
-                states.append(cell(step, h))
-                h = states[-1].detach() if t % 4 == 3 else states[-1]
-            last.append(states[-1])
-            x = torch.stack(states)
-        return x, torch.stack(last)
-
-
-def of_numbers(config: RNNConfig, **values: Any) -> Case:
-    """Return a case of zeros but for some arrays, by name; a dot is an underscore."""
-    zeros = {name: np.zeros_like(v) for name, v in draw(config, "normal", 1).arrays.items()}
-    given = {name: np.asarray(values.get(name.replace(".", "_"), 0), v.dtype) for name, v in zeros.items()}
-    return Case.from_arrays(config, {name: v + given[name] for name, v in zeros.items()})
+    def carried(self, t: int, h: Any) -> Any:
+        return h.detach() if t and t % 4 == 0 else h
 
 
 def test_what_probes_alone_show_is_explained_by_the_gradients_inside_of_the_identified_layer() -> None:
-    subject = as_subject(Chunked)
-    cause, observations = known(subject, RNNConfig(2, 3, T=6, N=2, hx=True, loss="both"), num_layers=(1, 2))
+    cause, observations = known(as_subject(Chunked), RNNConfig(2, 3, T=6, N=2, hx=True, loss="both"), num_layers=(1, 2))
     case = of_numbers(
         RNNConfig(1, 2, num_layers=2, T=5, N=1, dtype="float64", loss="output", wrt="inputs"),
         bias_hh_l0=[0, -2],
@@ -218,17 +193,14 @@ def test_what_probes_alone_show_is_explained_by_the_gradients_inside_of_the_iden
         bias_hh_l1=[-0.5, 1],
         output_grad=[[[0, 0]]] * 4 + [[[1, 0]]],
     )
-    result = check_agreement(subject, case)
 
-    assert {(mismatch.array, mismatch.probed) for mismatch in result.mismatches} == {("preactivation.grad", True)}
-    assert cause.explains(subject, observations.of(case), result)
+    assert {(mismatch.array, mismatch.probed) for mismatch in explains(cause, observations, case)} == {
+        ("preactivation.grad", True)
+    }
 
 
 def test_a_gradient_that_is_missing_after_many_steps_has_the_cause_of_one_after_few() -> None:
-    subject = as_subject(Chunked)
-    cause, observations = known(subject, RNNConfig(2, 3, T=6, N=2, hx=True, loss="both"), num_layers=(1, 2))
+    cause, observations = known(as_subject(Chunked), RNNConfig(2, 3, T=6, N=2, hx=True, loss="both"), num_layers=(1, 2))
     case = of_numbers(RNNConfig(3, 1, T=49, N=1, hx=True, loss="h_n"))
-    result = check_agreement(subject, case)
 
-    assert {mismatch.array for mismatch in result.mismatches} == {"hx.grad"}
-    assert cause.explains(subject, observations.of(case), result)
+    assert {mismatch.array for mismatch in explains(cause, observations, case)} == {"hx.grad"}

@@ -17,18 +17,9 @@ from harness.checks.relation_check import check_relation
 from harness.checks.relations import RELATIONS
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced, seen_of
-from harness.diagnosis.identify.elman_layer_inquiry import Identification, identify
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.layer import FINAL_STATES
-from harness.diagnosis.identify.model import (
-    Coef,
-    GradientClip,
-    LayerModel,
-    Network,
-    StateGradientTerm,
-    WeightedTerms,
-    in_order,
-)
+from harness.diagnosis.identify.model import Coef, GradientClip, LayerModel, Network, WeightedTerms, in_order
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response, SubjectTooSlow, rounding_of
@@ -36,83 +27,18 @@ from harness.diagnosis.identify.recurrence import step_lines
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import OVER_TIME
 from harness.diagnosis.observation_cache import ObservationCache
-from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 from tests import implementations
+from tests.diagnosis.identify.by_hand import FORWARD, ROLES, SCOPE, Stack, of_steps, said_of, sum_of
 from tests.long import few
 
-ONE_LAYER: dict[str, Any] = {
-    "num_layers": 1,
-    "bidirectional": False,
-    "nonlinearity": "tanh",
-    "batch_first": False,
-    "dropout": 0,
-}
-SCOPE = Scope().only(**ONE_LAYER)
-
-
-@pytest.mark.parametrize("seed", [6, 27, 36, 41])
-def test_mistakes_at_once_are_named_each_for_itself(seed: int) -> None:
-    model, _ = drawn(Random(f"0/{seed}"))
-
-    found = identified(model)
-
-    assert found.whole
-    assert {m.sentence for m in mistakes_of(found.network, "tanh")} == {
-        m.sentence for m in mistakes_of(Network(model), "tanh")
-    }
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"sloped": TermSteps("last", 1)}, "takes the slope of tanh at the last step only: elsewhere it is 1"),
-        ({"counted": TermSteps("last", 1)}, "counts the gradient of the output at the last step only"),
-        ({"counted": TermSteps("never")}, "ignores the gradient of the output"),
-        ({"passes": TermSteps("but every from the end", 3)}, "cuts the way back every 3 steps, counted from the end"),
-        ({"passes": TermSteps("but last but", 2)}, "cuts the way back once, before the last 2 steps"),
-        ({"reached": TermSteps("last", 2)}, "goes back over the last 2 steps only"),
-        (
-            {"links": (StateGradientTerm("da[t+1] @ np.tril(W_hh)", True, Coef()),)},
-            "passes da[t+1] @ np.tril(W_hh) from step t+1 back to step t, not da[t+1] @ W_hh",
-        ),
-        (
-            {"gradient_sums": {"x": (("da[t] @ W_ih[::-1]", Coef()),)}},
-            "makes the gradient by x of da[t] @ W_ih[::-1], not of da[t] @ W_ih",
-        ),
-        (
-            {"gradient_sums": {"hx": (("da[0] @ np.abs(W_hh)", Coef()),)}},
-            "makes the gradient by hx of da[0] @ np.abs(W_hh), not of da[0] @ W_hh",
-        ),
-        (
-            {"gradient_sums": {"weight_hh": (("da[t].T @ h[t-1] * np.tri(H)", Coef()),)}},
-            "multiplies the gradient by weight_hh by np.tri(H): other elements are 0",
-        ),
-    ],
-)
-def test_each_part_of_the_way_back_is_found(changes: dict[str, Any], sentence: str) -> None:
-    found = identified(replace(LayerModel(), **changes))
-
-    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [sentence]
-    assert found.whole
+NO_B_HH = "ignores bias_hh: b_hh is never added"
 
 
 @conventions(last_output_only=True)
 def first_step(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     """Return within the loop."""
-    for x_t in x:
-        s = x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"]
-        return np.tanh(s + h0[0] @ weights["weight_hh_l0"].T + weights["bias_hh_l0"])
-    return None
-
-
-def test_a_loop_that_ends_at_its_first_step_is_one_mistake() -> None:
-    subject = as_subject(first_step)
-    found = identify(Asker(ObservationCache(subject), scope_of(subject).only(**ONE_LAYER), "tanh"))
-
-    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
-        "returns h[0] as h_n, not the state after the last step"
-    ]
+    return np.tanh(sum_of(x[0], h0[0], weights, config))
 
 
 @conventions(last_output_only=True)
@@ -123,22 +49,82 @@ def at_the_last_step(x: Any, h0: Any, weights: Any, config: Any, lengths: Any = 
     return np.concatenate([implementations.vectorised(*piece, weights, config)[0][-1] for piece in pieces])
 
 
-def test_what_is_not_returned_is_not_said_to_be_wrong() -> None:
-    subject = as_subject(at_the_last_step)
-    scope = scope_of(subject).only(num_layers=1, nonlinearity="tanh", batch_first=False, loss=None)
-    config = RNNConfig(3, 2, bidirectional=True, T=4, N=3, lengths=(2, 4, 1), hx=True)
+def adds_to_activation(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    h, output = h0[0], []
+    b = (weights["bias_ih_l0"], weights["bias_hh_l0"]) if config.bias else (0, 0)
+    for x_t in x:
+        h = np.tanh(x_t @ weights["weight_ih_l0"].T + b[0]) + h @ weights["weight_hh_l0"].T + b[1]
+        output.append(h)
+    return np.stack(output), h[None]
 
-    found = identified_of(ObservationCache(subject), scope, draw(config, "normal", 1))
 
-    assert found is not None
+STACK: dict[str, Any] = {"num_layers": 1, "nonlinearity": "tanh", "batch_first": False, "loss": None}
+GRADIENTS = RNNConfig(1, 1, T=2, N=1, loss="output")
+
+
+@pytest.mark.parametrize(
+    ("layer", "scope", "config", "sentence"),
+    [
+        (first_step, ONLY | {"dropout": 0}, None, "returns h[0] as h_n, not the state after the last step"),
+        (  # what is not returned is not said to be wrong
+            at_the_last_step,
+            STACK,
+            RNNConfig(3, 2, bidirectional=True, T=4, N=3, lengths=(2, 4, 1), hx=True),
+            "returns the output at step lengths[n] - 1 as h_n, not the state after the last step",
+        ),
+        (  # though three mistakes would give the same numbers
+            adds_to_activation,
+            FORWARD,
+            None,
+            "adds h[t-1] @ W_hh.T + b_hh to its activation, not to the sum of its step",
+        ),
+        (
+            implementations.step_by_step(below="before", returned="after"),
+            {},
+            RNNConfig(1, 1, num_layers=2, nonlinearity="relu"),
+            "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first",
+        ),
+        (  # of one step alone
+            subject_of(replace(LayerModel(), step_limit=("da", GradientClip("elements", 0.5)))),
+            ONLY | {"T": 1},
+            None,
+            "clips da to ±0.5 at each step of the way back",
+        ),
+        # gradients that a narrow layer gives right
+        (
+            third_back.two_readers,
+            {},
+            GRADIENTS.replace(bidirectional=True),
+            "gives x, and the layers below, no gradient from the reverse direction",
+        ),
+        (
+            third_back.same_order,
+            {},
+            GRADIENTS.replace(bidirectional=True),
+            "takes the gradient of the output in the order of time, not in that of its own steps",
+        ),
+        (
+            third_back.tiles_back,
+            {},
+            GRADIENTS,
+            "multiplies the gradient by weight_hh by np.kron(np.eye(H), np.ones((16, 16)))",
+        ),
+        (
+            fourth_ports.p18,
+            {},
+            GRADIENTS.replace(num_layers=2),
+            "takes 1 - x[t]**2 for the slope of tanh, not 1 - h[t]**2",
+        ),
+    ],
+)
+def test_a_mistake_is_named_and_nothing_else(layer: Any, scope: Any, config: RNNConfig | None, sentence: str) -> None:
+    found, said = said_of(layer, scope, config, nonlinearity=config.nonlinearity if config else "tanh")
+
+    assert [one.startswith(sentence) for one in said] == [True]
     assert found.whole
-    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
-        "returns the output at step lengths[n] - 1 as h_n, not the state after the last step"
-    ]
 
 
 PASSED = {"x": (("dh[t] @ W_ih", Coef()),)}
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def in_step(**terms: tuple[str, Coef]) -> WeightedTerms:
@@ -150,77 +136,64 @@ def in_step(**terms: tuple[str, Coef]) -> WeightedTerms:
 
 
 @pytest.mark.parametrize(
-    "changes",
-    few(
-        [
-            # a clip at each step shows in the gradients that are not clipped themselves, and those in large weights
-            {
-                "step_limit": ("dh", GradientClip("elements", 5.0)),
-                "limits": dict.fromkeys(PARAMETERS, GradientClip("elements", 1.0)),
-            },
-            {"step_limit": ("da", GradientClip("elements", 1.0)), "limits": {"hx": GradientClip("elements", 0.5)}},
-            # gradients may be the derivative of a wrong way forward, and clipped
-            {"written": "h[min(t, 1)]", "limits": {"x": GradientClip("elements", 5.0)}},
-            # states that the output does not show, and a matrix that is read otherwise; or either of two shows
-            {"shown": TermSteps("last", 1), "step": in_step(x=("x[t] @ W_ih[:, ::-1].T", Coef()))},
-            {"shown": TermSteps("from", 1), "final": "h[0]"},
-            # the last step differs from all others in two ways
-            {"sloped": TermSteps("but last", 1), "at": "t-1"},
-            {"sloped": TermSteps("last", 1), "counted": TermSteps("but last", 1)},
-            # what is 0 in long sequences, or in short ones
-            {
-                "step": in_step(h=("h[t-1] @ W_hh.T", Coef(when=TermSteps("but block", 2)))),
-                "written": "h[max(t, T-5)]",
-                "passes": TermSteps("but every from the end", 3),
-            },
-            {"passes": TermSteps("but every", 2), "gradient_sums": {"bias_ih": (("dh[t].sum(0)", Coef()),)}},
-            {"activation": Activation("softshrink", (0.5,)), "step": (in_step()[0], *in_step()[2:])},
-            # the words are those of the one mistake
-            {"written": "s[t]"},
-            {"inside": 2.0, "step": in_step(c=("b_hh", Coef(2.0)))},
-            {"step": in_step(h=("h[t-1] @ np.triu(W_hh).T", Coef()))},
-        ],
-        3,
-    ),
-    ids=range(13),
+    "network",
+    [
+        *(Network(drawn(Random(f"0/{seed}"))[0]) for seed in (6, 27, 36, 41)),
+        *few(
+            [
+                # a clip at each step shows in the gradients that are not clipped themselves, and those in large weights
+                LayerModel(
+                    step_limit=("dh", GradientClip("elements", 5.0)),
+                    limits=dict.fromkeys(ROLES, GradientClip("elements", 1.0)),
+                ),
+                LayerModel(
+                    step_limit=("da", GradientClip("elements", 1.0)), limits={"hx": GradientClip("elements", 0.5)}
+                ),
+                # gradients may be the derivative of a wrong way forward, and clipped
+                LayerModel(written="h[min(t, 1)]", limits={"x": GradientClip("elements", 5.0)}),
+                # states that the output does not show, and a matrix that is read otherwise; or either of two shows
+                LayerModel(shown=TermSteps("last", 1), step=in_step(x=("x[t] @ W_ih[:, ::-1].T", Coef()))),
+                LayerModel(shown=TermSteps("from", 1), final="h[0]"),
+                # the last step differs from all others in two ways
+                LayerModel(sloped=TermSteps("but last", 1), at="t-1"),
+                LayerModel(sloped=TermSteps("last", 1), counted=TermSteps("but last", 1)),
+                # what is 0 in long sequences, or in short ones
+                LayerModel(
+                    step=in_step(h=("h[t-1] @ W_hh.T", Coef(when=TermSteps("but block", 2)))),
+                    written="h[max(t, T-5)]",
+                    passes=TermSteps("but every from the end", 3),
+                ),
+                LayerModel(passes=TermSteps("but every", 2), gradient_sums={"bias_ih": (("dh[t].sum(0)", Coef()),)}),
+                LayerModel(activation=Activation("softshrink", (0.5,)), step=(in_step()[0], *in_step()[2:])),
+                # the words are those of the one mistake
+                LayerModel(written="s[t]"),
+                LayerModel(inside=2.0, step=in_step(c=("b_hh", Coef(2.0)))),
+                LayerModel(step=in_step(h=("h[t-1] @ np.triu(W_hh).T", Coef()))),
+            ],
+            3,
+        ),
+        *few(
+            [
+                # each layer and direction is looked at for itself: its activation, and its way back
+                Network(above=LayerModel(activation=Activation("softshrink", (0.5,)))),
+                Network(LayerModel(passes=TermSteps("but every", 2)), above=LayerModel()),
+                Network(reverse=LayerModel(slope=(("h", 1.0), ("h**2", -1.0)))),
+                Network(LayerModel(gradient_sums=PASSED), reverse=LayerModel(gradient_sums=PASSED, links=())),
+            ],
+            2,
+        ),
+    ],
+    ids=range(21),
 )
-def test_mistakes_that_hide_each_other_are_named(changes: dict[str, Any]) -> None:
-    model = replace(LayerModel(), **changes)
+def test_mistakes_at_once_are_named_each_for_itself(network: Network | LayerModel) -> None:
+    network = network if isinstance(network, Network) else Network(network)
 
-    found = identified(model)
+    found = identified(network, "layers" if network.above else "directions" if network.reverse else "")
 
     assert found.whole
-    assert {m.sentence for m in mistakes_of(found.network, "tanh")} == {
-        m.sentence for m in mistakes_of(Network(model), "tanh")
-    }
-
-
-@pytest.mark.parametrize(
-    "network",
-    few(
-        [
-            # each layer and direction is looked at for itself: its activation, and its way back
-            Network(above=LayerModel(activation=Activation("softshrink", (0.5,)))),
-            Network(LayerModel(passes=TermSteps("but every", 2)), above=LayerModel()),
-            Network(reverse=LayerModel(slope=(("h", 1.0), ("h**2", -1.0)))),
-            Network(LayerModel(gradient_sums=PASSED), reverse=LayerModel(gradient_sums=PASSED, links=())),
-        ],
-        2,
-    ),
-    ids=["above", "first", "reverse", "both"],
-)
-def test_a_mistake_of_one_layer_or_direction_is_placed(network: Network) -> None:
-    found = identified(network, "layers" if network.above else "directions")
-
-    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
+    assert sorted(m.sentence for m in mistakes_of(found.network, "tanh")) == sorted(
         m.sentence for m in mistakes_of(network, "tanh")
-    ]
-
-
-def found_of(function: Any, scope: Scope = SCOPE) -> tuple[Identification, list[str]]:
-    subject = as_subject(function)
-    found = identify(Asker(ObservationCache(subject), scope, "tanh"))
-    return found, [mistake.sentence for mistake in mistakes_of(found.network, "tanh")]
+    )
 
 
 def plain(x: Any, h0: Any, weights: Any, config: Any, *, detached: bool = False, b_hh: bool = True) -> Any:
@@ -234,7 +207,7 @@ def plain(x: Any, h0: Any, weights: Any, config: Any, *, detached: bool = False,
 
 
 def test_a_right_layer_has_no_mistake() -> None:
-    found, said = found_of("torch", SCOPE.only(loss=("output", "h_n", "both", None)))
+    found, said = said_of("torch", SCOPE.only(loss=("output", "h_n", "both", None)))
 
     assert (said, found.whole) == ([], True)
     assert found.fresh > 10
@@ -257,12 +230,9 @@ def test_gradients_that_autograd_takes_of_a_wrong_step_are_no_mistakes_of_their_
         zeros = (torch.zeros_like(leaf) if g is None else g for leaf, g in zip(asked.values(), grads, strict=False))
         return output.detach().numpy(), h_n.detach().numpy(), {n: g.numpy() for n, g in zip(asked, zeros, strict=False)}
 
-    subject = as_subject(layer)
-    found, said = found_of(
-        layer, scope_of(subject).only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False)
-    )
+    found, said = said_of(layer, ONLY)
 
-    assert said == ["ignores bias_hh: b_hh is never added", "passes no gradient from a step to the one before it"]
+    assert said == [NO_B_HH, "passes no gradient from a step to the one before it"]
     assert found.network.derived
 
 
@@ -270,14 +240,13 @@ def no_bias_hh(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     """Compute one layer without b_hh, and return the last state for the first."""
     h, output = h0[0], []
     for x_t in x:
-        s = x_t @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
-        h = np.tanh(s + weights["bias_ih_l0"] if config.bias else s)
+        h = np.tanh(sum_of(x_t, h, weights, config, b_hh=0.0))
         output.append(h)
     return np.stack(output), output[0][None]
 
 
 def test_the_cause_of_a_failing_case_is_what_shows_on_it() -> None:
-    subject, scope = as_subject(no_bias_hh), SCOPE.only(loss=None)
+    subject, scope = as_subject(no_bias_hh), FORWARD
     one = observe(subject, draw(RNNConfig(1, 1, T=1, bias=True), "normal", 0))
     other = observe(subject, draw(RNNConfig(1, 1, T=2, bias=False, hx=True), "normal", 0))
     found = identified_of(ObservationCache(subject), scope, one.case)
@@ -285,7 +254,7 @@ def test_the_cause_of_a_failing_case_is_what_shows_on_it() -> None:
 
     first = cause_of(found, answers_of(one, assess(one)), assess(one), [])
     assert first is not None
-    assert first.sentence == "ignores bias_hh: b_hh is never added"
+    assert first.sentence == NO_B_HH
     assert first.explains(subject, one, assess(one))
     assert not first.explains(subject, other, assess(other))  # it shows the other mistake
 
@@ -308,7 +277,7 @@ def test_a_cause_explains_gradients_whose_bounds_are_beyond_all_differences() ->
 def test_a_mistake_is_the_same_one_wherever_it_is_made_and_is_placed_by_whoever_saw_most() -> None:
     wrong = replace(LayerModel(), step=tuple(one for one in LayerModel().step if one[0] != "b_hh"))
     late = replace(wrong, step=(("h_below[t-1] @ W_ih.T", Coef()), *wrong.step[1:]))
-    sentence = "ignores bias_hh: b_hh is never added"
+    sentence = NO_B_HH
     [alone] = mistakes_of(Network(wrong), "tanh")
 
     said = mistakes_of(Network(wrong, above=late), "tanh")
@@ -358,45 +327,11 @@ def test_the_slope_of_the_activation_that_is_applied_is_no_mistake_of_its_own() 
     assert step_lines("first", "s[t] = ...", "", network, "relu") == (f"h = tanh({total})", f"h = relu({total})")
 
 
-def test_the_layers_above_are_found_with_relu_too() -> None:
-    subject = as_subject(implementations.step_by_step(below="before", returned="after"))
-    case = draw(RNNConfig(1, 1, num_layers=2, nonlinearity="relu"), "normal", 0)
-
-    found = identified_of(ObservationCache(subject), scope_of(subject), case)
-
-    assert found is not None
-    assert [m.sentence for m in mistakes_of(found.network, "relu")] == [
-        "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first"
-    ]
-
-
-class Detached(torch.nn.Module):
+class Detached(Stack):
     """A tanh layer that ignores hx and passes no gradient from step to step."""
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.x2h = torch.nn.Linear(input_size, hidden_size)
-        self.h2h = torch.nn.Linear(hidden_size, hidden_size)
-
-    def forward(self, x: Any, hx: Any = None) -> Any:
-        h, output = x.new_zeros(x.shape[1], self.h2h.out_features), []
-        for x_t in x:
-            h = torch.tanh(self.x2h(x_t) + self.h2h(h.detach()))
-            output.append(h)
-        return torch.stack(output), h[None]
-
-
-def test_a_cause_explains_a_case_in_which_most_numbers_tell_little() -> None:
-    subject, config = as_subject(Detached), RNNConfig(1, 1, T=2, N=1, loss="output")
-    ones = {name: np.ones(spec.shape, np.float32) for name, spec in config.given.items()}
-    last = np.array([[[0.0]], [[1.0]]], np.float32)
-    observation = observe(subject, Case.from_arrays(config, ones | {"x": last, "output.grad": last}))
-    found = identified_of(ObservationCache(subject), scope_of(subject), observation.case)
-    result = assess(observation)
-    assert found is not None
-    assert result.failed
-
-    assert reproduced(found, answers_of(observation, result), result)
+    def carried(self, t: int, h: Any) -> Any:
+        return h.detach() if t else torch.zeros_like(h)
 
 
 def test_a_cause_explains_a_relation_that_breaks_where_the_case_itself_is_right() -> None:
@@ -423,21 +358,7 @@ def test_a_layer_outside_of_all_sums_is_not_said_to_be_known() -> None:
 
     subject = as_subject(odd)
 
-    assert identified_of(ObservationCache(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0)) is None
-
-
-def test_one_mistake_is_said_in_one_sentence_though_three_would_give_the_same_numbers() -> None:
-    def layer(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        h, output = h0[0], []
-        b = (weights["bias_ih_l0"], weights["bias_hh_l0"]) if config.bias else (0, 0)
-        for x_t in x:
-            h = np.tanh(x_t @ weights["weight_ih_l0"].T + b[0]) + h @ weights["weight_hh_l0"].T + b[1]
-            output.append(h)
-        return np.stack(output), h[None]
-
-    _, said = found_of(layer, SCOPE.only(loss=None))
-
-    assert said == ["adds h[t-1] @ W_hh.T + b_hh to its activation, not to the sum of its step"]
+    assert identified_of(ObservationCache(subject), FORWARD, draw(RNNConfig(1, 1), "normal", 0)) is None
 
 
 def test_a_subject_that_takes_long_is_not_asked_hundreds_of_questions() -> None:
@@ -451,7 +372,7 @@ def test_a_subject_that_takes_long_is_not_asked_hundreds_of_questions() -> None:
     subject = as_subject(slow)
 
     with pytest.raises(SubjectTooSlow):
-        identified_of(ObservationCache(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0))
+        identified_of(ObservationCache(subject), FORWARD, draw(RNNConfig(1, 1), "normal", 0))
     assert len(calls) < 20
 
 
@@ -460,15 +381,14 @@ def test_a_subject_that_rounds_more_is_not_asked_what_else_it_may_compute() -> N
         output, h_n = implementations.vectorised(x, h0, weights, config)
         return tuple(array.astype(np.float16).astype(array.dtype) for array in (output, h_n))
 
-    found, _ = found_of(coarse, SCOPE.only(loss=None))
+    found, _ = said_of(coarse, FORWARD)
 
     assert "the step" in found.unknown
     assert found.questions < 100  # a step that no sum explains is asked some 1,000
 
 
 def test_in_16_bits_alone_a_wrong_step_is_not_asked_hundreds_of_questions() -> None:
-    subject = as_subject(implementations.without_b_hh)
-    found = identify(Asker(ObservationCache(subject), scope_of(subject).only(**{**ONLY, "dtype": "float16"}), "tanh"))
+    found, _ = said_of(implementations.without_b_hh, ONLY | {"dtype": "float16"})
 
     assert "the step" in found.unknown
     assert found.questions < 300  # a step that no sum explains is asked some 1,000
@@ -483,9 +403,7 @@ def test_an_unknown_gradient_leaves_a_proved_mistake_of_the_step_certain() -> No
         output, h_n, gradients = right(x, h0, weights, config, cotangents)
         return output, h_n, {n: np.abs(g) if n.startswith("bias") else g for n, g in gradients.items()}
 
-    subject = as_subject(odd)
-    found = identify(Asker(ObservationCache(subject), scope_of(subject).only(dtype="float64", **ONLY), "tanh"))
-    said = [mistake.sentence for mistake in mistakes_of(found.network, "tanh")]
+    found, said = said_of(odd, ONLY | {"dtype": "float64"})
 
     assert set(found.unknown) == {"bias_ih", "bias_hh"}
     assert "takes (x[t] @ W_ih.T) / np.sqrt(I) in its step, not x[t] @ W_ih.T" in said
@@ -493,28 +411,11 @@ def test_an_unknown_gradient_leaves_a_proved_mistake_of_the_step_certain() -> No
 
 
 def test_what_small_numbers_cannot_tell_is_not_said() -> None:
-    def clipped(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        h, output = h0[0], []
-        for x_t in x:
-            s = x_t @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
-            h = np.clip(s + weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else s, -1, 1)
-            output.append(h)
-        return np.stack(output), h[None]
+    clipped = as_subject(of_steps(lambda _t, _x, _h, s: np.clip(s, -1, 1)))
 
-    subject = as_subject(clipped)
-    found = identified_of(ObservationCache(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0))
+    found = identified_of(ObservationCache(clipped), FORWARD, draw(RNNConfig(1, 1), "normal", 0))
 
     assert found is None or "clip" in mistakes_of(found.network, "tanh")[0].sentence
-
-
-def test_a_clip_at_each_step_is_found_where_a_subject_takes_one_step_alone() -> None:
-    model = replace(LayerModel(), step_limit=("da", GradientClip("elements", 0.5)))
-
-    subject = as_subject(subject_of(model))
-    found = identify(Asker(ObservationCache(subject), scope_of(subject).only(**ONLY, T=1), "tanh"))
-
-    assert found.whole
-    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == ["clips da to ±0.5 at each step of the way back"]
 
 
 def test_a_sequence_without_a_batch_axis_is_asked_with_steps_whose_x_is_zero() -> None:
@@ -563,9 +464,7 @@ def test_bounds_stay_small_in_long_cases_though_the_output_has_the_state_before_
 
 def test_a_layer_that_returns_the_states_before_its_steps_may_end_a_step_early() -> None:
     model = LayerModel(written="h[t-1]", final="h[T-2]")
-    subject = as_subject(subject_of(model))
-
-    found = identify(Asker(ObservationCache(subject), scope_of(subject).only(loss=None), "tanh"))
+    found, _ = said_of(subject_of(model), {"loss": None})
 
     assert found.whole
     assert found.network.first == model
@@ -573,33 +472,42 @@ def test_a_layer_that_returns_the_states_before_its_steps_may_end_a_step_early()
 
 @pytest.mark.parametrize("final", FINAL_STATES)
 def test_what_h_n_is_made_of_is_identified_from_a_program_that_makes_it(final: str) -> None:
-    subject = as_subject(subject_of(LayerModel(final=final)))
+    found, _ = said_of(subject_of(LayerModel(final=final)), {"loss": None})
 
-    found = identify(Asker(ObservationCache(subject), scope_of(subject).only(loss=None), "tanh")).network.first
+    assert found.network.first.final == (
+        "h[T-1]" if final == "output[T-1]" else final
+    )  # which is the same where all is written
 
-    assert found.final == ("h[T-1]" if final == "output[T-1]" else final)  # which is the same where all is written
+
+LAST = [0, 1]
 
 
 @pytest.mark.parametrize(
-    ("layer", "config", "arrays"),
+    ("layer", "config", "arrays", "kind"),
     [
         # the gradient that a probe shows goes through the layer below
-        (third_back.detached_stack, RNNConfig(1, 1, num_layers=2, T=1, N=1, loss="output"), {"output.grad": [1]}),
+        (third_back.detached_stack, GRADIENTS.replace(num_layers=2, T=1), {"output.grad": [1]}, ""),
         # the last states are beyond the largest number
         (
             third_numpy.late_night,
             RNNConfig(1, 2, nonlinearity="relu", T=30, N=1),
             {"weight_hh_l0": [0, 16, 16, 16], "bias_ih_l0": [0, 1], "bias_hh_l0": [1, 0]},
+            "",
         ),
         # the squares of the gradients are
         (
             third_back.safe_norm,
-            RNNConfig(1, 1, nonlinearity="relu", T=19, N=1, loss="output"),
+            GRADIENTS.replace(nonlinearity="relu", T=19),
             {"weight_hh_l0": [16], "weight_ih_l0": [1], "x": [1] * 19, "output.grad": [1] * 19},
+            "",
         ),
+        # most numbers tell little
+        (Detached, GRADIENTS, {"x": LAST, "output.grad": LAST} | {f"{role}_l0": [1] for role in ROLES}, ""),
+        # there is no sequence
+        *((third_torch.UnreadBias, GRADIENTS.replace(nonlinearity=f, N=0), {}, "missing") for f in ("tanh", "relu")),
     ],
 )
-def test_a_cause_explains_what_is_out_of_range_or_inside(layer: Any, config: RNNConfig, arrays: Any) -> None:
+def test_a_cause_explains_what_is_out_of_range_or_inside(layer: Any, config: RNNConfig, arrays: Any, kind: str) -> None:
     zeros = {name: np.zeros(spec.shape, np.float32) for name, spec in config.given.items()}
     given = {n: np.array(values, np.float32).reshape(zeros[n].shape) for n, values in arrays.items()}
     subject = as_subject(layer)
@@ -609,46 +517,7 @@ def test_a_cause_explains_what_is_out_of_range_or_inside(layer: Any, config: RNN
 
     assert found is not None
     assert result.failed
-    assert reproduced(found, answers_of(observation, result), result)
-
-
-@pytest.mark.parametrize(
-    ("layer", "stack", "sentence"),
-    [
-        (
-            third_back.two_readers,
-            {"bidirectional": True},
-            "gives x, and the layers below, no gradient from the reverse direction",
-        ),
-        (
-            third_back.same_order,
-            {"bidirectional": True},
-            "takes the gradient of the output in the order of time, not in that of its own steps",
-        ),
-        (third_back.tiles_back, {}, "multiplies the gradient by weight_hh by np.kron(np.eye(H), np.ones((16, 16)))"),
-        (fourth_ports.p18, {"num_layers": 2}, "takes 1 - x[t]**2 for the slope of tanh, not 1 - h[t]**2"),
-    ],
-)
-def test_gradients_that_a_narrow_layer_gives_right_are_told(layer: Any, stack: dict[str, Any], sentence: str) -> None:
-    subject, case = as_subject(layer), draw(RNNConfig(1, 1, T=2, N=1, loss="output", **stack), "normal", 0)
-
-    found = identified_of(ObservationCache(subject), scope_of(subject), case)
-
-    assert found is not None
-    assert found.whole
-    assert [one.sentence.startswith(sentence) for one in mistakes_of(found.network, "tanh")] == [True]
-
-
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_a_gradient_that_is_missing_where_there_is_no_sequence_is_of_its_mistake(nonlinearity: str) -> None:
-    subject = as_subject(third_torch.UnreadBias)
-    config = RNNConfig(1, 1, nonlinearity=nonlinearity, T=2, N=0, loss="output")
-    observation = observe(subject, draw(config, "normal", 0))
-    result = assess(observation)
-    found = identified_of(ObservationCache(subject), scope_of(subject), observation.case)
-
-    assert found is not None
-    assert result.kind.endswith("missing")
+    assert result.kind.endswith(kind)
     assert reproduced(found, answers_of(observation, result), result)
 
 

@@ -1,12 +1,13 @@
 """Tests of every choice that a layer may have: the line that a report shows does what is computed."""
 
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.composed import executed
+from benchmarks.composed import drawn, executed
 from harness import RNNConfig, draw
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.layer import FINAL_STATES
@@ -145,7 +146,8 @@ def readout(role: str, name: str) -> LayerModel:
     return LayerModel(gradient_sums={role: ((name, ONE),)})
 
 
-MODELS = dict([*on_the_way_forward(), *on_the_way_back()])
+DRAWN = ((f"drawn {seed}", drawn(Random(f"lines/{seed}"))[0]) for seed in range(60))  # with several at once
+MODELS = dict([*on_the_way_forward(), *on_the_way_back(), *DRAWN])
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.composed import STACKS, drawn, drawn_network, executed, stacked
+from benchmarks.composed import STACKS, drawn, drawn_network, stacked
 from harness import RNNConfig, draw
 from harness.diagnosis.identify import layer
 from harness.diagnosis.identify.cause import error_of
@@ -41,21 +41,6 @@ def test_without_a_difference_it_computes_what_the_reference_does(config: RNNCon
         off = np.abs(values_of(ball) - right[name])
         assert (off <= getattr(ball, "error", 0.0) + 1e-300).all(), name
         assert values_of(ball) == pytest.approx(right[name], rel=1e-9, abs=1e-12)
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_the_lines_of_a_layer_do_what_it_computes(seed: int) -> None:
-    model, _ = drawn(Random(f"lines/{seed}"))
-    case = draw(GENERIC.replace(T=5, loss="output"), "default", seed)
-    weights = {name: np.asarray(w) for name, w in case.weights.items()}
-
-    output, h_n, gradients = executed(model, case.x, case.hx, weights, case.cotangents)
-    made = run(Network(model), case)
-
-    assert made["output"] == pytest.approx(output, rel=1e-9, abs=1e-12)
-    assert made["h_n"] == pytest.approx(h_n, rel=1e-9, abs=1e-12)
-    for name, gradient in gradients.items():
-        assert made[f"{name}.grad"] == pytest.approx(gradient, rel=1e-9, abs=1e-12), name
 
 
 @pytest.mark.parametrize("seed", range(20))

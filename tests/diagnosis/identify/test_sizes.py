@@ -6,12 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import as_subject
-from harness.diagnosis.identify.elman_layer_inquiry import identify
-from harness.diagnosis.identify.model_differences import mistakes_of
-from harness.diagnosis.identify.questions import Asker
-from harness.diagnosis.observation_cache import ObservationCache
-from tests.diagnosis.identify.test_steps import SCOPE
+from tests.diagnosis.identify.by_hand import FORWARD, said_of
 
 
 def layer(x: Any, h: Any, W: Any, V: Any, b: Any, counts: Callable[[Any], Any] = lambda h: h) -> Any:
@@ -38,6 +33,7 @@ def hstack(x: Any, h: Any, W: Any, V: Any, b: Any) -> Any:
 
 
 LAYERS: dict[str, tuple[Callable[..., Any], str]] = {
+    "right": (layer, ""),
     "inputs in blocks": (
         lambda x, h, W, V, b: layer(x, h, first(W, 1, 8, block=True), V, b),
         "leaves the inputs that are left of full blocks of 8 out of the sum of its step",
@@ -91,20 +87,8 @@ def test_what_depends_on_sizes_is_found(name: str) -> None:
         output, h_n = function(x, h0[0], weights["weight_ih_l0"], weights["weight_hh_l0"], bias)
         return output, h_n[None]
 
-    found = identify(Asker(ObservationCache(as_subject(ported)), SCOPE, "tanh"))
+    # of one sequence and few units nothing is said to be left out
+    found, said = said_of(ported, FORWARD if sentence else FORWARD.only(N=1, input_size=3, hidden_size=5))
 
-    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [sentence]
-    assert found.whole
-
-
-def test_of_a_scope_of_one_sequence_and_few_units_nothing_is_said_to_be_left_out() -> None:
-    def ported(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        bias = weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else 0
-        output, h_n = layer(x, h0[0], weights["weight_ih_l0"], weights["weight_hh_l0"], bias)
-        return output, h_n[None]
-
-    scope = SCOPE.only(N=1, input_size=3, hidden_size=5)
-    found = identify(Asker(ObservationCache(as_subject(ported)), scope, "tanh"))
-
-    assert mistakes_of(found.network, "tanh") == []
+    assert said == [sentence] * bool(sentence)
     assert found.whole

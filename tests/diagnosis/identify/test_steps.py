@@ -9,23 +9,18 @@ import torch
 
 from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.cause import identified_of
-from harness.diagnosis.identify.elman_layer_inquiry import identify
 from harness.diagnosis.identify.model_differences import mistakes_of
-from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.observation_cache import ObservationCache
-from harness.space.scope import Scope
-from harness.subjects.protocol import scope_of
+from tests.diagnosis.identify.by_hand import FORWARD, said_of, sum_of
 
-SCOPE = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, dropout=0, loss=None)
+ONE = RNNConfig(1, 1, T=9, N=1)
 
 
 def states(x: Any, h: Any, w: Any, config: Any, skips: Any = None, b_hh: bool = True) -> list[Any]:
     """Return hx and the state after each step; ``skips`` says of a step what its state is, if it is not computed."""
     found = [h]
     for t, x_t in enumerate(x):
-        s = x_t @ w["weight_ih_l0"].T + h @ w["weight_hh_l0"].T
-        s = s + w["bias_ih_l0"] + w["bias_hh_l0"] * b_hh if config.bias else s
-        new = np.tanh(s)
+        new = np.tanh(sum_of(x_t, h, w, config, b_hh=b_hh))
         h = new if skips is None else skips(t, x_t, h, new)
         found.append(h)
     return found
@@ -93,9 +88,9 @@ def test_what_is_done_at_each_step_is_found(name: str) -> None:
         output, h_n = layer(x, h0[0], weights, config)
         return np.stack(list(output)), h_n[None]
 
-    found = identify(Asker(ObservationCache(as_subject(ported)), SCOPE, "tanh"))
+    found, said = said_of(ported, FORWARD)
 
-    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [sentence]
+    assert said == [sentence]
     assert found.whole
 
 
@@ -104,9 +99,9 @@ def test_a_wrong_sum_is_found_beside_an_output_that_is_late() -> None:
         every = states(x, h0[0], weights, config, b_hh=False)
         return np.stack(every[:-1]), every[-1][None]
 
-    found = identify(Asker(ObservationCache(as_subject(late)), SCOPE, "tanh"))
+    found, said = said_of(late, FORWARD)
 
-    assert len([m.sentence for m in mistakes_of(found.network, "tanh")]) == 2
+    assert len(said) == 2
     assert found.whole
 
 
@@ -124,12 +119,11 @@ def test_a_factor_that_changes_from_step_to_step_is_found(term: str) -> None:
     def changing(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         h, output = h0[0], []
         for t, x_t in enumerate(x):
-            s = x_t @ weights["weight_ih_l0"].T + FACTORS[term](t, len(x)) * (h @ weights["weight_hh_l0"].T)
-            h = np.tanh(s + weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else s)
+            h = np.tanh(sum_of(x_t, FACTORS[term](t, len(x)) * h, weights, config))
             output.append(h)
         return np.stack(output), h[None]
 
-    found = identify(Asker(ObservationCache(as_subject(changing)), SCOPE, "tanh"))
+    found, _ = said_of(changing, FORWARD)
 
     [mistake] = mistakes_of(found.network, "tanh")
     assert term in mistake.yours
@@ -140,16 +134,15 @@ def cut(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     """Return what three mistakes at once make: W_hh, a limit of the sum, and the state before the last step as h_n."""
     history = [h0[0]]
     for x_t in x:
-        s = x_t @ weights["weight_ih_l0"].T + history[-1] @ weights["weight_hh_l0"]
-        s = s + weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else s
-        history.append(np.tanh(np.clip(s, -3, 3)))
+        turned = weights | {"weight_hh_l0": weights["weight_hh_l0"].T}
+        history.append(np.tanh(np.clip(sum_of(x_t, history[-1], turned, config), -3, 3)))
     return np.stack(history[1:]), history[-2][None]
 
 
 def test_of_two_forms_that_small_numbers_do_not_tell_apart_large_ones_decide() -> None:
-    found = identify(Asker(ObservationCache(as_subject(cut)), SCOPE, "tanh"))
+    found, said = said_of(cut, FORWARD)
 
-    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
+    assert said == [
         "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T",
         "applies np.tanh(np.clip(s, -3, 3)), not tanh",
         "returns h[T-2] as h_n, not the state after the last step",
@@ -165,12 +158,9 @@ def test_what_a_block_of_many_steps_does_is_found_from_a_case_that_is_as_long() 
             found += states(x_t[None], h, weights, config)[1:]
         return np.stack(found[2:]), found[-1][None]
 
-    subject = as_subject(blocks)
-    found = identified_of(ObservationCache(subject), SCOPE, draw(RNNConfig(1, 1, T=21, N=1), "normal", 1), longest=21)
+    _, [said] = said_of(blocks, FORWARD, ONE.replace(T=21), longest=21)
 
-    assert found is not None
-    [mistake] = mistakes_of(found.network, "tanh")
-    assert "h[t-2] @ W_hh.T [at every 20th step after the first only]" in mistake.sentence
+    assert "h[t-2] @ W_hh.T [at every 20th step after the first only]" in said
 
 
 def reading(x_of: Callable[[int, int], int], h_of: Callable[[int, int], int]) -> Any:
@@ -208,26 +198,23 @@ def own(t: int, _T: int) -> int:
     ],
 )
 def test_what_a_step_reads_of_other_steps_is_found(x_of: Any, h_of: Any, terms: list[str]) -> None:
-    subject = as_subject(reading(x_of, h_of))
+    _, said = said_of(reading(x_of, h_of), FORWARD, ONE)
 
-    found = identified_of(ObservationCache(subject), SCOPE, draw(RNNConfig(1, 1, T=9, N=1), "normal", 1))
-
-    assert found is not None
-    mistakes = mistakes_of(found.network, "tanh")
-    assert len(mistakes) == len(terms)
-    assert all(m.sentence.startswith(f"takes {one}") for m, one in zip(mistakes, terms, strict=True))
+    assert [sentence.startswith(f"takes {term}") for sentence, term in zip(said, terms, strict=True)] == [True] * len(
+        terms
+    )
 
 
 def test_a_step_that_reads_others_by_no_known_index_is_not_known() -> None:
     subject = as_subject(reading(lambda t, T: min(max(t, 2), T - 1), own))
 
-    assert identified_of(ObservationCache(subject), SCOPE, draw(RNNConfig(1, 1, T=9, N=1), "normal", 1)) is None
+    assert identified_of(ObservationCache(subject), FORWARD, draw(ONE, "normal", 1)) is None
 
 
 class Windows(torch.nn.RNN):
     """An nn.RNN whose way back is cut into windows from the end; hx is not in the last one."""
 
-    size = 8
+    size: int
 
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
         T = len(input)
@@ -240,22 +227,14 @@ class Windows(torch.nn.RNN):
         return torch.cat(output), h
 
 
-class LongWindows(Windows):
-    size = 40
+@pytest.mark.parametrize("size", [8, 40])
+def test_a_way_back_is_cut_into_windows_of_any_length(size: int) -> None:
+    pins = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False, "batched": True}
+    config = RNNConfig(1, 1, T=size + 1, N=1, loss="output")
 
-
-@pytest.mark.parametrize("module", [Windows, LongWindows])
-def test_a_way_back_is_cut_into_windows_of_any_length(module: type[Windows]) -> None:
-    subject = as_subject(module)
-    scope = scope_of(subject).only(
-        num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, batched=True, lengths=None
+    found, said = said_of(
+        type("OfSize", (Windows,), {"size": size}), pins | {"lengths": None}, config, longest=config.T
     )
-    case = draw(RNNConfig(1, 1, T=module.size + 1, N=1, loss="output"), "normal", 1)
 
-    found = identified_of(ObservationCache(subject), scope, case, longest=case.config.T)
-
-    assert found is not None
-    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
-        f"cuts the way back every {module.size} steps, counted from the end"
-    ]
+    assert said == [f"cuts the way back every {size} steps, counted from the end"]
     assert found.whole

@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from harness import as_subject, scope_of
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
-from harness.diagnosis.identify.elman_layer_inquiry import Identification, identify
-from harness.diagnosis.identify.model_differences import mistakes_of
-from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.transform import AXIS_MATRICES, Transform
-from harness.diagnosis.observation_cache import ObservationCache
+from tests.diagnosis.identify.by_hand import said_of
 from tests.implementations import vectorised
 
 WAYS = [
@@ -33,11 +29,7 @@ WAYS = [
 ]
 
 
-def found_of(subject: Any, **factors: Any) -> tuple[Identification, list[str]]:
-    """Return what is identified of a subject, and its mistakes."""
-    scope = scope_of(as_subject(subject)).only(num_layers=1, bidirectional=False, **factors)
-    found = identify(Asker(ObservationCache(as_subject(subject)), scope, "tanh"))
-    return found, [str(mistake) for mistake in mistakes_of(found.network, "tanh")]
+ONE_LAYER = {"num_layers": 1, "bidirectional": False}
 
 
 def returning(name: str, way: Transform) -> Any:
@@ -53,7 +45,7 @@ def returning(name: str, way: Transform) -> Any:
 
 @pytest.mark.parametrize(("name", "way"), WAYS, ids=[way.line(name) for name, way in WAYS])
 def test_what_is_done_to_what_is_returned_is_found(name: str, way: Transform) -> None:
-    found, said = found_of(returning(name, way), batch_first=False)
+    found, said = said_of(returning(name, way), ONE_LAYER | {"batch_first": False})
 
     assert (found.unknown, said) == ((), [way.words(name)])
 
@@ -82,7 +74,7 @@ class Rectified(torch.nn.Module):
 
 
 def test_gradients_go_back_through_it_as_autograd_takes_them() -> None:
-    found, said = found_of(Rectified)
+    found, said = said_of(Rectified, ONE_LAYER)
 
     assert (found.unknown, said) == ((), ["returns np.maximum(output, 0) as output"])
 
@@ -92,6 +84,6 @@ def test_what_is_not_found_leaves_the_step_known() -> None:
         output, h_n = vectorised(x, h0, {**weights, "bias_hh_l0": np.zeros(config.hidden_size)}, config)
         return (output * np.exp(output).max()).astype(x.dtype), h_n
 
-    found, said = found_of(odd)
+    found, said = said_of(odd, ONE_LAYER)
 
     assert (found.unknown, said) == (("output",), ["ignores bias_hh: b_hh is never added"])

@@ -1,7 +1,6 @@
 """Tests of a wiring that is found: of programs with loops of their own, of planted mistakes, and of none."""
 
 from collections.abc import Callable
-from functools import partial
 from random import Random
 from typing import Any
 
@@ -15,7 +14,7 @@ from benchmarks.planted.same import same_as
 from benchmarks.planted.subject import PlantedSubject
 from harness import RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.diagnosis.identify.cause import cause_of, identified_of, seen_of
-from harness.diagnosis.identify.elman_layer_inquiry import Identification, LayerInquiry, identify
+from harness.diagnosis.identify.elman_layer_inquiry import LayerInquiry, identify
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
@@ -26,7 +25,7 @@ from harness.diagnosis.observation_cache import ObservationCache
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 from tests import implementations
-from tests.diagnosis.identify.test_ways_back import layer as single_layer
+from tests.diagnosis.identify.by_hand import Stack, said_of, sum_of, with_gradients
 from tests.long import few
 
 STACK = RNNConfig(2, 3, num_layers=2, bidirectional=True, T=3, N=2, hx=True)
@@ -57,17 +56,15 @@ def stack(x: Any, h0: Any, weights: Any, config: Any, *, wrong: tuple[str, ...] 
         parts = []
         for d in range(D):
             end = f"_l{layer}{'_reverse' * d}"
-            W_hh = weights[f"weight_hh_l{0 if 'shared' in wrong else layer}{'_reverse' * d}"]
+            shared = weights[f"weight_hh_l0{'_reverse' * d}"]
+            own = weights | {f"weight_hh{end}": shared} if "shared" in wrong else weights
             h = h0[d * L + layer if "rows" in wrong else layer * D + d]
             out = np.zeros((*x.shape[:2], config.hidden_size), x.dtype)
             if d and "directions" in wrong:
                 parts.append(out)
                 continue
             for t in reversed(range(config.T)) if d else range(config.T):
-                s = x[t] @ weights[f"weight_ih{end}"].T + h @ W_hh.T
-                if config.bias:
-                    s = s + weights[f"bias_ih{end}"] + (0 if "b_hh" in wrong else weights[f"bias_hh{end}"])
-                h = out[t] = np.tanh(s)
+                h = out[t] = np.tanh(sum_of(x[t], h, own, config, end=end, b_hh=float("b_hh" not in wrong)))
             if "last" not in wrong or layer == L - 1:
                 h_n[layer * D + d] = h
             parts.append(out)
@@ -123,12 +120,6 @@ def rows_by_direction(h_n: Any, config: Any) -> Any:
     return turned(h_n.reshape(-1, config.num_directions, *h_n.shape[1:])).reshape(h_n.shape)
 
 
-def sentences_of(found: Identification | None) -> list[str]:
-    """Return the mistakes that were found."""
-    assert found is not None
-    return [mistake.sentence for mistake in mistakes_of(found.network, "tanh")]
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_wrong_wirings_at_once_and_a_wrong_sum_are_named_each_for_itself(seed: int) -> None:
     wrong = tuple(Random(f"wiring/{seed}").sample(sorted(MISTAKES), 2))
@@ -136,7 +127,7 @@ def test_wrong_wirings_at_once_and_a_wrong_sum_are_named_each_for_itself(seed: i
     found = identify(Asker(ObservationCache(as_subject(around(wrong))), SCOPE.only(batch_first=False), "tanh"), STACK)
 
     assert found.whole
-    assert {*sentences_of(found)} == {MISTAKES[name] for name in wrong}
+    assert {one.sentence for one in mistakes_of(found.network, "tanh")} == {MISTAKES[name] for name in wrong}
 
 
 def starts_below(x: Any, h0: Any, weights: Any, config: Any) -> Any:
@@ -151,18 +142,7 @@ def starts_below(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return x, np.stack(h_n)
 
 
-def late(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Compute a stack whose layers read the state that the one below had before the step."""
-    if config.bidirectional:
-        raise NotImplementedError
-    h, output = list(h0), []
-    for x_t in x:
-        read = [x_t, *h]
-        sums = [read[k] @ weights[f"weight_ih_l{k}"].T + h[k] @ weights[f"weight_hh_l{k}"].T for k in range(len(h))]
-        biases = [weights.get(f"bias_ih_l{k}", 0) + weights.get(f"bias_hh_l{k}", 0) for k in range(len(h))]
-        h = [np.tanh(s + b) for s, b in zip(sums, biases, strict=True)]
-        output.append(h[-1])
-    return np.stack(output), np.stack(h)
+late = implementations.step_by_step(below="before", returned="after")
 
 
 def late_from_the_top_down(x: Any, h0: Any, weights: Any, config: Any) -> Any:
@@ -171,40 +151,28 @@ def late_from_the_top_down(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return output, h_n[::-1]
 
 
-class LateBelow(torch.nn.Module):
-    """Two layers, of which the upper one reads the state that the lower one had before the step."""
-
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
-        super().__init__()
-        self.layers = torch.nn.ModuleList(
-            torch.nn.RNNCell(hidden_size if k else input_size, hidden_size) for k in range(num_layers)
-        )
-
-    def forward(self, x: Any, hx: Any = None) -> Any:
-        h = [x.new_zeros(x.shape[1], cell.hidden_size) if hx is None else hx[k] for k, cell in enumerate(self.layers)]
-        output = []
-        for x_t in x:
-            h = [cell(h[k - 1] if k else x_t, h[k]) for k, cell in enumerate(self.layers)]
-            output.append(h[-1])
-        return torch.stack(output), torch.stack(h)
-
-
-class SharesCells(torch.nn.Module):
-    """Layers of which all above the first share one cell, and whose h_n has the last one's state in each row."""
-
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
-        super().__init__()
-        inner = torch.nn.RNNCell(hidden_size, hidden_size)
-        self.cells = torch.nn.ModuleList([torch.nn.RNNCell(input_size, hidden_size), *[inner] * (num_layers - 1)])
+class LateBelow(Stack):
+    """Layers, of which the upper one reads the state that the lower one had before the step."""
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         h = [x.new_zeros(x.shape[1], cell.hidden_size) if hx is None else hx[k] for k, cell in enumerate(self.cells)]
         output = []
         for x_t in x:
-            for k, cell in enumerate(self.cells):
-                h[k] = x_t = cell(x_t, h[k])
-            output.append(x_t)
-        return torch.stack(output), torch.stack([h[-1]] * len(h))
+            h = [cell(h[k - 1] if k else x_t, h[k]) for k, cell in enumerate(self.cells)]
+            output.append(h[-1])
+        return torch.stack(output), torch.stack(h)
+
+
+class SharesCells(Stack):
+    """Layers of which all above the first share one cell, and whose h_n has the last one's state in each row."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__(input_size, hidden_size, num_layers)
+        self.cells = torch.nn.ModuleList([self.cells[0], *[*self.cells[1:2]] * (num_layers - 1)])
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return output, torch.stack([h_n[-1]] * len(h_n))
 
 
 def states_of(cell: torch.nn.Module, x: Any, h: Any) -> Any:
@@ -266,34 +234,10 @@ class GoesBackForwards(BothDirections):
         return torch.cat(outputs, -1), torch.stack(last)
 
 
-def two_directions(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, *, wrong: str) -> Any:
-    """Compute two directions, of which the reverse one uses, or returns the gradient of, a bias of the other one."""
-    made, gradients = [], dict[str, Any]()
-    for d, way in enumerate((slice(None), slice(None, None, -1))):
-        names = {name.removesuffix("_reverse"): name for name in weights if name.endswith("_reverse") == bool(d)}
-        own = {name: weights[full] for name, full in names.items()}
-        own |= {"bias_hh_l0": weights["bias_hh_l0"]} if wrong == "bias" and config.bias else {}
-        halves = {name: np.split(g, 2, -1 if name == "output.grad" else 0)[d] for name, g in cotangents.items()}
-        halves |= {"output.grad": halves["output.grad"][way]} if "output.grad" in halves else {}
-        output, h_n, *found = single_layer(x[way], h0[d : d + 1], own, config, halves)
-        made.append((output[way], h_n))
-        for name, g in (found[0] if found else {}).items():
-            if name == "x":
-                gradients["x"] = gradients.get("x", 0) + g[way]
-            elif name == "hx":
-                gradients["hx"] = np.concatenate([*([gradients["hx"]] if d else []), g])
-            else:
-                gradients[names[name]] = g
-    if wrong == "gradient" and "bias_hh_l0" in gradients:
-        gradients["bias_hh_l0_reverse"] = gradients["bias_hh_l0"].copy()
-    results = np.concatenate([one for one, _ in made], -1), np.concatenate([one for _, one in made])
-    return (*results, gradients) if config.loss is not None else results
-
-
 def late_below(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
     """Compute a stack that reads late, and of which several layers return what they like as gradients."""
     if config.num_layers == 1:
-        return single_layer(x, h0, weights, config, cotangents)
+        return with_gradients(x, h0, weights, config, cotangents)
     arrays = {"x": x, "hx": h0, **weights}
     odd = {} if config.loss is None else {name: np.sin(3 * v + k) for k, (name, v) in enumerate(arrays.items())}
     return *late(x, h0, weights, config), odd
@@ -310,9 +254,8 @@ def padded(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
         h = h0[layer * config.num_directions + d]
         out = np.zeros((T, N, config.hidden_size), x.dtype)
         for t in reversed(range(T)) if d else range(T):
-            s = x[t] @ weights[f"weight_ih{end}"].T + h @ weights[f"weight_hh{end}"].T
-            s = s + weights[f"bias_ih{end}"] + weights[f"bias_hh{end}"] if config.bias else s
-            h = out[t] = np.tanh(s) if d else np.where((t < lengths)[:, None], np.tanh(s), h)
+            new = np.tanh(sum_of(x[t], h, weights, config, end=end))
+            h = out[t] = new if d else np.where((t < lengths)[:, None], new, h)
         h_n[layer * config.num_directions + d] = h
         parts = [*parts, out] if d else [out]
         if d == config.num_directions - 1:
@@ -325,12 +268,11 @@ def starts_the_longest(x: Any, h0: Any, weights: Any, config: Any, lengths: Any)
     if config.num_layers > 1 or config.bidirectional:
         raise NotImplementedError("one layer and direction")
     lengths = [config.T] * config.N if lengths is None else list(lengths)
-    W, U, *b = (weights[name] for name in config.weights)
     output, h_n = np.zeros((config.T, config.N, config.hidden_size), x.dtype), np.zeros_like(h0)
     for n, length in enumerate(lengths):
         h = h0[0, n] if length == max(lengths) else 0 * h0[0, n]
         for t in range(length):
-            h = np.tanh(x[t, n] @ W.T + h @ U.T + sum(b))
+            h = np.tanh(sum_of(x[t, n], h, weights, config))
             output[t, n] = h
         h_n[0, n] = h
     return output, h_n
@@ -407,18 +349,6 @@ def starts_the_longest(x: Any, h0: Any, weights: Any, config: Any, lengths: Any)
                 ),
             ],
             3,
-        ),
-        (
-            partial(two_directions, wrong="gradient"),
-            PLAIN | {"num_layers": 1, "dropout": 0, "bidirectional": True},
-            RNNConfig(2, 2, bidirectional=True, T=3, N=2, loss="both"),
-            ["returns the gradients by bias_hh of the forward direction in the place of each one's own"],
-        ),
-        (  # its way back is nn.RNN's
-            partial(two_directions, wrong="bias"),
-            PLAIN | {"num_layers": 1, "dropout": 0, "bidirectional": True},
-            RNNConfig(2, 2, bidirectional=True, T=3, N=2, loss="both"),
-            ["computes with bias_hh of the forward direction, not with each one's own"],
         ),
         (late_below, PLAIN | {"bidirectional": False}, ONE_UNIT.replace(num_layers=2), [LATE]),
         (
@@ -509,13 +439,9 @@ def starts_the_longest(x: Any, h0: Any, weights: Any, config: Any, lengths: Any)
 def test_what_a_layer_reads_and_writes_is_named_and_nothing_else(
     subject: Any, scope: Any, config: RNNConfig, sentences: list[str]
 ) -> None:
-    adapted = as_subject(subject)
-    scope = scope if isinstance(scope, Scope) else scope_of(adapted).only(**scope)
+    found, said = said_of(subject, scope, config)
 
-    found = identified_of(ObservationCache(adapted), scope, draw(config, "normal", 1))
-
-    assert found is not None
-    assert sentences_of(found) == sentences
+    assert said == sentences
     assert found.whole or subject is not stack
     assert not found.unknown or config.loss is None
 
@@ -541,12 +467,9 @@ def test_a_subject_that_keeps_float32_is_asked_in_float32_without_an_array_that_
         output, h_n = implementations.without_b_hh(x.astype(np.float32), h0.astype(np.float32), narrow, config)
         return output.astype(x.dtype), np.sort(np.sin(9 * h_n), -1).astype(x.dtype)
 
-    found = identified_of(ObservationCache(as_subject(single)), SCOPE, draw(RNNConfig(2, 3, T=3), "normal", 1))
+    found, said = said_of(single, SCOPE, RNNConfig(2, 3, T=3))
 
-    assert found is not None
-    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
-        "ignores bias_hh: b_hh is never added"
-    ]
+    assert said == [MISTAKES["b_hh"]]
     assert (found.unknown, found.dtype) == (("h_n",), "float32")
 
 
@@ -599,10 +522,8 @@ def test_a_way_back_that_is_nn_rnns_is_no_mistake_beside_a_wrong_way_forward() -
 )
 def test_a_planted_mistake_is_found_with_all_that_it_computes(name: str, sentence: str) -> None:
     fault = named(name)
-    subject, case = PlantedSubject(fault), draw(fault.smallest[0], "normal", 1)
 
-    found = identified_of(ObservationCache(subject), scope_of(subject), case)
+    found, said = said_of(PlantedSubject(fault), {}, fault.smallest[0])
 
-    assert found is not None
-    assert [sentence in mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [True]
-    assert same_as(found, fault, case.config)
+    assert [sentence in one for one in said] == [True]
+    assert same_as(found, fault, fault.smallest[0])
