@@ -205,12 +205,30 @@ def lstm(sums: Sequence[Any], _h: Any, c: Any, _W: Any, _b: Any, of: str) -> tup
     ("step", "of_step", "said"),
     [
         (gru, "", ""),
-        (gru, "before", "applies r to h before W_hn, not to the product with it"),
-        (gru, "before exchanged", "applies r to h before W_hn, not to the product with it; and exchanges z and 1 - z"),
+        (
+            gru,
+            "before",
+            (
+                "applies r to h before W_hn, not to the product with it: the GRU of Cho et al. 2014 "
+                "(Keras's reset_after=False, ONNX's linear_before_reset=0)"
+            ),
+        ),
+        (
+            gru,
+            "before exchanged",
+            (
+                "applies r to h before W_hn, not to the product with it: part of the GRU of Chung et al. 2014; "
+                "and exchanges z and 1 - z: part of the GRU of Chung et al. 2014"
+            ),
+        ),
         (lstm, "", ""),
         (lstm, "ONNX", "reads its rows in the order i, o, f, g, ONNX's"),
         (lstm, "read", "applies no function to c, not tanh"),
-        (lstm, "forget", "adds 1 to the sum of f"),
+        (
+            lstm,
+            "forget",
+            "adds 1 to the sum of f: the forget bias of Jozefowicz et al. 2015 (TensorFlow 1's forget_bias=1.0)",
+        ),
     ],
 )
 def test_gates_are_explained(step: Any, of_step: str, said: str) -> None:

@@ -91,10 +91,14 @@ def test_what_hangs_as_a_part_of_a_stack_is_found_as_that_part() -> None:
 
 
 def test_a_hang_while_something_else_shrinks_does_not_take_its_place() -> None:
-    # It hangs on one sequence, which is rarely drawn, but which the first failure is shrunk to.
-    subject = Isolated(lambda case: Failure.HUNG if case.config.N == 1 else None, implementations.without_b_hh)
+    # It hangs on one sequence of one unit, which is rarely drawn, but which the first failure is shrunk to.
+    def hangs(case: Case) -> Failure | None:
+        return Failure.HUNG if case.config.N == case.config.hidden_size == 1 else None
 
-    record = hunt(subject, SMALL.only(N=[*[2] * 20, 1], bias=True), cases=2)
+    rarely = [*[2] * 20, 1]
+    subject = Isolated(hangs, implementations.without_b_hh)
+
+    record = hunt(subject, SMALL.only(N=rarely, hidden_size=rarely, bias=True), cases=2)
 
     assert record.finding is not None
     assert (record.finding.result.kind, subject.hung) == ("output: value", 1)

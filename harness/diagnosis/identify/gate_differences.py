@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import IDENTITY, Activation, number, times
@@ -17,6 +17,7 @@ from harness.diagnosis.identify.gates import (
     step_of,
 )
 from harness.diagnosis.identify.model import LayerModel
+from harness.diagnosis.identify.published_variants import Slot, variant_name
 from harness.diagnosis.identify.step_patterns import NO_STEP
 from harness.diagnosis.identify.wiring_differences import listed
 from harness.space.cells import GATE_ORDERS, Polynomial
@@ -37,6 +38,8 @@ class GateDifference(NamedTuple):
     sentence: str
     mend: Callable[[Any], Any]  # of a ``GatedModel``
     of_order: bool = False  # it is the order of the gates' rows
+    slots: tuple[Slot, ...] = ()  # of the choices of a step that it is
+    variant: str = ""  # the published variant that has it
 
 
 # Lines.
@@ -256,7 +259,9 @@ def differences(model: GatedModel) -> Iterator[GateDifference]:
     """Yield the differences of a step from torch's, in the order in which numbers trace."""
     there = model.other_model
     if there is None:
-        yield from _differences(model)
+        every = [*_differences(model)]
+        in_order = reduce(lambda mended, row: row.mend(mended), (row for row in every if row.of_order), model)
+        yield from (row._replace(variant=variant_name(in_order, row.slots)) for row in every)
         return
     own, others = [*_differences(model)], {change.sentence: change for change in _differences(there)}
     for difference in own:
@@ -308,28 +313,28 @@ def _differences(model: GatedModel) -> Iterator[GateDifference]:
     yield from _functions(mended, right)
     yield from _sums(mended, right)
     if {*model.memory} != {*right.memory}:
-        yield GateDifference("c", _memory_sentence(model, right), lambda m: replace(m, memory=right.memory))
+        yield GateDifference("c", _memory_sentence(model, right), _set(right, "memory"), slots=(("memory",),))
     if model.limit:
         words = f"clips {model.kept} to ±{model.limit:.6g}"
-        yield GateDifference(model.kept, words, lambda m: replace(m, limit=0.0))
+        yield GateDifference(model.kept, words, _set(right, "limit"), slots=(("limit",),))
     if model.memory and model.read != right.read and any("t" in names for names, _ in model.mix):
         what = times(model.read.inside, "c")
         words = f"applies {_name(model.read._replace(inside=1.0))} to {what}, not tanh{' to c' * (what != 'c')}"
-        yield GateDifference("h", words, lambda m: replace(m, read=right.read))
+        yield GateDifference("h", words, _set(right, "read"), slots=(("read",),))
     if {*model.mix} != {*right.mix} or model.outer != right.outer:
         words = _mix_sentence(model, right)
-        yield GateDifference("h", words, lambda m: replace(m, mix=right.mix, outer=right.outer))
+        yield GateDifference("h", words, _set(right, "mix", "outer"), slots=(("mix",),))
     yield from _moved(model, right)
 
 
 def _starts(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
     if model.starts == right.starts[::-1] and len(right.starts) > 1:
-        yield GateDifference("start", "exchanges hx and cx: h starts at cx, and c at hx", _set("starts", right))
+        yield GateDifference("start", "exchanges hx and cx: h starts at cx, and c at hx", _set(right, "starts"))
         return
     for where in ("below", "beside"):
         if len(model.starts) > 1 and model.starts == tuple(f"{letter}_{where}" for letter in letters_of(model)):
             words = f"starts at the last states{LAST_STATES[f'h_{where}'].removeprefix('the last h')}, not at hx and cx"
-            yield GateDifference("start", words, _set("starts", right))
+            yield GateDifference("start", words, _set(right, "starts"))
             return
     for k, (own, wanted) in enumerate(zip(model.starts, right.starts, strict=True)):
         if own != wanted:
@@ -342,8 +347,8 @@ def _starts(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
             yield GateDifference("start", words, partial(_at, name="starts", k=k, value=wanted))
 
 
-def _set(name: str, right: GatedModel) -> Callable[[GatedModel], GatedModel]:
-    return lambda model: replace(model, **{name: getattr(right, name)})
+def _set(right: GatedModel, *names: str) -> Callable[[GatedModel], GatedModel]:
+    return lambda model: replace(model, **{name: getattr(right, name) for name in names})
 
 
 def _at(model: GatedModel, name: str, k: int, value: str) -> GatedModel:
@@ -431,7 +436,8 @@ def _functions(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]
         if inside != 1:
             argument = f"{number(inside)} times the sum of {listed(letters)}"
             words = f"applies {_name(kind)} to {argument}, not {own.name} to the sum"
-        yield GateDifference(letters[0], words, partial(_refunctioned, letters=letters, right=right))
+        slots = tuple(("function", letter) for letter in letters)
+        yield GateDifference(letters[0], words, partial(_refunctioned, letters=letters, right=right), slots=slots)
 
 
 def _refunctioned(model: GatedModel, letters: Sequence[str], right: GatedModel) -> GatedModel:
@@ -459,9 +465,9 @@ def _sums(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
                 re.sub(rf"\b([Wb]_[ih]){letter}\b|\b{letter}$|\b{letter}(?=, not)", r"\1*", words), []
             ).append(letter)
     for words, letters in wrong.items():
-        yield GateDifference(
-            letters[0], _of_all(words, letters, right), partial(_resummed, letters=letters, right=right)
-        )
+        slots = tuple(("sum", letter) for letter in letters)
+        mend = partial(_resummed, letters=letters, right=right)
+        yield GateDifference(letters[0], _of_all(words, letters, right), mend, slots=slots)
 
 
 def _of_all(words: str, letters: Sequence[str], right: GatedModel) -> str:

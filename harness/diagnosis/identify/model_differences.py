@@ -80,6 +80,7 @@ class Mistake:
     models: tuple[str, ...] = field(default=("first",), compare=False)  # those of a network that make it
     others: tuple[str, ...] = field(default=(), compare=False)  # those that do not
     words: str = field(default="", compare=False)  # where alone it is made
+    variant: str = field(default="", compare=False)  # the published variant that has it
     of_order: bool = field(default=False, compare=False)  # it is the order of the gates' rows
     mend: Callable[[LayerModel], LayerModel] = field(default=lambda model: model, compare=False, repr=False)
     rewire: Callable[[Network], Network] | None = field(default=None, compare=False, repr=False)
@@ -90,7 +91,8 @@ class Mistake:
     @property
     def sentence(self) -> str:
         """What is said of it, which reads on from "the subject"."""
-        return f"{self.what}, {self.words}" if self.words else self.what
+        where = f"{self.what}, {self.words}" if self.words else self.what
+        return f"{where}: {self.variant}" if self.variant else where
 
     def without(self, network: Network) -> Network:
         """Return a network in which this mistake is not made."""
@@ -103,7 +105,7 @@ class Mistake:
         """Return this mistake where another identification found the same one, if that knows more of the models."""
         if len(mistake.models + mistake.others) <= len(self.models + self.others):
             return self
-        return replace(self, models=mistake.models, others=mistake.others, words=mistake.words)
+        return replace(self, models=mistake.models, others=mistake.others, words=mistake.words, variant=mistake.variant)
 
 
 def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
@@ -117,7 +119,10 @@ def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
     for mistake in dict.fromkeys(chain(*models.values())):
         made = tuple(name for name, own in models.items() if mistake in own)
         others = tuple(name for name in models if name not in made)
-        mistakes.append(replace(mistake, models=made, others=others, words=_where(made, others, network.wiring)))
+        names = {own.variant for name in made for own in models[name] if own == mistake}
+        variant = names.pop() if len(names) == 1 else ""  # that of each step that makes it
+        words = _where(made, others, network.wiring)
+        mistakes.append(replace(mistake, models=made, others=others, words=words, variant=variant))
     for name, way in network.transforms.items():
         if way == Transform():  # it is not known
             continue
@@ -182,8 +187,9 @@ def _mended_with_derivative(
 
 def _of_gates(model: GatedModel) -> Iterator[Mistake]:
     own, right = gate_lines(model), right_lines(model)
-    for line, sentence, mend, of_order in gate_differences(model):
-        yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend, of_order=of_order)
+    for line, sentence, mend, of_order, _, variant in gate_differences(model):
+        yours, wanted = own.get(line, "").strip(), right.get(line, "").strip()
+        yield Mistake(sentence, yours, wanted, mend=mend, of_order=of_order, variant=variant)
     for line, sentence, mend in _passes(model):
         yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
     for _, sentence, mend in _returned(model, ""):

@@ -128,7 +128,7 @@ class Asker:
         self._answers: dict[Any, Response | None] = {}
 
     def choose_dtype(self) -> None:
-        """Ask in float32 a subject that answers in it alone, or whose float64 has its numbers, of which it tells more."""
+        """Ask in float32 a subject that answers in it alone, or whose float64 has numbers of float32."""
         if self.dtype != "float64" or not self.allows("dtype", "float32"):
             return
         a = self.ask(CaseSizes(1, 2, 3, 3), loss=None)

@@ -299,7 +299,13 @@ def test_c_is_seen_through_h_where_nothing_else_is_returned() -> None:
                 "LSTM",
                 {"memory": ((("c",), 1.0), (("c", "i"), -1.0), (("g", "i"), 1.0)), "limit": 1.0},
                 None,
-                ["takes 1 - i in the place of f", "clips c to ±1"],
+                [
+                    (
+                        "takes 1 - i in the place of f: the coupled input and forget gates of Greff et al. 2017, CIFG "
+                        "(ONNX's input_forget=1)"
+                    ),
+                    "clips c to ±1",
+                ],
             ),
             ("LSTM", {"read": ACTIVATIONS["relu"]}, None, ["applies relu to c, not tanh"]),
             ("LSTM", {"returned": ("c'", "h'", "c'")}, None, ["returns c as output, not h"]),
