@@ -474,8 +474,8 @@ class StepInquiry(Inquiry):
         own = tuple(self._name(role).removesuffix(".grad") for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
         traces = self._observed(SHORT_TIME, 8, zero=own)
         coefs: dict[str, float] | None = {}
-        if traces and traces[0].out:
-            rows = [(f, t) for f in traces for t in range(1, f.T)]  # the first step may read another state than hx
+        rows = [(f, t) for f in traces for t in range(1, f.T)]  # the first step may read another state than hx
+        if rows and traces[0].out:
             columns = {
                 name: np.concatenate([_filled(term.value(f, t), f) for f, t in rows])
                 for name, term in ADDED_TERMS.items()
@@ -521,6 +521,8 @@ class StepInquiry(Inquiry):
                     coefs[t] = by_number
                 elif t > steps[0]:
                     return None
+        if not steps:
+            return None
         if coefs.keys() - systems.keys():  # of other steps, each by its number, or else of none
             read = {name for by in coefs.values() for name in by}.difference(own)
             return dict(sorted(coefs.items())) if steps[0] in coefs and read else None

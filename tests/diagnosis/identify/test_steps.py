@@ -105,6 +105,17 @@ def test_a_wrong_sum_is_found_beside_an_output_that_is_late() -> None:
     assert found.whole
 
 
+@pytest.mark.parametrize("sizes", [{}, {"hidden_size": 1}, {"hidden_size": 1, "input_size": 1}], ids=str)
+def test_a_layer_that_takes_one_step_alone_is_asked_about_that_step(sizes: dict[str, int]) -> None:
+    def stepped(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        h = np.maximum(sum_of(x[0], h0[0], weights, config, b_hh=0), 0)
+        return h[None], h[None]
+
+    _, said = said_of(stepped, FORWARD.only(T=1, **sizes))
+
+    assert said[0] == "ignores bias_hh: b_hh is never added"
+
+
 FACTORS: dict[str, Callable[[int, int], float]] = {
     "(h[t-1] @ W_hh.T) * 0.9**t": lambda t, T: 0.9**t,
     "(h[t-1] @ W_hh.T) * (1 - 0.5 * t / max(1, T - 1))": lambda t, T: 1 - t / max(1, T - 1) / 2,
