@@ -6,12 +6,14 @@ one sequence, where a bias's gradient shows each gate alone, then in several ste
 off. It is believed if every number of all these cases comes out right.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import combinations, product
 from typing import Any, Final
 
+from harness.diagnosis.identify.activations import IDENTITY
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gates import (
     COMPLEMENT,
@@ -24,6 +26,7 @@ from harness.diagnosis.identify.gates import (
     GatedModel,
     GateFunction,
     GateSumTerm,
+    step_of,
 )
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, matched, states_of
@@ -36,6 +39,16 @@ from harness.oracle.pinned_numpy import np
 from harness.space.config import role_of
 
 TARGETS: Final = ("parameter", "operand")  # what a term's gradient goes to, beside its factor
+# What of a step a way back by hand may have as torch has it where the way forward does not.
+STEP_SLOTS: Final = (
+    ("parts",),
+    ("activation", "inside"),
+    ("memory",),
+    ("read",),
+    ("mix", "outer"),
+    ("limit",),
+    ("starts", "carried", "returned", "reads", "input", "written", "other_model", "other_model_steps"),
+)
 EdgeChoices = tuple[tuple[Edge, Any], ...]  # choices that are made together
 
 _SLOPES: Final = (
@@ -56,6 +69,35 @@ GATED_ROLES: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "x", "hx",
 CHOICES_IN_A_ROW: Final = 6  # choices that are made one after the other
 LARGE_GRADIENT: Final = 1e4
 CUT_STEPS: Final = 13  # steps, which show a cut that is made again after up to ten
+
+
+def differentiated(model: GatedModel) -> Iterator[GatedModel]:
+    """Yield the model with steps whose derivative its way back may be: torch's, and torch's in some of its slots.
+
+    Gates keep their blocks of rows, which a way back by hand shares with the way forward.
+    """
+    right = step_of(model.cell)
+    own = dict(model.gates)
+    others = {}
+    for letter, gate in right.gates:
+        [(block, _)] = Counter(part.block for part in own[letter].parts).most_common(1) or [(gate.parts[0].block, 0)]
+        others[letter] = gate._replace(parts=tuple(part._replace(block=block) for part in gate.parts))
+    if not any("t" in names for names, _ in model.mix):  # c' is what is read of c, then, and may have its own slope
+        read = tuple((tuple("t" if name == "c'" else name for name in names), coef) for names, coef in model.mix)
+        if read != model.mix:
+            yield from differentiated(replace(model, read=IDENTITY, mix=read))
+    made = [model]
+    for slots in (some for k in range(len(STEP_SLOTS), 0, -1) for some in combinations(STEP_SLOTS, k)):
+        names = {name for slot in slots for name in slot}
+        gates = tuple(
+            (letter, gate._replace(**{name: getattr(others[letter], name) for name in names & {*gate._fields}}))
+            for letter, gate in model.gates
+        )
+        fields = {name: getattr(right, name) for name in names if hasattr(right, name)}
+        step = replace(model, gates=gates, **fields)
+        if step not in made:
+            made.append(step)
+            yield replace(model, differentiated=step)
 
 
 def moves_of(model: GatedModel) -> Iterator[EdgeChoices]:
@@ -127,6 +169,9 @@ def find_back(asker: Asker, network: Network) -> Network:
         for sizes in ((1, 1, 3, 2), (3, 1, 3, 2), (3, 2, 3, 2))
     ]
     first, second, third = stages
+    # Of those that give as much, the derivative of the step itself, and else that of all of torch's.
+    steps = (replace(network, first=step) for step in (model, *differentiated(model)))
+    network = max(steps, key=lambda step: sum(_matched(asker, step, a) for a in [*first, *second]))
     network = _search(asker, network, first, [*second, *third])
 
     def continued(start: Network) -> Network:
@@ -212,7 +257,7 @@ def _search(asker: Asker, network: Network, answers: Sequence[Response], longer:
 
 
 def _choices(network: Network, model: GatedModel) -> Iterator[Network]:
-    for move in moves_of(model):
+    for move in moves_of(model.way_back):
         rest = tuple(pair for pair in model.back if pair[0] not in {edge for edge, _ in move})
         yield replace(network, first=replace(model, back=(*rest, *move)))
     yield from (network.map(partial(_without, edge=edge)) for edge, _ in model.back)

@@ -6,11 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from harness.diagnosis.identify.activations import TANH, Activation, in_product
+from harness.diagnosis.identify.activations import TANH, in_product
 from harness.diagnosis.identify.gate_back import GATED_ROLES
 from harness.diagnosis.identify.gate_differences import final_names, joined, letters_of, part_text
-from harness.diagnosis.identify.gates import CUT_EDGE, SIGMOID, Edge, GatedModel, GateSumTerm, SlopeTerms, step_of
-from harness.diagnosis.identify.terms import RIGHT_SLOPE
+from harness.diagnosis.identify.gates import CUT_EDGE, SLOPE_OF, Edge, GatedModel, GateSumTerm, SlopeTerms, step_of
 from harness.diagnosis.identify.wiring_differences import listed
 
 BEFORE: Final = {
@@ -26,10 +25,6 @@ BEFORE: Final = {
     "h_or_zero": "(h[t-1] if t else 0)",
     "c_or_zero": "(c[t-1] if t else 0)",
 }  # quantities, with their steps
-SLOPE_OF: Final[dict[Activation, SlopeTerms]] = {
-    TANH: RIGHT_SLOPE["tanh"],
-    SIGMOID: (("h", 1.0), ("h**2", -1.0)),
-}  # of the functions that a cell has
 COUNTED_STEPS: Final = {
     "from": "all steps but the first {k}",
     "but last": "all steps but the last {k}",
@@ -39,6 +34,7 @@ COUNTED_STEPS: Final = {
 
 def differences(model: GatedModel) -> Iterator[tuple[str, str, str, Callable[[Any], Any]]]:
     """Yield where the way back is not torch's: a sentence, the line, torch's line, and what mends it."""
+    model = model.way_back
     groups: dict[Any, list[tuple[Edge, Any]]] = {}
     for edge, choice in model.back:
         key: Any = edge

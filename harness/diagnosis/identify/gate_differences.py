@@ -257,6 +257,10 @@ def _product_text(model: GatedModel, names: Sequence[str], coef: float, gate: st
 
 def differences(model: GatedModel) -> Iterator[GateDifference]:
     """Yield the differences of a step from torch's, in the order in which numbers trace."""
+    if model.differentiated is not None:
+        rows = differences(replace(model, differentiated=None))
+        yield from (row._replace(mend=partial(_mended_both_ways, mend=row.mend)) for row in rows)
+        return
     there = model.other_model
     if there is None:
         every = [*_differences(model)]
@@ -285,6 +289,13 @@ def _mended(model: GatedModel, own: Any = lambda m: m, there: Any = lambda m: m)
         if plain == elsewhere
         else replace(plain, other_model=elsewhere, other_model_steps=model.other_model_steps)
     )
+
+
+def _mended_both_ways(model: GatedModel, mend: Callable[[GatedModel], GatedModel]) -> GatedModel:
+    """Return a model that is mended, as is the step whose derivative its way back is, unless they are alike then."""
+    forward = mend(replace(model, differentiated=None))
+    back = None if model.differentiated is None else replace(mend(model.way_back), differentiated=None)
+    return replace(forward, differentiated=None if back == forward else back)
 
 
 def _differences(model: GatedModel) -> Iterator[GateDifference]:
@@ -317,13 +328,15 @@ def _differences(model: GatedModel) -> Iterator[GateDifference]:
     if model.limit:
         words = f"clips {model.kept} to ±{model.limit:.6g}"
         yield GateDifference(model.kept, words, _set(right, "limit"), slots=(("limit",),))
-    if model.memory and model.read != right.read and any("t" in names for names, _ in model.mix):
+    reads = model.memory and model.read != right.read and any("t" in names for names, _ in model.mix)
+    if reads and model.read != IDENTITY:
         what = times(model.read.inside, "c")
         words = f"applies {_name(model.read._replace(inside=1.0))} to {what}, not tanh{' to c' * (what != 'c')}"
         yield GateDifference("h", words, _set(right, "read"), slots=(("read",),))
-    if {*model.mix} != {*right.mix} or model.outer != right.outer:
+    if {*model.mix} != {*right.mix} or model.outer != right.outer or (reads and model.read == IDENTITY):
         words = _mix_sentence(model, right)
-        yield GateDifference("h", words, _set(right, "mix", "outer"), slots=(("mix",),))
+        mend = _set(right, "mix", "outer", *["read"] * (model.read == IDENTITY))
+        yield GateDifference("h", words, mend, slots=(("mix",),))
     yield from _moved(model, right)
 
 

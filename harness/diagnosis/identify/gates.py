@@ -4,7 +4,7 @@ A gate is a function of a sum, whose terms are those of nn.RNN's step with one b
 is a sum of products of gates and states. So GRU and LSTM are rows of a table, and a mistake is another number in one.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, reduce
 from itertools import product
@@ -20,6 +20,7 @@ from harness.diagnosis.identify.step_patterns import NO_STEP, TermSteps
 from harness.diagnosis.identify.terms import (
     INDICES,
     OTHER_STEPS,
+    RIGHT_SLOPE,
     SLOPES,
     STATES_RETURNED,
     STEP_TERMS,
@@ -53,6 +54,10 @@ class GateFunction(NamedTuple):
 
 Edge = tuple[Any, ...]  # what a gradient goes along: a word for its kind, and of what
 SlopeTerms = tuple[tuple[str, float], ...]  # the terms of ``SLOPES``, and what multiplies each
+SLOPE_OF: Final[dict[Activation, SlopeTerms]] = {
+    TANH: RIGHT_SLOPE["tanh"],
+    SIGMOID: (("h", 1.0), ("h**2", -1.0)),
+}  # of the functions that a cell has
 HALF: Final = 0.5
 CUT_EDGE: Final = "cut"  # of an edge along which nothing goes
 
@@ -96,7 +101,9 @@ class GatedModel(LayerModel):
     carried: tuple[str, ...] = ("h'",)  # what the next step reads as its states
     returned: tuple[str, ...] = ("h'", "h'")  # as the output, and as each final state
     arranged: tuple[str, ...] = ()  # the parameters whose rows are read unit by unit, with all gates of each
-    back: tuple[tuple[Edge, Any], ...] = ()  # where the way back is not the derivative, with what is there
+    # The step whose derivative the way back is, at the values of this one; None if it is this one's.
+    differentiated: "GatedModel | None" = None
+    back: tuple[tuple[Edge, Any], ...] = ()  # where the way back is not that derivative, with what is there
     input: str = "t"  # the step of x that a step reads
     reads: tuple[str, ...] = ("h", "c")  # what a step reads as its states: those before it, of the start, or "zero"
     other_model: "GatedModel | None" = None  # what some steps are made by instead
@@ -106,6 +113,12 @@ class GatedModel(LayerModel):
     def kept(self) -> str:
         """The state that gates keep from step to step."""
         return "c" if self.memory else "h"
+
+    @property
+    def way_back(self) -> "GatedModel":
+        """The model of which the way back is made: its derivative, but for ``back``."""
+        own = self.differentiated
+        return self if own is None else replace(own, back=self.back, passes=self.passes, limits=self.limits)
 
     def at_step(self, t: int, T: int) -> "GatedModel":
         """Return the model by which a step is made."""
@@ -189,10 +202,19 @@ def layer_of(network: Network) -> str:
 class StepEvaluation:
     """The quantities of one step, computed when they are asked for."""
 
-    def __init__(self, model: GatedModel, blocks: list[tuple[Any, ...]], x: Any, states: Mapping[str, Any]) -> None:
-        self._model, self._blocks, self._x = model, blocks, x
+    def __init__(
+        self,
+        model: GatedModel,
+        blocks: list[tuple[Any, ...]],
+        x: Any,
+        states: Mapping[str, Any],
+        forward: "StepEvaluation | None" = None,
+    ) -> None:
+        """With another evaluation ``forward``, all values are that one's, and only what they are made of is its own."""
+        self._model, self._blocks, self._x, self._forward = model, blocks, x, forward
         self._gates, self._back = dict(model.gates), dict(model.back)
-        self._known: dict[str, Numbers] = dict(states)
+        self._known: dict[str, Numbers] = {name: self._with_values(name, v) for name, v in states.items()}
+        self._arguments: dict[str, Numbers] = {}  # of the functions
         self._traces: dict[tuple[int, str], LayerTrace] = {}
         self.ends: Mapping[str, Numbers] = {}  # the states after the last step, once that is made
         self.first = False  # whether no step is before this one
@@ -207,8 +229,21 @@ class StepEvaluation:
             before = self.of(ZERO_FIRST[name])
             return before * 0.0 if self.first else before
         if name not in self._known:
-            self._known[name] = self._made(name)
+            self._known[name] = self._with_values(name, self._made(name))
         return self._known[name]
+
+    def _with_values(self, name: str, v: Any) -> Numbers:
+        return v if self._forward is None else valued(self._forward.of(name), v)
+
+    def argument(self, name: str) -> Numbers:
+        """Return what the function of a gate, or of what is read of c, is applied to."""
+        self.of(name)
+        return self._arguments[name]
+
+    def function(self, name: str) -> Activation:
+        """Return the function of a gate, of what is read of c, or of h."""
+        model = self._model
+        return self._gates[name].activation if name in self._gates else model.read if name == "t" else model.outer
 
     def outward(self, name: str) -> Numbers:
         """Return a quantity as the next step reads it, or the caller."""
@@ -279,9 +314,14 @@ class StepEvaluation:
 
     def _function(self, name: str, kind: Activation, s: Numbers) -> Numbers:
         slope: SlopeTerms | None = self._back.get(("slope", name))
+        self._arguments[name] = s
+        if (forward := self._forward) is not None:
+            y, s = value_of(forward.of(name)), valued(forward.argument(name), s)
+            same = forward.function(name) == kind
+            slope = slope if slope is not None or same else SLOPE_OF[kind]
         if slope is None:
             return kind.of(s)
-        y, x = kind.of(s.value), s.value
+        y, x = kind.of(s.value) if forward is None else y, s.value
         return Var(y, ((s, lambda g: g * reduce(add, [SLOPES[term](y, x, x, g) * c for term, c in slope])),))
 
     def _product(self, state: str, names: tuple[str, ...], coef: float) -> Numbers:
@@ -346,6 +386,24 @@ def rows_of(model: GatedModel, f: LayerTrace, own: Any = None, *, forward_only: 
 
     With ``own`` states h, each step reads those, as far as they are what it returns.
     """
+    forward, back = replace(model, differentiated=None), model.way_back
+    if forward_only or back is model:
+        return _rows_of(forward, f, own, forward_only=forward_only)[0]
+    rows, steps = _rows_of(replace(forward, back=()), f, own)
+    ends = f.ends
+    taped, _ = _rows_of(back, f, own, forward=steps)
+    f.ends = {name: valued(ends[name], v) for name, v in f.ends.items()}
+    return _moved(rows, taped)
+
+
+def _rows_of(
+    model: GatedModel,
+    f: LayerTrace,
+    own: Any = None,
+    *,
+    forward_only: bool = False,
+    forward: Sequence[StepEvaluation] = (),
+) -> tuple[Var, list[StepEvaluation]]:
     own = own if model.returned[0] == model.carried[0] == "h'" and model.written == "h[t]" else None
     letters = ("h", "c")[: len(model.starts)]
     blocks = blocks_of(model, f.W_ih, f.W_hh, f.b_ih, f.b_hh)
@@ -359,12 +417,13 @@ def rows_of(model: GatedModel, f: LayerTrace, own: Any = None, *, forward_only: 
         for letter, name, own_start in zip(letters, model.starts, starts.values(), strict=True)
     }
     if forward_only and own is not None and f.W_hr is None and steps_are_apart(model):
-        return _steps_at_once(replace(model, back=()), f, [tuple(map(value_of, of)) for of in blocks], states, own)
+        values = [tuple(map(value_of, of)) for of in blocks]
+        return _steps_at_once(replace(model, back=()), f, values, states, own), []
     back = dict(model.back)
     reached: TermSteps = back.get(("steps",), TermSteps())
     states |= {name: Var(v.value) for name, v in states.items() if ("start", name) in back}
     begun = {f"{letter}x": v for letter, v in states.items()}
-    rows, ends, last = [], list[Any](), dict[str, Any]()
+    rows, ends, last, steps = [], list[Any](), dict[str, Any](), list[StepEvaluation]()
     for t in range(f.T):
         here = model.at_step(t, f.T)
         if t and not f.continues_tape(t - 1):
@@ -376,7 +435,9 @@ def rows_of(model: GatedModel, f: LayerTrace, own: Any = None, *, forward_only: 
             letter: sources.get(name, states[letter] * 0.0) for letter, name in zip(letters, here.reads, strict=False)
         }
         x = f.x[X_STEPS[here.input](t, f.T)]
-        step, before = StepEvaluation(here, _detached(blocks, uncounted), x, {**begun, **read}), states
+        made = forward[t] if forward else None
+        step, before = StepEvaluation(here, _detached(blocks, uncounted), x, {**begun, **read}, made), states
+        steps.append(step)
         output, new, ends = (
             [_placed(step, name, None if k else f.W_hr) for k, name in enumerate(names)]
             for names in (here.returned[:1], here.carried, here.returned[1:])
@@ -395,7 +456,7 @@ def rows_of(model: GatedModel, f: LayerTrace, own: Any = None, *, forward_only: 
     rows.append(joined([Var(v.value) if ("final", k) in back else v for k, v in enumerate(ends)]))
     last |= states
     f.ends = states
-    return stack(rows)
+    return stack(rows), steps
 
 
 def steps_are_apart(model: GatedModel) -> bool:
@@ -465,7 +526,12 @@ def _placed(step: StepEvaluation, name: str, W_hr: Any) -> Any:
 
 def _moved(v: Any, to: Var) -> Var:
     """Return a number whose gradient goes to another one."""
-    return Var(v.value, ((to, lambda g: g),))
+    return Var(value_of(v), ((to, lambda g: g),))
+
+
+def valued(by: Any, v: Any) -> Any:
+    """Return a number with the value of another one, whose gradient is its own."""
+    return _moved(by, v) if isinstance(v, Var) else value_of(by)
 
 
 def joined(parts: list[Any]) -> Var:

@@ -1,5 +1,6 @@
 """Tests of ways back that are written by hand, and of which one line is wrong."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.network_run import run
-from tests.diagnosis.identify.by_hand import said_of, sums_of, with_gradients
+from tests.diagnosis.identify.by_hand import ROLES, said_of, sums_of, with_gradients
 from tests.long import few
 
 ONE = RNNConfig(1, 1, T=3, N=2, loss="both")
@@ -287,3 +288,58 @@ def test_what_short_cases_do_not_show_of_all_gradients_is_found_in_long_ones() -
         "goes back 2 steps at most from the output of each step",
         "counts the gradient by weight_hh and bias_hh at all steps but the first",
     ]
+
+
+def lstm_by_hand(
+    taken: Callable[..., Any] = lambda i, f, g, o: (i, f, g, o),
+    read: Callable[[Any], Any] = np.tanh,
+    b_hh: float = 1.0,
+    slope: Callable[[Any], Any] = lambda g: 1 - g * g,
+) -> Any:
+    """Return an LSTM whose way back is torch's but for the slope of g, at the values of its own step."""
+
+    def lstm(x: Any, h0: Any, c0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+        W, U, b, d = (weights[f"{role}_l0"] for role in ROLES)
+        h, c, steps = h0[0], c0[0], []
+        for x_t in x:
+            s = np.split(x_t @ W.T + b + h @ U.T + b_hh * d, 4, 1)
+            gates = i, f, g, o = [np.tanh(v) if k == 2 else 1 / (1 + np.exp(-v)) for k, v in enumerate(s)]
+            i, f, g, o = taken(*gates)
+            before, c = (h, c), f * c + i * g
+            h = o * read(c)
+            steps.append((*before, *gates, c, h))
+        dh, dc = (cotangents.get(f"{name}_n.grad", [0 * h])[0] for name in "hc")
+        ds: list[Any] = []
+        for k, (_, before, i, f, g, o, after, _) in reversed([*enumerate(steps)]):
+            dh, tanh = dh + cotangents.get("output.grad", 0 * x[:, :, :1])[k], read(after)
+            dc = dc + dh * o * (1 - tanh * tanh)
+            parts = dc * g * i * (1 - i), dc * before * f * (1 - f), dc * i * slope(g), dh * tanh * o * (1 - o)
+            ds.insert(0, np.concatenate(parts, 1))
+            dh, dc = ds[0] @ U, dc * f
+        found = dict(zip(ROLES, sums_of(x, np.stack([of[0] for of in steps]), None, np.stack(ds)), strict=False))
+        gradients = {f"{role}_l0": found.get(role, found["bias_ih"]) for role in ROLES}
+        gradients |= {"x": np.stack(ds) @ W, "hx": dh[None], "cx": dc[None]}
+        return np.stack([of[-1] for of in steps]), h[None], c[None], gradients
+
+    return lstm
+
+
+@pytest.mark.parametrize(
+    ("step", "sentences"),
+    [
+        ({"taken": lambda i, f, g, o: (i, 1 - f, g, o)}, ["takes 1 - f in the place of f"]),
+        ({"read": lambda c: c}, ["makes h of o * c, not of o * tanh(c)"]),
+        ({"b_hh": 0.0}, ["ignores bias_hh: it is never added"]),
+        (
+            {"b_hh": 0.0, "slope": lambda g: 1 - g},
+            ["ignores bias_hh: it is never added", "takes 1 - g as the slope of g, not 1 - g**2"],
+        ),
+    ],
+)
+def test_a_right_way_back_beside_a_wrong_step_of_gates_is_no_further_mistake(step: Any, sentences: list[str]) -> None:
+    pins: dict[str, Any] = {"num_layers": 1, "bidirectional": False, "batch_first": False, "dropout": 0}
+    pins |= {"lengths": None, "bias": True, "proj_size": 0}
+
+    found, said = said_of(as_subject(lstm_by_hand(**step), name="lstm"), pins, replace(WIDE, hx=True, cell="LSTM"))
+
+    assert (said, found.unknown) == (sentences, ())
