@@ -52,9 +52,7 @@ def solve(
     for some in likely:
         if (coefs := solve({n: columns[n] for n in columns if n in some}, y, noise)) is not None:
             return coefs
-    if accuracy(noise) >= 1 or (
-        len(columns) * EQUATIONS_AN_UNKNOWN <= y.size and not _reach(list(columns.values()), y, noise)
-    ):
+    if accuracy(noise) >= 1 or not may_reach(columns, y, noise):
         return None  # of 16 bits, no coefficient can be told from 0
     names: list[Name] = []
     independent: list[Floats] = []
@@ -80,9 +78,14 @@ def solve(
     return settled(names, independent, y, noise)
 
 
-def _reach(columns: list[Floats], y: Floats, noise: float) -> bool:
-    """Tell whether some sum of columns comes near ``y`` at all, which rules most sums out in a tenth of the time."""
-    A = np.stack([*columns, np.zeros_like(y)], 1)  # a column even if there is no other
+def may_reach(columns: Mapping[Name, Floats], y: Floats, noise: float) -> bool:
+    """Tell whether some sum of columns comes near ``y`` at all, which rules most sums out in a tenth of the time.
+
+    With too few equations, one always may.
+    """
+    if len(columns) * EQUATIONS_AN_UNKNOWN > y.size:
+        return True
+    A = np.stack([*columns.values(), np.zeros_like(y)], 1)  # a column even if there is no other
     sizes = np.linalg.norm(A, axis=0)
     A = A[:, sizes > 0] / sizes[sizes > 0]
     if not A.shape[1] or not (np.isfinite(A).all() and np.isfinite(y).all()):

@@ -14,6 +14,7 @@ from harness.diagnosis.identify.gates import (
     GateFunction,
     GateSumTerm,
     complements,
+    parameter_in,
     step_of,
 )
 from harness.diagnosis.identify.model import LayerModel
@@ -196,7 +197,8 @@ def sum_text(model: GatedModel, parts: Sequence[GateSumTerm]) -> str:
     texts = []
     for factor in dict.fromkeys(p.factor for p in parts):
         inner = joined(part_text(model, p) for p in parts if p.factor == factor)
-        texts.append(f"{factor} * ({inner})" if factor else inner)
+        inner = f"({inner})" if factor and " " in inner else inner
+        texts.append(f"{factor} * {inner}" if factor else inner)
     return joined(texts) or "0"
 
 
@@ -395,11 +397,7 @@ def _rows(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
 
 def _of_parameter(part: GateSumTerm, names: Sequence[str]) -> bool:
     """Tell whether a term reads a parameter of some terms of torch's step, in whatever form."""
-    return any(re.search(rf"\b{parameter}\b", part.name) for parameter in map(_parameter_in, names))
-
-
-def _parameter_in(name: str) -> str:
-    return re.sub(r"^.*?([Wb]_\w+).*$", r"\1", name)
+    return any(re.search(rf"\b{parameter}\b", part.name) for parameter in map(parameter_in, names))
 
 
 def _whose(frameworks: Sequence[str]) -> str:

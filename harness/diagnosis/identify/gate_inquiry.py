@@ -9,6 +9,7 @@ from what was found. Whatever sizes a subject takes will do: of fewer sequences 
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from itertools import combinations, islice, permutations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, ARGUMENTS, IDENTITY, TANH, Activation
-from harness.diagnosis.identify.fit import EQUATIONS_AN_UNKNOWN, affine, plainest, solve
+from harness.diagnosis.identify.fit import EQUATIONS_AN_UNKNOWN, affine, may_reach, plainest, solve
 from harness.diagnosis.identify.gates import (
     OWN_TERMS,
     PARAMETER_ROLES,
@@ -28,10 +29,12 @@ from harness.diagnosis.identify.gates import (
     StepEvaluation,
     blocks_of,
     complements,
+    parameter_in,
     step_of,
 )
 from harness.diagnosis.identify.model import in_order
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
+from harness.diagnosis.identify.terms import ONE_STEP_TERMS
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
@@ -110,10 +113,14 @@ def _function_table() -> tuple[list[tuple[float, Activation]], Floats]:
     return [of for of, _ in finite], np.stack([values for _, values in finite])
 
 
-def far_of(kind: Activation) -> float:
-    """Return a sum at which a function is at its end, within roundings of float64 or of what others add to it."""
+def far_of(kind: Activation, setting: StepToRead) -> float:
+    """Return a sum at which a function is at its end, within roundings of float64 or of what others add to it.
+
+    What drives it through h may be multiplied by another gate, which is small.
+    """
     ends = kind.value(np.array([SATURATING_DRIVE, 2 * SATURATING_DRIVE]))
-    return SATURATING_DRIVE if ends[1] - ends[0] == 0 or abs(ends[1]) > BOUND else VERY_FAR
+    reached = ends[1] - ends[0] == 0 and setting.by_h is None
+    return SATURATING_DRIVE if reached or abs(ends[1]) > BOUND else VERY_FAR
 
 
 class ObservedSteps(NamedTuple):
@@ -463,7 +470,7 @@ class GateInquiry:
         self, observation: GateObservation, main: Floats, high: Floats, low: Floats
     ) -> tuple[Floats, Floats]:
         kind = observation.activation
-        far = far_of(kind)
+        far = far_of(kind, observation.setting)
         top, bottom = (
             float(kind.value(np.array(end))) for end in (far * observation.inside, -far * observation.inside)
         )
@@ -519,10 +526,10 @@ class GateInquiry:
         observed, m = [], observation.through
         held = observation.others_constant or (observation.array, observation.outer) == ("output", TANH)
         others = observation.others if held else STATE_LEVELS[: self.G]
-        far = far_of(observation.activation)
+        far = far_of(observation.activation, observation.setting)
         drives = self._driven(k, others, np.array([0.0, far, -far]))
         if m >= 0:  # each with the gate that it is seen through at a sum of its own, and at both ends
-            end = far_of(self.observations[m].activation)
+            end = far_of(self.observations[m].activation, self.observations[m].setting)
             level = STATE_LEVELS[m] / max(1.0, abs(self.observations[m].inside))
             drives = np.repeat(drives, 3, 0)
             drives[:, m] = np.tile([level, end, -end], 3)
@@ -555,6 +562,7 @@ class GateInquiry:
             return None
         evaluated = [(self._step(steps), steps.before["h"].shape) for steps, _, _ in observed]
 
+        @cache
         def column(of: GateSumTerm | tuple[str, ...]) -> Floats:
             values = [
                 (step.part(of) if isinstance(of, GateSumTerm) else step.monomial(of), size) for step, size in evaluated
@@ -567,11 +575,30 @@ class GateInquiry:
         for parts in self._parts(k, observation):
             columns: dict[Any, Floats] = {part: column(part) * weight[rows] for part in parts} | products
             own = [part for part in parts if part.block == k and not part.factor and part.name in OWN_TERMS]
-            fit = solve(columns, y[rows], self.noise, own)
-            if fit is not None:
+            if (
+                fit := self._with_another_term(k, columns, y[rows]) or solve(columns, y[rows], self.noise, own)
+            ) is not None:
                 summands = [p._replace(coef=plainest(c, self.noise)) for p, c in fit.items() if p in parts]
                 return GateFunction(observation.activation, tuple(p for p in summands if p.coef), observation.inside)
         return None
+
+    def _with_another_term(self, k: int, columns: Mapping[Any, Floats], y: Floats) -> dict[Any, float] | None:
+        """Return a sum with one term that no other cell has, in the place of its own or beside it.
+
+        In the sequences that are asked for, a sum is a multiple of a mean: one with the factors 1 is the likeliest.
+        """
+        own = [p for p in columns if isinstance(p, GateSumTerm) and p.block == k and p.operand == "h"]
+        others, own = ([p for p in own if (p.name in OWN_TERMS) == of_torch] for of_torch in (False, True))
+        others = [p for p in others if p.name not in TERM_NAMES]
+        if not others or not may_reach(columns, y, self.noise):
+            return None
+        sums = (
+            solve({p: columns[p] for p in columns if p == part or (p in own and p.name not in gone)}, y, self.noise)
+            for instead, part in product((True, False), others)
+            for gone in [{name for name in OWN_TERMS if instead and parameter_in(name) in part.name}]
+        )
+        found = [fit for fit in sums if fit is not None]
+        return min(found, key=lambda fit: sum(plainest(c, self.noise) != 1 for c in fit.values()), default=None)
 
     def _beside(self) -> list[tuple[str, ...]]:
         """Return what may be added to a product with a gate: products of other gates and states."""
@@ -601,6 +628,12 @@ class GateInquiry:
         yield wide
         yield from (self._gated(wide, m) for m in self.gates)
         yield from (self._gated(self._gated(own, m, plain), j) for m, j in permutations(self.gates, 2))
+        known = {part.name for part in wide}
+        others = [GateSumTerm(name, k) for name in ONE_STEP_TERMS if name not in known]
+        yield [*own, *plain, *others]
+        for m in self.gates:  # which multiplies what reads h
+            by_m = [part._replace(factor=str(m)) for part in others if re.search(r"h\[|b_hh", part.name)]
+            yield [*self._gated(own, m, plain), *others, *by_m]
 
     def _gated(self, parts: list[GateSumTerm], m: int, beside: Sequence[GateSumTerm] = ()) -> list[GateSumTerm]:
         """Return parts with and without a gate that multiplies them, and products with what it multiplies before."""
@@ -746,7 +779,7 @@ def forms_of(gate: GateFunction) -> Iterator[tuple[GateFunction, float, float]]:
     Most terms have the factor 1 then. A sigmoid of -s is 1 less that of s, and that of 2 s half a tanh of s and 1/2.
     """
     usual = next((coef for coef, _ in Counter(p.coef for p in gate.parts).most_common() if coef), 1.0)
-    inside, kind = gate.inside * usual, gate.activation
+    inside, kind = plainest(gate.inside * usual, QUOTIENT_ERROR), gate.activation
     total = {"sigmoid": 1.0, "tanh": 0.0}.get(kind.name)  # what f(-s) and f(s) add up to
     if total is None:
         return

@@ -4,6 +4,7 @@ A gate is a function of a sum, whose terms are those of nn.RNN's step with one b
 is a sum of products of gates and states. So GRU and LSTM are rows of a table, and a mistake is another number in one.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, reduce
@@ -457,6 +458,11 @@ def _rows_of(
     last |= states
     f.ends = states
     return stack(rows), steps
+
+
+def parameter_in(name: str) -> str:
+    """Return the first parameter that a term reads."""
+    return re.sub(r"^.*?([Wb]_\w+).*$", r"\1", name)
 
 
 def steps_are_apart(model: GatedModel) -> bool:

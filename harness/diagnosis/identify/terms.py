@@ -8,6 +8,7 @@ report prints and which is evaluated: so a table says how its terms are written,
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, cached_property, lru_cache, partial, reduce
@@ -408,6 +409,13 @@ STEP_TERMS: Final = {
     **terms(*(read_of("x", name) for name in OTHER_STEPS)),
     **terms(*(read_of("h", name) for name, index in OTHER_STEPS.items() if _is_past(index))),
 }
+
+# The terms that a step has of its own x, state and parameters, whatever its sizes are.
+ONE_STEP_TERMS: Final = tuple(
+    name
+    for name, term in {**GENERAL, **ARRANGED_TERMS}.items()
+    if not (term.other or term.square or re.search(r"\bhx|x\.|\bx\[(?!t\])|\bh\[(?!t-1\])", name))
+)
 
 # What is added to the activation: what a step reads, as it is. The first of those that are equal is taken.
 ADDED_TERMS: Final = terms(

@@ -86,6 +86,32 @@ def in_chunks(x: Any, h0: Any, c0: Any, weights: Any, config: Any) -> Any:
     return np.stack(output), (h[None], c[None])
 
 
+def summed(k: int, part: Any) -> Any:
+    """Return a step with ``part(U, b, h)`` in the place of h @ U.T + b in the sum of its k-th gate."""
+
+    def step(_t: int, i: Any, U: Any, b: Any, h: Any) -> Any:
+        sums = [part(U[j], b[j], h) if j == k else h @ U[j].T + b[j] for j in range(3)]
+        r, z = sigmoid(i[0] + sums[0]), sigmoid(i[1] + sums[1])
+        return (1 - z) * np.tanh(i[2] + r * sums[2]) + z * h
+
+    return step
+
+
+def lstm_of_rolled_x(x: Any, h0: Any, c0: Any, weights: Any, config: Any) -> Any:
+    """Compute an LSTM whose forget gate reads x of the sequence before."""
+    W, U, b, d = (weights[f"{role}_l0"] for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    h, c, output, H = h0[0], c0[0], [], h0.shape[2]
+    for x_t in x:
+        read = np.concatenate(
+            [np.roll(x_t, 1, 0) @ v.T if k == 1 else x_t @ v.T for k, v in enumerate(np.split(W, 4))], 1
+        )
+        s = read + b + h @ U.T + d
+        c = sigmoid(s[:, H : 2 * H]) * c + sigmoid(s[:, :H]) * np.tanh(s[:, 2 * H : 3 * H])
+        h = sigmoid(s[:, 3 * H :]) * np.tanh(c)
+        output.append(h)
+    return np.stack(output), h[None], c[None]
+
+
 def later(t: int, i: Any, U: Any, b: Any, h: Any) -> Any:
     """Compute a step that adds b_hz at all steps but the first."""
     return mixed(i, U, b, h, z=lambda _, z: sigmoid(z - (0 if t else b[1])))
@@ -118,6 +144,23 @@ def executed(model: Any) -> Any:
     ("function", "cell", "sentence"),
     few(
         [
+            # What nn.RNN's step may read in the place of its own, each gate may, too.
+            (
+                gru(summed(0, lambda U, b, h: h @ U[::-1].T + b)),
+                "GRU",
+                "takes h @ W_hr[::-1].T in the sum of r, not h @ W_hr.T",
+            ),
+            (
+                gru(summed(1, lambda U, b, h: np.abs(h @ U.T + b))),
+                "GRU",
+                "takes np.abs(h @ W_hz.T + b_hz) in the sum of z, not h @ W_hz.T + b_hz",
+            ),
+            (
+                gru(summed(2, lambda U, b, h: h.mean(0) @ U.T + b)),
+                "GRU",
+                "takes r * (h.mean(0) @ W_hn.T) in the sum of n, not r * (h @ W_hn.T)",
+            ),
+            (lstm_of_rolled_x, "LSTM", "takes np.roll(x, 1, 0) @ W_if.T in the sum of f, not x @ W_if.T"),
             (
                 gru(in_turns),
                 "GRU",
@@ -141,7 +184,7 @@ def executed(model: Any) -> Any:
             ),
             (late, "LSTM", "makes h of tanh(o * c), not of o * tanh(c)"),
         ],
-        4,
+        8,
     ),
 )
 def test_a_step_is_named(function: Any, cell: str, sentence: str) -> None:
