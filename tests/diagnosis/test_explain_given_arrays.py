@@ -223,7 +223,7 @@ def lstm(sums: Sequence[Any], _h: Any, c: Any, _W: Any, _b: Any, of: str) -> tup
         ),
         (lstm, "", ""),
         (lstm, "ONNX", "reads its rows in the order i, o, f, g, ONNX's"),
-        (lstm, "read", "applies no function to c, not tanh"),
+        (lstm, "read", "makes h of o * c, not of o * tanh(c)"),
         (
             lstm,
             "forget",

@@ -38,7 +38,9 @@ class ArrayProtocol:
             return self.mapped(function, ELEMENT_FUNCTIONS[function])
         if function in (np.maximum, np.minimum):
             limit = operands[1]
-            kind = ElementFunction(lambda v: v > limit if function is np.maximum else v < limit, exact=True)
+            # The subject's own dtype may hold another limit: 0.9 is none of float32's numbers.
+            exact = not isinstance(limit, float) or float(np.float16(limit)) == limit
+            kind = ElementFunction(lambda v: v > limit if function is np.maximum else v < limit, exact=exact)
             return self.mapped(lambda v: function(v, limit), kind)
         return getattr(operands[1], REFLECTED[function])(operands[0]) if function in REFLECTED else NotImplemented
 

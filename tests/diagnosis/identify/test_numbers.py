@@ -80,6 +80,17 @@ def test_the_bounds_of_each_slope_hold_what_operands_within_theirs_make(name: st
         assert (np.abs(SLOPES[name](*near) * 1.0 - value) <= error).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_bounds_of_a_clip_hold_what_the_limit_of_a_narrow_dtype_makes(dtype: Any) -> None:
+    v = np.array([-2.0, 0.5, 2.0])
+
+    bound: Any = np.clip(Ball(v, 0.0, rounding_of(dtype)), -0.9, 0.9)  # type: ignore[call-overload]
+
+    narrow = np.clip(v.astype(dtype), np.array(-0.9, dtype), np.array(0.9, dtype))
+    assert (np.abs(narrow.astype(float) - bound.value) <= bound.error).all()
+    assert bound.error.max() < 100 * rounding_of(dtype).u
+
+
 @pytest.mark.parametrize(
     ("limit", "off"),
     [(1.0, 0.01), (1.0, 10.0), (1.0, np.inf), (5.0, 0.5), (5.75, 0.01)],
