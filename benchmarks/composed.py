@@ -3,16 +3,18 @@
 Each layer is a program: the lines of NumPy that ``harness.diagnosis.identify`` would print of it, executed. So what a
 line says and what the search computes are held against each other. Run: ``python benchmarks/composed.py --layers 200``.
 It prints how many layers are told wholly, in part, and falsely, and each layer that is not told in the words of the
-mistakes that were drawn. What is told of a layer is held against its program on fresh cases: other words for the same
-numbers are right.
+mistakes that were drawn. With ``--interface each``, or ``pairs``, or some names of ``benchmarks/interfaces.py``, layers
+take and return less, as those of real code do, and there are figures for each interface. What is told of a layer is
+held against its program on fresh cases: other words for the same numbers are right.
 """
 
 import argparse
 import math
 import sys
 import time
-from collections import UserDict
-from collections.abc import Callable, Iterator, Mapping, Set as AbstractSet
+from collections import Counter, UserDict
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AbstractSet
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -26,6 +28,7 @@ one_thread_a_process()
 
 import numpy as np  # noqa: E402
 
+from benchmarks.interfaces import INTERFACES, chosen, narrowed, offers_of  # noqa: E402
 from harness import Subject, as_subject  # noqa: E402
 from harness.diagnosis.defects import raise_defects  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation  # noqa: E402
@@ -62,6 +65,7 @@ STACKS: dict[str, dict[str, Any]] = {"": {}, "layers": {"num_layers": 2}, "direc
 
 FRESH = 40  # the cases on which what is told is held against a layer
 CLOSE = 1e-6  # of the largest number: roundings grow along 20 steps
+CLOSE_FLOAT32 = 1e-3
 
 
 class Zeros(UserDict[int, Any]):
@@ -182,7 +186,7 @@ def stacked(network: Network, x: Any, hx: Any, weights: Mapping[str, Any], cotan
     return read[top + 1, 0], np.concatenate([finals[place] for place in places]), found
 
 
-def subject_of(network: Network | LayerModel) -> Any:
+def subject_of(network: Network | LayerModel, interface: Sequence[str] = ()) -> Any:
     """Return a function that executes the lines of a network, or of one layer."""
     whole = network if isinstance(network, Network) else Network(network)
 
@@ -194,9 +198,10 @@ def subject_of(network: Network | LayerModel) -> Any:
         output, h_n, gradients = stacked(whole, x, h0, weights, cotangents)
         given = {name: g for name, g in gradients.items() if name in weights or name in ("x", "hx")}
         cast = {name: np.asarray(g, x.dtype) for name, g in given.items() if name != "hx" or config.hx}
-        return output.astype(x.dtype), h_n.astype(x.dtype), cast if config.loss else {}
+        returned = (h_n,) if "last state alone" in interface else (output, h_n)
+        return (*(array.astype(x.dtype) for array in returned), cast if config.loss else {})
 
-    return composed
+    return narrowed(composed, interface)
 
 
 def terms(model: LayerModel, **changes: Coef | None) -> LayerModel:
@@ -382,30 +387,41 @@ def drawn_network(seed: str) -> tuple[Network, list[str], str]:
     return Network(first, reverse=other), names, stack
 
 
-def identified(network: Network | LayerModel, stack: str = "") -> Identification:
+def identified(network: Network | LayerModel, stack: str = "", interface: Sequence[str] = ()) -> Identification:
     """Return what is found of a network."""
-    subject = as_subject(subject_of(network))
+    subject = as_subject(subject_of(network, interface))
     factors = ONLY | {name: (ONLY[name], value) for name, value in STACKS[stack].items()}
-    scope = scope_of(subject).only(dtype=("float64", "float32"), **factors)
+    scope = scope_of(subject).only(**{"dtype": ("float64", "float32"), **factors, **offers_of(interface)})
     return identify(Asker(ObservationCache(subject), scope, "tanh"))
 
 
-def fresh_cases(random: Random, **stack: Any) -> Iterator[Case]:
+def fresh_cases(random: Random, interface: Sequence[str] = (), **stack: Any) -> Iterator[Case]:
     """Yield cases of all sizes, the longest beyond every k of a pattern, with small and with large gradients."""
+    offers = offers_of(interface)
     for number in range(FRESH):
         T, N, input_size, hidden_size = (random.randint(1, most) for most in (20, 4, 5, 5))
-        factors = stack | {"T": T, "N": N, "dtype": "float64", "hx": random.random() < 0.7, "loss": "both"}
-        case = draw(RNNConfig(input_size, hidden_size, **factors), "normal", number)
+        factors: dict[str, Any] = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "T": T,
+            "N": N,
+            "dtype": "float64",
+        }
+        factors |= stack | {"hx": random.random() < 0.7, "loss": "h_n" if "last state alone" in interface else "both"}
+        factors |= {name: random.choice(values) for name, values in offers.items() if factors.get(name) not in values}
+        if "last state alone" in interface and factors.get("cell") == "LSTM":
+            factors |= {"loss": None, "wrt": "all"}
+        case = draw(RNNConfig(**factors), "normal", number)
         scale = 10.0 ** random.uniform(-2, 3)
         arrays = {name: v * scale if name.endswith(".grad") else v for name, v in case.arrays.items()}
         yield Case.from_arrays(case.config, arrays)
 
 
 @np.errstate(all="ignore")
-def differing(subject: Subject, found: Identification, **factors: Any) -> set[str]:
+def differing(subject: Subject, found: Identification, interface: Sequence[str] = (), **factors: Any) -> set[str]:
     """Return the arrays that are said to be known, and that a program does not give on fresh cases."""
-    wrong = set[str]()
-    for case in fresh_cases(Random("fresh"), **factors) if "the step" not in found.unknown else ():
+    wrong, close = set[str](), CLOSE_FLOAT32 if "float32 alone" in interface else CLOSE
+    for case in fresh_cases(Random("fresh"), interface, **factors) if "the step" not in found.unknown else ():
         made, outcome = run(found.network, case), subject.run(case)
         if outcome.failure is not None:
             continue  # a term has no shape there
@@ -415,7 +431,7 @@ def differing(subject: Subject, found: Identification, **factors: Any) -> set[st
             known = {name, role_of(name)}.isdisjoint(found.unknown)
             value = values_of(made[name])
             size = np.abs(value).max(initial=0)
-            if known and not np.allclose(array, value, CLOSE, CLOSE * size, equal_nan=True):
+            if known and not np.allclose(array, value, close, close * size, equal_nan=True):
                 wrong.add(name)
     return wrong
 
@@ -428,6 +444,7 @@ class Told(NamedTuple):
     found: Identification
     wrong: set[str]  # the arrays that are told falsely
     left: AbstractSet[str] = frozenset()  # those of a stack of which nothing is told
+    interface: tuple[str, ...] = ()
 
 
 def arguments(doc: str | None) -> argparse.ArgumentParser:
@@ -436,49 +453,59 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--layers", type=int, default=200)
     parser.add_argument("--only", type=int, nargs="+", help="the numbers of some of these layers")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--interface", nargs="+", default=[], choices=["each", "pairs", *INTERFACES])
+    parser.add_argument("--workers", type=int, default=1)
     return parser
 
 
-def print_told(chosen: argparse.Namespace, told_of: Callable[[str], Told]) -> None:
+def print_told(options: argparse.Namespace, told_of: Callable[[str, tuple[str, ...]], Told], cell: str) -> None:
     """Print the figures of layers, which are drawn from seeds, and each that is not told in the drawn words."""
-    numbers = chosen.only or range(chosen.layers)
+    numbers = options.only or range(options.layers)
+    interfaces = [chosen(options.interface, number, cell) for number in numbers]
+    by_interface: dict[tuple[str, ...], Counter[str]] = {}
     figures = dict.fromkeys(("wholly", "in part", "not at all", "falsely"), 0)
     same = named = mistakes = 0
-    start = time.process_time()
-    for number in numbers:
-        network, slots, found, wrong, left = told_of(f"{chosen.seed}/{number}")
+    pool = ProcessPoolExecutor(options.workers)
+    every = pool.map(told_of, [f"{options.seed}/{number}" for number in numbers], interfaces)
+    start = time.perf_counter()
+    for number, (network, slots, found, wrong, left, interface) in zip(numbers, every, strict=True):
         planted, said = ({one.sentence for one in mistakes_of(of, "tanh")} for of in (network, found.network))
         part = "not at all" if "the step" in found.unknown else "in part"
         told = "falsely" if wrong else "wholly" if found.whole and not left else part
         figures[told] += 1
+        by_interface.setdefault(interface, Counter())[told] += 1
         same += told == "wholly" and said == planted
         mistakes += len(planted)
         named += len(planted) if told == "wholly" else len(planted & said) if told == "in part" else 0
         if said != planted or told != "wholly":
             unknown = f"; unknown: {', '.join(found.unknown)}" if found.unknown else ""
             unknown += f"; not so: {', '.join(sorted(wrong | left))}" if wrong or left else ""
-            print(f"{number}: told {told}: {', '.join(slots)}{unknown}")
+            within = f" ({', '.join(interface)})" if interface else ""
+            print(f"{number}{within}: told {told}: {', '.join(slots)}{unknown}")
             print("".join(f"    - {one}\n" for one in sorted(planted - said)), end="")
             print("".join(f"    + {one}\n" for one in sorted(said - planted)), end="", flush=True)
-    seconds = (time.process_time() - start) / max(len(numbers), 1)
+    seconds = (time.perf_counter() - start) * options.workers / max(len(numbers), 1)
+    for interface, counts in sorted(by_interface.items()) if options.interface else ():
+        print(f"{' and '.join(interface)}: {', '.join(f'{told}: {count}' for told, count in counts.items())}")
     print(f"{len(numbers)} layers, told {', '.join(f'{told}: {count}' for told, count in figures.items())}")
     print(f"{same} of them in the same words, the others as equal numbers; {named} of {mistakes} mistakes told")
-    print(f"{seconds:.1f} CPU seconds a layer; --seed {chosen.seed}")
+    print(f"{seconds:.1f} seconds a layer and worker; --seed {options.seed}")
 
 
-def told_of(seed: str) -> Told:
+def told_of(seed: str, interface: tuple[str, ...] = ()) -> Told:
     """Draw a network, identify it, and hold what is told against its program."""
     network, slots, stack = drawn_network(seed)
-    subject, found = as_subject(subject_of(network)), identified(network, stack)
-    wrong, other = differing(subject, found), differing(subject, found, **STACKS[stack]) if stack else set()
+    subject, found = as_subject(subject_of(network, interface)), identified(network, stack, interface)
+    wrong = differing(subject, found, interface)
+    other = differing(subject, found, interface, **STACKS[stack]) if stack else set[str]()
     placed = found.network.above is not None or found.network.reverse is not None
     slots = [*slots, *([stack] if stack else [])]
-    return Told(network, slots, found, wrong | other if placed else wrong, set() if placed else other)
+    return Told(network, slots, found, wrong | other if placed else wrong, set() if placed else other, interface)
 
 
 def main() -> None:
     """Draw layers, identify them, and print the figures."""
-    print_told(arguments(__doc__).parse_args(), told_of)
+    print_told(arguments(__doc__).parse_args(), told_of, "RNN")
 
 
 if __name__ == "__main__":

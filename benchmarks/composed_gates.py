@@ -7,7 +7,7 @@ prints what ``composed.py`` does.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from operator import mul
@@ -25,6 +25,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.composed import ONLY, Told, arguments, differing, print_told  # noqa: E402
+from benchmarks.interfaces import narrowed, offers_of  # noqa: E402
 from harness import Cell, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation  # noqa: E402
 from harness.diagnosis.identify.elman_layer_inquiry import Identification  # noqa: E402
@@ -257,7 +258,7 @@ def arrays_of(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str,
     return [torch.stack(output), *(v.detach() if ("final", k) in back else v for k, v in enumerate(finals))]
 
 
-def subject_of(model: GatedModel) -> Any:
+def subject_of(model: GatedModel, interface: Sequence[str] = ()) -> Any:
     """Return a function that is a layer's program."""
     names = ("output", "h_n", "c_n")[: len(model.returned)]
 
@@ -275,8 +276,9 @@ def subject_of(model: GatedModel) -> Any:
         made = executed(model, np.asarray(x, np.float64), given, plain)
         returned = [made[0], *(v[None] for v in made[1:])]
         cast = [np.asarray(v, x.dtype) for v in returned]
+        cast = cast[1:2] if "last state alone" in interface else cast
         if config.loss is None:
-            return tuple(cast)
+            return (*cast, {})
         inputs = [torch.tensor(np.asarray(v, np.float64), requires_grad=True) for v in (x, *given)]
         arrays = arrays_of(model, inputs[0], inputs[1:], blocks)
         for one, other in zip(arrays, made, strict=True):
@@ -308,7 +310,7 @@ def subject_of(model: GatedModel) -> Any:
 
     function: Any = gru if len(model.starts) == 1 else lstm
     function.conventions = {model.cell.lower(): True}
-    return function
+    return narrowed(function, interface)
 
 
 # What is drawn.
@@ -531,19 +533,19 @@ def _at_some_steps(random: Random, m: GatedModel) -> GatedModel:
     return replace(m, other_model=there, other_model_steps=random.choice(PATTERNS_DRAWN))
 
 
-def identified(model: GatedModel) -> Identification:
+def identified(model: GatedModel, interface: Sequence[str] = ()) -> Identification:
     """Return what is found of a layer."""
-    subject = as_subject(subject_of(model))
-    scope = scope_of(subject).only(dtype=("float64", "float32"), **ONLY)
+    subject = as_subject(subject_of(model, interface))
+    scope = scope_of(subject).only(**{"dtype": ("float64", "float32"), **ONLY, **offers_of(interface)})
     return identify_gated(Asker(ObservationCache(subject), scope, "tanh"), RNNConfig(2, 2, cell=model.cell))
 
 
-def told_of(cell: str, seed: str) -> Told:
+def told_of(cell: str, seed: str, interface: tuple[str, ...] = ()) -> Told:
     """Draw a layer, identify it, and hold what is told against its program."""
     model, slots = drawn(seed, cell)
-    found = identified(model)
-    wrong = differing(as_subject(subject_of(model)), found, cell=cell)
-    return Told(Network(model, derived=True), slots, found, wrong)
+    found = identified(model, interface)
+    wrong = differing(as_subject(subject_of(model, interface)), found, interface, cell=cell)
+    return Told(Network(model, derived=True), slots, found, wrong, interface=interface)
 
 
 def main() -> None:
@@ -551,7 +553,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--cell", choices=("GRU", "LSTM", MGU.name), default="LSTM")
     chosen = parser.parse_args()
-    print_told(chosen, partial(told_of, chosen.cell))
+    print_told(chosen, partial(told_of, chosen.cell), chosen.cell)
 
 
 if __name__ == "__main__":

@@ -105,8 +105,11 @@ def settled(names: list[Name], columns: list[Floats], y: Floats, noise: float) -
         coefs = np.linalg.solve(R, Q.T @ y) / scale
         if not np.abs(A @ coefs - y).max() <= 64 * noise * (size + np.abs(A * coefs).max(initial=0)):
             return before
-        parts = np.abs(A * coefs).max(0)
-        weak = parts < 4096 * noise * size
+        weak = np.abs(A * coefs).max(0) < 4096 * noise * size
+        if not weak.any():  # Of columns that are nearly alike, one may stand for what roundings make of y.
+            reach = np.linalg.norm(np.linalg.inv(R), axis=1) / scale
+            least = np.argmin(ratio := np.abs(coefs) / (64 * noise * size * reach))
+            weak[least] = ratio[least] < 1 and len(names) > 1
         if not weak.any():
             return {name: float(c) for name, c in zip(names, coefs, strict=True)}
         if weak.all():

@@ -233,11 +233,27 @@ class GateInquiry:
         T, N, H = len(x) - 1, x.shape[1], numbers[hidden[0]].shape[1]
         prefix = self._config(T, N, setting.hx, H)
         if prefix is not None and prefix.T == T:
-            shorter = self._answer(prefix, {**numbers, "x": x[:-1]})[1]
-            known = shorter is not None and bool(arrays_of(shorter))
-            return {name: self._state(shorter, k) for k, name in enumerate(hidden)} if shorter and known else None
+            before: Mapping[str, Floats] = {**numbers, "x": x[:-1]}
+            given = [before, self._with_c_shown(before)][: len(hidden)]
+            shorter = [self._answer(prefix, several)[1] for several in given]
+            known = [a for a in shorter if a is not None and arrays_of(a)]
+            pairs = zip(hidden, known, strict=True) if len(known) == len(given) else ()
+            return {name: self._state(a, k) for k, (name, a) in enumerate(pairs)} or None
         states = response.returned  # where T is fixed, the output may be the state
         return None if states is None or len(hidden) > 1 else {"hx": np.asarray(states[-2], np.float64)}
+
+    def _with_c_shown(self, numbers: Mapping[str, Floats]) -> Mapping[str, Floats]:
+        """Return numbers of a single step whose gates are where what is returned shows c."""
+        of_c = self._observations_of_c
+        ends = [k == self._gate_at_end or (bool(of_c) and of_c[0].others[k] == SATURATING_DRIVE) for k in range(self.G)]
+        if not any(ends) or self.carries[0] == "c_n":
+            return numbers
+        ih = numbers["weight_ih_l0"].copy()
+        more = np.repeat(ends, len(ih) // self.G) * SATURATING_DRIVE
+        if ih.shape[1] == 1:
+            return {**numbers, "bias_ih_l0": numbers["bias_ih_l0"] + more}
+        ih[:, 1] += more
+        return {**numbers, "weight_ih_l0": ih}
 
     def _table(self, setting: StepToRead, drives: Floats, quiet: float) -> Mapping[str, Floats] | None:
         """Return what is given of the sums (n, G) to which the gates of one unit each are driven, without biases.
@@ -524,7 +540,8 @@ class GateInquiry:
 
     def _observe(self, k: int, observation: GateObservation) -> list[tuple[ObservedSteps, Floats, Floats]] | None:
         observed, m = [], observation.through
-        held = observation.others_constant or (observation.array, observation.outer) == ("output", TANH)
+        # What shows h shows c where the gate before tanh(c) is at its end.
+        held = observation.others_constant or (observation.array != "c_n" and observation.outer == TANH)
         others = observation.others if held else STATE_LEVELS[: self.G]
         far = far_of(observation.activation, observation.setting)
         drives = self._driven(k, others, np.array([0.0, far, -far]))
