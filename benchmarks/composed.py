@@ -28,7 +28,7 @@ one_thread_a_process()
 
 import numpy as np  # noqa: E402
 
-from benchmarks.interfaces import INTERFACES, chosen, narrowed, offers_of  # noqa: E402
+from benchmarks.interfaces import INTERFACES, chosen, kept, narrowed, offers_of  # noqa: E402
 from harness import Subject, as_subject  # noqa: E402
 from harness.diagnosis.defects import raise_defects  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation  # noqa: E402
@@ -199,7 +199,7 @@ def subject_of(network: Network | LayerModel, interface: Sequence[str] = ()) -> 
         given = {name: g for name, g in gradients.items() if name in weights or name in ("x", "hx")}
         cast = {name: np.asarray(g, x.dtype) for name, g in given.items() if name != "hx" or config.hx}
         returned = (h_n,) if "last state alone" in interface else (output, h_n)
-        return (*(array.astype(x.dtype) for array in returned), cast if config.loss else {})
+        return (*(array.astype(x.dtype) for array in returned), kept(cast, interface) if config.loss else {})
 
     return narrowed(composed, interface)
 

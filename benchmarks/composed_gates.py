@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.composed import ONLY, Told, arguments, differing, print_told  # noqa: E402
-from benchmarks.interfaces import narrowed, offers_of  # noqa: E402
+from benchmarks.interfaces import kept, narrowed, offers_of  # noqa: E402
 from harness import Cell, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation  # noqa: E402
 from harness.diagnosis.identify.elman_layer_inquiry import Identification  # noqa: E402
@@ -300,6 +300,7 @@ def subject_of(model: GatedModel, interface: Sequence[str] = ()) -> Any:
                 value = np.clip(value, -model.limits[role].most, model.limits[role].most)
             value = value[None] if name in ("hx", "cx") else value
             gradients[name] = np.asarray(value, x.dtype)
+        gradients = kept(gradients, interface)
         return (*cast, gradients if config.hx else {n: g for n, g in gradients.items() if n not in ("hx", "cx")})
 
     def gru(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:

@@ -24,7 +24,7 @@ INTERFACES: Final = {
     "no hx": Interface({"hx": (False,)}),
     "last state alone": Interface({}, ("last_output_only",)),
     "float32 alone": Interface({"dtype": ("float32",)}),
-    "gradients of weights alone": Interface({"wrt": ("weights",)}),
+    "gradients of weights alone": Interface({}),  # a layer returns no others
     "one step": Interface({"T": (1,)}),
     "fixed sizes": Interface({"input_size": (3,), "hidden_size": (4,)}),
 }
@@ -56,6 +56,12 @@ def _exclude(first: str, second: str) -> bool:
 def offers_of(names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     """Return the values of factors that are left by some interfaces."""
     return {factor: values for name in names for factor, values in INTERFACES[name].offers.items()}
+
+
+def kept(gradients: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the gradients that a layer of some interfaces returns."""
+    left_out = ("x", "hx", "cx") if "gradients of weights alone" in names else ()
+    return {name: array for name, array in gradients.items() if name not in left_out}
 
 
 def narrowed(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
