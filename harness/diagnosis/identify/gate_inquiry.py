@@ -83,9 +83,9 @@ def inverted(outer: Activation, v: Floats) -> Floats:
 
 
 class StepToRead(NamedTuple):
-    """The step whose numbers are read: the first one, with given states, or the second one."""
+    """The step whose numbers are read: the first one, with given states, or the second one; else the last one."""
 
-    T: int
+    T: int  # the steps up to it; a subject that takes longer cases alone must return each of their steps
     hx: bool
     by_h: int | None = None  # the block whose gate is driven through h, by a further unit, and not through x
 
@@ -140,7 +140,7 @@ class GateInquiry:
         self.asker, self.right, self.noise = asker, step_of(cell), asker.noise
         self.G = len(self.right.gates)
         fitted = [(s, config) for s in settings if (config := self._config(s.T, 1, s.hx)) is not None]
-        self.settings = [*dict.fromkeys(s._replace(T=config.T) for s, config in fitted if config.T >= s.T)]
+        self.settings = [*dict.fromkeys(self._readable(s, config) for s, config in fitted if config.T >= s.T)]
         most = self._config(1, GATE_SEQUENCES, self.settings[0].hx) if self.settings else None
         self.N, self.units = (1, 1) if most is None else (min(most.N, GATE_SEQUENCES), most.hidden_size)
         self.seeds = max(GATE_SEEDS, math.ceil(BIASES / self.units))
@@ -157,6 +157,11 @@ class GateInquiry:
 
     def _config(self, T: int, N: int, hx: bool, units: int = GATE_UNITS) -> RNNConfig | None:
         return self.asker.config(**CaseSizes(T, N, FEATURES, units)._asdict(), hx=hx, loss=None)
+
+    def _readable(self, setting: StepToRead, config: RNNConfig) -> StepToRead:
+        """Return the step itself, or the last one if the subject takes more steps and returns the last alone."""
+        a = self.asker.ask(CaseSizes(config.T, 1, FEATURES, GATE_UNITS), hx=setting.hx, loss=None)
+        return setting if a is not None and a.returned is not None else setting._replace(T=config.T)
 
     # What is asked.
 
@@ -177,7 +182,7 @@ class GateInquiry:
     ) -> ObservedSteps | None:
         N, T, H = len(sequences), setting.T, self.units + (setting.by_h is not None)
         config = self._config(T, N, setting.hx, H)
-        if config is None or (config.T, config.N, config.hidden_size) != (T, N, H):
+        if config is None or config.T < T or (config.N, config.hidden_size) != (N, H):
             return None
         random, largest = np.random.default_rng(seed), 1.5 / (FEATURES + H)
         ih = random.uniform(-largest, largest, (self.G * H, config.input_size))
@@ -187,11 +192,11 @@ class GateInquiry:
             hh[diagonal * H : (diagonal + 1) * H] *= np.eye(H)
         own = [np.random.default_rng([seed, k]) for k in sequences]
         numbers = {"weight_ih_l0": ih, "weight_hh_l0": hh, "bias_ih_l0": biases[0], "bias_hh_l0": biases[1]}
-        numbers["x"] = np.stack([r.uniform(-1, 1, (T, config.input_size)) for r in own], 1)
+        numbers["x"] = np.stack([r.uniform(-1, 1, (config.T, config.input_size)) for r in own], 1)
         numbers |= {name: np.stack([r.uniform(-1, 1, H) for r in own]) for name in config.form.hidden}
         self._drive(setting, np.tile(drives, (H, 1)).T, numbers)
         case, a = self._answer(config, numbers)
-        if a is None or not arrays_of(a):
+        if a is None or not (after := arrays_of(a, T)):
             return None
         key = setting, seed, sequences, diagonal, self._shows_h, self.carries
         if key not in self._before:
@@ -201,13 +206,13 @@ class GateInquiry:
         starts = {name: numbers[name] for name in config.form.hidden}
         states = {name: before[start] for name, start in zip("hc", starts, strict=False)}
         states |= {name: v if setting.hx else 0 * v for name, v in starts.items()}
-        last = case.x[:, -1] if config.batch_first and config.batched else case.x[-1]
-        return ObservedSteps(case, np.asarray(last, np.float64).reshape(N, -1), states, arrays_of(a))
+        x = case.x[:, T - 1] if config.batch_first and config.batched else case.x[T - 1]
+        return ObservedSteps(case, np.asarray(x, np.float64).reshape(N, -1), states, after)
 
     def _drive(self, setting: StepToRead, drives: Floats, numbers: dict[str, Floats]) -> None:
-        """Change numbers so that the last step's sums have ``drives`` (G, H) added to them, and earlier ones others."""
+        """Change numbers so that a step's sums have ``drives`` (G, H) added to them, and those of other steps others."""
         (G, H), x, levels = drives.shape, numbers["x"], np.reshape(STATE_LEVELS[: self.G], (-1, 1))
-        x[..., 0] = np.arange(len(x))[:, None] == len(x) - 1
+        x[..., 0] = np.arange(len(x))[:, None] == setting.T - 1
         x[..., 1:2] = 1 - x[..., :1]
         by_x, by_h = numbers["weight_ih_l0"].reshape(G, H, -1), numbers["weight_hh_l0"].reshape(G, H, H)
         by_x[..., 0] += drives
@@ -230,20 +235,19 @@ class GateInquiry:
         hidden, x = response.case.config.form.hidden, numbers["x"]
         if setting.T == 1:
             return numbers
-        T, N, H = len(x) - 1, x.shape[1], numbers[hidden[0]].shape[1]
+        T, N, H = setting.T - 1, x.shape[1], numbers[hidden[0]].shape[1]
         prefix = self._config(T, N, setting.hx, H)
-        if prefix is not None and prefix.T == T:
-            before: Mapping[str, Floats] = {**numbers, "x": x[:-1]}
-            given = [before, self._with_c_shown(before)][: len(hidden)]
-            shorter = [self._answer(prefix, several)[1] for several in given]
-            known = [a for a in shorter if a is not None and arrays_of(a)]
-            pairs = zip(hidden, known, strict=True) if len(known) == len(given) else ()
-            return {name: self._state(a, k) for k, (name, a) in enumerate(pairs)} or None
-        states = response.returned  # where T is fixed, the output may be the state
-        return None if states is None or len(hidden) > 1 else {"hx": np.asarray(states[-2], np.float64)}
+        if prefix is None or (prefix.T > T and not (T == 1 and response.returned is not None)):
+            return None
+        before: Mapping[str, Floats] = numbers | {"x": x[: prefix.T]}
+        given = [before, self._with_c_shown(before)][: len(hidden)]
+        shorter = [self._answer(prefix, several)[1] for several in given]
+        known = [arrays for a in shorter if a is not None and (arrays := arrays_of(a, T))]
+        pairs = zip(hidden, known, strict=True) if len(known) == len(given) else ()
+        return {name: self._state(arrays, k) for k, (name, arrays) in enumerate(pairs)} or None
 
     def _with_c_shown(self, numbers: Mapping[str, Floats]) -> Mapping[str, Floats]:
-        """Return numbers of a single step whose gates are where what is returned shows c."""
+        """Return numbers of a first step whose gates are where what is returned shows c."""
         of_c = self._observations_of_c
         ends = [k == self._gate_at_end or (bool(of_c) and of_c[0].others[k] == SATURATING_DRIVE) for k in range(self.G)]
         if not any(ends) or self.carries[0] == "c_n":
@@ -273,18 +277,19 @@ class GateInquiry:
 
     def _row(self, setting: StepToRead, drives: Floats, quiet: float) -> Mapping[str, Floats] | None:
         config = self._config(setting.T, 1, setting.hx, len(drives) + (setting.by_h is not None))
-        if config is None or config.T != setting.T:
+        if config is None or config.T < setting.T:
             return None
         H, number = config.hidden_size, len(drives)
         hh = np.tile(quiet * np.eye(H), (self.G, 1))
         if setting.by_h is not None:
             hh[setting.by_h * H : (setting.by_h + 1) * H] = 0
         numbers = {"weight_ih_l0": np.zeros((self.G * H, config.input_size)), "weight_hh_l0": hh}
-        numbers["x"] = np.zeros((setting.T, config.N, config.input_size))
+        numbers["x"] = np.zeros((config.T, config.N, config.input_size))
         numbers |= {name: np.full((config.N, H), 0.6 + 0.1 * k) for k, name in enumerate(config.form.hidden)}
         self._drive(setting, np.concatenate([drives, np.repeat(drives[-1:], H - number, 0)]).T, numbers)
         _, a = self._answer(config, numbers)
-        return None if a is None or not arrays_of(a) else {n: v[0, :number] for n, v in arrays_of(a).items()}
+        arrays = {} if a is None else arrays_of(a, setting.T)
+        return {name: v[0, :number] for name, v in arrays.items()} or None
 
     def _answer(self, config: RNNConfig, numbers: Mapping[str, Floats]) -> tuple[Case, Response | None]:
         """Return a case of numbers, x (T, N, I) and states (N, H), and what is given; what is not given is 0 or 1."""
@@ -302,25 +307,29 @@ class GateInquiry:
         return case, self.asker.of(case)
 
     def _is_arranged(self, role: str) -> bool:
-        """Tell whether a parameter's second row is of the first unit: rows go unit by unit, not gate by gate."""
+        """Tell whether a parameter's first rows are of the first unit: rows go unit by unit, not gate by gate."""
         setting = StepToRead(1, True) if self.asker.allows("hx", True) else StepToRead(2, False)
         config = self._config(setting.T, 1, setting.hx)
         if config is None or f"{role}_l0" not in config.weights or config.hidden_size == 1:
             return False
         numbers = {name: np.random.default_rng(3).uniform(0.1, 0.5, spec.shape) for name, spec in config.given.items()}
-        returned = []
-        for more in (0.0, 1.0):
-            bumped = numbers[f"{role}_l0"].copy()
-            bumped[1] += more
-            _, a = self._answer(config, numbers | {f"{role}_l0": bumped})
-            returned.append({} if a is None else arrays_of(a))
-        H = config.hidden_size
-        moved = [(returned[0][name] != returned[1].get(name)).reshape(-1, H).any(0) for name in returned[0]]
-        return bool(moved) and list(np.any(moved, 0)) == [True, *[False] * (H - 1)]
 
-    def _state(self, a: Response, k: int) -> Floats:
-        """Return the state after an answer's last step, as far as it is known how that is returned."""
-        arrays = arrays_of(a)
+        def returned(rows: slice, more: float) -> Mapping[str, Floats]:
+            bumped = numbers[f"{role}_l0"].copy()
+            bumped[rows] += more
+            _, a = self._answer(config, numbers | {f"{role}_l0": bumped})
+            return {} if a is None else arrays_of(a, setting.T)
+
+        def moves_unit(k: int) -> bool:  # by the rows of all gates, of which one may move nothing
+            rows = slice(max(1, k * self.G), (k + 1) * self.G)
+            before, after, H = returned(rows, 0.0), returned(rows, 1.0), config.hidden_size
+            moved = [(before[name] != after.get(name)).reshape(-1, H).any(0) for name in before]
+            return bool(moved) and list(np.any(moved, 0)) == [unit == k for unit in range(H)]
+
+        return moves_unit(0) and moves_unit(1)
+
+    def _state(self, arrays: Mapping[str, Floats], k: int) -> Floats:
+        """Return the state that arrays of a step show, as far as it is known how that is returned."""
         if k == 0:
             return arrays.get(self._shows_h, arrays.get("h_n", next(iter(arrays.values()))))
         name, outer = self.carries
@@ -706,8 +715,10 @@ class GateInquiry:
             model = replace(model, memory=memory)
         reads = [*dict.fromkeys([TANH, IDENTITY, *ACTIVATIONS.values()] if two else [TANH])]
         plain, scaled = reads[:2], [TANH._replace(inside=inside) for inside in ARGUMENTS[1:] if two]
-        every = [*plain, *scaled, *reads[2:]]
+        every, found = [*plain, *scaled, *reads[2:]], None
         for outer, kind in (*product([IDENTITY], every), *product(OUTERS, plain), *product(OUTERS, reads[2:])):
+            if found is not None and outer != IDENTITY:
+                break
             model = replace(model, read=kind, outer=outer)
             beside = ((), ("t",), ("c'",), ("h",), ("tanh(c)",), ("c",)) if two else ((), ("h",))
             columns = [
@@ -716,10 +727,12 @@ class GateInquiry:
             odd = [(*names, *state) for names in some for state in begun] if outer == IDENTITY and kind in plain else []
             several = ([*columns, *beside] for beside in ((), odd)[: 1 + bool(odd)])
             mix = next(filter(None, (self._polynomial(terms, STATE_LEVELS, "h'", model) for terms in several)), None)
-            if mix is not None:
+            if mix is not None and (found is None or len(mix) < len(found.mix)):
                 read = kind if any("t" in names for names, _ in mix) else TANH  # what is not used is not wrong
-                return self._named(replace(model, read=read, mix=mix))
-        return None
+                found = replace(model, read=read, mix=mix)
+                if len(mix) <= len(self.right.mix):  # sigmoid(c) is a sum with tanh(c / 2), too
+                    break
+        return None if found is None else self._named(found)
 
     def _polynomial(
         self, columns: Sequence[tuple[str, ...]], others: Sequence[float], name: str, model: GatedModel
@@ -885,10 +898,11 @@ def _complemented(terms: Polynomial, gates: tuple[str, ...]) -> list[Polynomial]
     return [made for _, _, made in complements(terms, gates)]
 
 
-def arrays_of(a: Response) -> dict[str, Floats]:
-    """Return what an answer shows of its last step: each array (N, H)."""
-    arrays = {name: np.asarray(a.arrays[name][-1], np.float64) for name in ("h_n", "c_n") if name in a.arrays}
-    return arrays if a.returned is None else arrays | {"output": np.asarray(a.returned[-1], np.float64)}
+def arrays_of(a: Response, steps: int) -> dict[str, Floats]:
+    """Return what an answer shows of the step after which so many are made: each array (N, H)."""
+    names = ("h_n", "c_n") if a.case.config.T == steps else ()
+    arrays = {name: np.asarray(a.arrays[name][-1], np.float64) for name in names if name in a.arrays}
+    return arrays if a.returned is None else arrays | {"output": np.asarray(a.returned[steps - 1], np.float64)}
 
 
 def _beside(several: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:

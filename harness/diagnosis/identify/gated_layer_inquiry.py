@@ -11,7 +11,7 @@ from harness.diagnosis.identify.elman_layer_inquiry import Identification, seen_
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
 from harness.diagnosis.identify.gate_inquiry import SATURATING_DRIVE, GateInquiry, StepToRead
-from harness.diagnosis.identify.gates import GatedModel, step_of
+from harness.diagnosis.identify.gates import X_STEPS, GatedModel, step_of
 from harness.diagnosis.identify.inquiry import departing, distant, explains, fresh_answers, nearly
 from harness.diagnosis.identify.model import LayerModel, Network
 from harness.diagnosis.identify.output_transform_inquiry import transformable, with_transform
@@ -228,7 +228,15 @@ def _moved(asker: Asker, model: GatedModel) -> tuple[GatedModel, bool]:
         for candidate in (replace(best, carried=some), _returning(asker, replace(best, carried=some), later, right)):
             if candidate is not None and _all(Network(candidate, derived=True), later, asker):
                 return candidate, True
-    return best, False
+    moved = (replace(best, carried=some, input=index) for index, some in product(_other_inputs(later), carried[1:]))
+    return next(((m, True) for m in moved if _all(Network(m, derived=True), later, asker)), (best, False))
+
+
+def _other_inputs(answers: Sequence[Response]) -> list[str]:
+    """Return the steps of x that may be read, one for each that differs in some answers, but for the own."""
+    lengths = sorted({a.case.config.T for a in answers})
+    names = {tuple(at(t, T) for T in lengths for t in range(T)): name for name, at in reversed(X_STEPS.items())}
+    return [name for name in names.values() if name != "t"]
 
 
 def _returning(asker: Asker, model: GatedModel, answers: Sequence[Response], right: GatedModel) -> GatedModel | None:
