@@ -1,23 +1,14 @@
 """wiring_differences: where an identified wiring is not nn.RNN's: a sentence, a line of NumPy, the mend."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
+from harness.diagnosis.identify.mistake import Mistake
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.wiring_choices import FLIPS, OWN_PLACE, OWN_WIRING, SLOTS, Wiring
-
-
-class WiringDifference(NamedTuple):
-    """A difference of a wiring from nn.RNN's."""
-
-    sentence: str  # reads on from "the subject"
-    yours: str
-    right: str
-    mend: Callable[[Network], Network]
-
 
 # The layers and directions of a condition, in words.
 WHERE_WORDS: Final = {
@@ -234,18 +225,18 @@ BACK_LINES: Final[dict[tuple[str, str | None], tuple[str, ...]]] = {
 _ALSO_IF_OWN: Final = ("gradient_stop", "weights", "gradients_of", "hx_row", "cx_row", "final")
 
 
-def differences(network: Network) -> Iterator[WiringDifference]:
+def differences(network: Network) -> Iterator[Mistake]:
     """Yield the differences of the wiring of a network, and of its way back."""
     wiring, back = network.wiring, network.back
     for slots in _grouped(wiring, OWN_WIRING):
-        yield WiringDifference(*_words(slots, wiring), partial(_mended, slots=slots))
+        yield Mistake(*_words(slots, wiring), rewire=partial(_mended, slots=slots))
     if back is None:
         return
     # A place that computes with parameters of another one returns their gradients.
     for slots in _grouped(back, wiring.put("gradients_of", wiring["weights"])):
         if any(back.inherited(slot) != OWN_WIRING.inherited(slot) for slot in slots):
             # else it is right once the way forward is
-            yield WiringDifference(*_back_words(slots, back, wiring), partial(_mended_back, slots=slots))
+            yield Mistake(*_back_words(slots, back, wiring), rewire=partial(_mended_back, slots=slots))
 
 
 def _mended(network: Network, slots: tuple[str, ...]) -> Network:
