@@ -241,14 +241,10 @@ def differences(model: GatedModel) -> Iterator[Mistake]:
     steps, rest = model.other_model_steps.words, model.other_model_steps.others
     elsewhere = "at some steps" if rest is None else rest.words
     for what in {**own, **others}:
-        mends = [some[what].mend if what in some else _unchanged for some in (own, others)]
+        mends = [some.get(what, Mistake(what)).mend for some in (own, others)]  # those without it need no mend
         words = what if what in own and what in others else f"{what}, {elsewhere if what in own else steps}"
         mistake = own.get(what) or others[what]
         yield replace(mistake, what=words, mend=partial(_mended, own=mends[0], there=mends[1]))
-
-
-def _unchanged(model: GatedModel) -> GatedModel:
-    return model
 
 
 def _mended(model: GatedModel, own: Mend, there: Mend) -> GatedModel:

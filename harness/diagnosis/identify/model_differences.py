@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -81,15 +81,11 @@ def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
     for name, way in network.transforms.items():
         if way != Transform():  # else it is not known
             rest = {n: transform for n, transform in network.transforms.items() if n != name}
-            mended = partial(_with_transforms, transforms=rest)
+            mended = partial(replace, transforms=rest)
             mistakes.append(Mistake(way.words(name), f"{name} = {way.line(name)}", rewire=mended))
     layer = layer_of(network)
     mistakes += [replace(mistake, what=mistake.what.replace("nn.RNN", layer)) for mistake in differences(network)]
     return mistakes
-
-
-def _with_transforms(network: Network, transforms: Mapping[str, Transform]) -> Network:
-    return replace(network, transforms=transforms)
 
 
 def _where(made: Sequence[str], others: Sequence[str], wiring: Wiring) -> str:
@@ -379,11 +375,12 @@ def _passes(model: LayerModel, right: LayerModel, _: str) -> Iterator[Mistake]:
 
 HORIZON: Final = LayerSlot("horizon", "next", "goes back {choice} steps at most from the output of each step")
 PASSES: Final = LayerSlot("passes", "next", {
-    "but every": "cuts the way back every {steps}",
-    "but every from the end": "cuts the way back every {steps}, counted from the end",
+    "but every": "cuts the way back every {choice.k} steps",
+    "but every from the end": "cuts the way back every {choice.k} steps, counted from the end",
     "but last but": "cuts the way back once, before the last {steps}",
     None: "passes a gradient to the step before {choice.words}",
 })  # fmt: skip
+_STAYS: Final = ": the state stays there, and the output is 0"
 OF_BOTH_MACHINES: Final[tuple[SlotMistakes, ...]] = (_passes, *RETURNED)  # the slots of each cell
 FORWARD: Final[tuple[SlotMistakes, ...]] = (
     _extents,
@@ -400,14 +397,11 @@ FORWARD: Final[tuple[SlotMistakes, ...]] = (
     _otherwise,
     _outside,
     LayerSlot("visited final", "steps", {
-        kind: f"{words}: the state stays there, and the output is 0"
-        for kind, words in {
-            "but last": "leaves out the last {steps}",
-            "from": "leaves out the first {steps}",
-            "last": "runs over the last {steps} only",
-            "first": "runs over the first {steps} only",
-            None: "runs {choice.words}",
-        }.items()
+        "but last": "leaves out the last {steps}" + _STAYS,
+        "from": "leaves out the first {steps}" + _STAYS,
+        "last": "runs over the last {steps} only" + _STAYS,
+        "first": "runs over the first {steps} only" + _STAYS,
+        None: "runs {choice.words}" + _STAYS,
     }),
     *RETURNED,
     _passes,
