@@ -28,8 +28,8 @@ from harness.diagnosis.identify.line_quantities import (
     one_like,
     quantities_of,
 )
+from harness.diagnosis.identify.mistake import Mistake
 from harness.diagnosis.identify.model import ROLES, Network
-from harness.diagnosis.identify.model_differences import Mistake
 from harness.diagnosis.identify.network_run import run, run_whole
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.recurrence import lines

@@ -42,7 +42,7 @@ from harness.diagnosis.identify.cause import (
 )
 from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.identify.gates import right_of
-from harness.diagnosis.identify.model_differences import Mistake
+from harness.diagnosis.identify.mistake import Mistake
 from harness.diagnosis.identify.questions import LONG_TIMES, Asker, SubjectTooSlow
 from harness.diagnosis.identify.wiring_inquiry import shown_by
 from harness.diagnosis.kernels import NONE, KernelCause, KernelSwitchResults, kernels_of

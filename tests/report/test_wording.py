@@ -17,7 +17,7 @@ from harness.checks.result import ComparisonMethod, RaisedError
 from harness.diagnosis.failure_conditions import FailingSizes, FailureConditions
 from harness.diagnosis.finding_explainer import Diagnosis, Explanation
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst
-from harness.diagnosis.identify.model_differences import Mistake
+from harness.diagnosis.identify.mistake import Mistake
 from harness.diagnosis.precision import ShownPrecision
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.oracle.compare import Mismatch, MismatchKind, Site

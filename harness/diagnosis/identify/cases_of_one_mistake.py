@@ -11,8 +11,9 @@ from harness.diagnosis.identify.ball import SubjectRounding
 from harness.diagnosis.identify.cause import error_of
 from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.identify.gather import values_of
+from harness.diagnosis.identify.mistake import Mistake
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import rounding_of
 from harness.diagnosis.identify.terms import NoShapes

@@ -18,8 +18,9 @@ from harness.diagnosis.identify.gated_layer_inquiry import identify_gated
 from harness.diagnosis.identify.gates import layer_of, right_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import differing, states_of
+from harness.diagnosis.identify.mistake import Mistake
 from harness.diagnosis.identify.model import LayerModel, Network, needs_square
-from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.network_run import derived_trace, run, run_whole
 from harness.diagnosis.identify.questions import Asker, Response, rounding_of
 from harness.diagnosis.identify.recurrence import recurrence, step_lines

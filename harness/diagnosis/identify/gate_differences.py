@@ -1,10 +1,10 @@
 """gate_differences: a step with gates as lines of NumPy, and where it is not torch's: a sentence, the mend."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial, reduce
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from harness.diagnosis.identify.activations import IDENTITY, Activation, number, times
 from harness.diagnosis.identify.gates import (
@@ -17,8 +17,9 @@ from harness.diagnosis.identify.gates import (
     parameter_in,
     step_of,
 )
+from harness.diagnosis.identify.mistake import LayerSlot, Mend, Mistake, SlotMistakes, mistakes_in, with_fields_of
 from harness.diagnosis.identify.model import LayerModel
-from harness.diagnosis.identify.published_variants import Slot, variant_name
+from harness.diagnosis.identify.published_variants import variant_name
 from harness.diagnosis.identify.step_patterns import NO_STEP
 from harness.diagnosis.identify.wiring_differences import listed
 from harness.space.cells import GATE_ORDERS, Polynomial
@@ -32,17 +33,6 @@ LAST_STATES: Final = {
 }  # what states may start at, in words
 
 
-class GateDifference(NamedTuple):
-    """A difference of a model from torch's: the line that has it, what is said of it, and what mends it."""
-
-    line: str  # its key among ``lines``
-    sentence: str
-    mend: Callable[[Any], Any]  # of a ``GatedModel``
-    of_order: bool = False  # it is the order of the gates' rows
-    slots: tuple[Slot, ...] = ()  # of the choices of a step that it is
-    variant: str = ""  # the published variant that has it
-
-
 # Lines.
 
 
@@ -52,16 +42,13 @@ def lines(model: GatedModel) -> dict[str, str]:
     if there is None:
         return _lines(model, model)
     own, others = _lines(model, there), _lines(there, model)  # of the same keys
-    order = others if len(_late(there)) > len(_late(model)) else own
+    condition = model.other_model_steps.line
     return {
-        key: own[key] if own[key] == others[key] else _either(own[key], others[key], model.other_model_steps.line)
-        for key in order
+        key: own[key]
+        if own[key] == others[key]
+        else f"{others[key]} if {condition} else {own[key].partition(' = ')[2]}"
+        for key in (others if len(_late(there)) > len(_late(model)) else own)
     }
-
-
-def _either(own: str, alternative: str, condition: str) -> str:
-    """Return a line that computes what another one does where a condition holds."""
-    return f"{alternative} if {condition} else {own.partition(' = ')[2]}"
 
 
 def _late(model: GatedModel) -> list[str]:
@@ -71,45 +58,37 @@ def _late(model: GatedModel) -> list[str]:
 
 def _lines(model: GatedModel, beside: GatedModel) -> dict[str, str]:
     """Return the lines of a model, with those that another model of the same layer needs."""
-    gates = dict(model.gates)
-    late = _late(model)
-    names = final_names(model)
+    letters, late = letters_of(model), _late(model)
+    gates = {name: f"    {name} = {_gate_text(model, gate)}" for name, gate in model.gates}
     texts = _rows_lines(model, "({role}[k::{G}] for k in range({G}))")
-    texts |= {"start": f"{', '.join(letters_of(model))} = {', '.join(_start(state) for state in model.starts)}"}
-    texts["steps"] = "for t in range(T):"
+    texts |= {"start": f"{', '.join(letters)} = {', '.join(map(_start, model.starts))}", "steps": "for t in range(T):"}
     if {model.input, beside.input} != {"t"}:
         texts["input"] = f"    x = inputs[{model.input}]"
-    for letter, own, theirs in zip(letters_of(model), model.reads, beside.reads, strict=False):
+    for letter, own, theirs in zip(letters, model.reads, beside.reads, strict=False):
         if {own, theirs} != {letter}:
             texts[f"read {letter}"] = f"    {letter} = {_begun(model, letter, own)}"
-    old = [name for name in letters_of(model) if _is_overwritten(model, name) or _is_overwritten(beside, name)]
+    old = [name for name in letters if _is_overwritten(model, name) or _is_overwritten(beside, name)]
     if old:
         texts["before"] = f"    {', '.join(f'{name}_before' for name in old)} = {', '.join(old)}"
-    texts |= {name: f"    {_gate_line(model, name)}" for name in gates if name not in late}
+    h = "h" if model.carried[0] == "h'" else "h_new"
+    c = "c_new" if model.memory and model.carried[1] != "c'" else "c"
+    new = {"h'": h, "c'": c, **{name: f"{name}_before" for name in old}}
+    texts |= {name: text for name, text in gates.items() if name not in late}
     if model.memory:
-        c = polynomial_text(model, model.memory, step_of(model.cell).memory)
-        c = _within(model, "c", c)
-        texts["c"] = f"    c_new = {c}" if model.carried[1] != "c'" else f"    c = {c}"
-    texts |= {name: f"    {_gate_line(model, name)}" for name in late}
-    h = _within(model, "h", _mix_text(model))
-    texts["h"] = f"    h_new = {h}" if model.carried[0] != "h'" else f"    h = {h}"
-    new = {
-        "h'": texts["h"].split()[0],
-        "c'": texts.get("c", "c").split()[0],
-        **{name: f"{name}_before" for name in old},
-    }
-    texts |= {"h": texts["h"].replace("c_after", new["c'"])}
-    late_names = {name: texts[name].replace("c_after", new["c'"]) for name in late}
-    texts |= late_names
-    carried = [(name, _value(model, state, new)) for name, state in zip(letters_of(model), model.carried, strict=True)]
-    changed = [(name, value) for name, value in carried if name != value]
+        memory = polynomial_text(model, model.memory, step_of(model.cell).memory)
+        texts["c"] = f"    {c} = {_within(model, 'c', memory)}"
+    texts |= {name: gates[name] for name in late}
+    texts["h"] = f"    {h} = {_within(model, 'h', _mix_text(model))}"
+    texts = {key: text.replace("c_after", c) for key, text in texts.items()}
+    values = [_value(model, state, new) for state in model.carried]
+    changed = [(name, value) for name, value in zip(letters, values, strict=True) if name != value]
     if changed:
         texts["carried"] = f"    {', '.join(n for n, _ in changed)} = {', '.join(v for _, v in changed)}"
-    values = [_value(model, state, new) for state in model.returned]
-    texts["output"] = f"    output[t] = {values[0]}"
+    output, *last = (_value(model, state, new) for state in model.returned)
+    texts["output"] = f"    output[t] = {output}"
     if model.written != LayerModel().written:
-        texts["written"] = f"output = output[[{model.written[2:-1]} for t in range(T)]]"
-    texts["returned"] = f"{', '.join(names)} = {', '.join(values[1:])}"
+        texts["h_n"] = f"output = output[[{model.written[2:-1]} for t in range(T)]]"
+    texts["returned"] = f"{', '.join(final_names(model))} = {', '.join(last)}"
     return texts
 
 
@@ -173,23 +152,17 @@ def _value(model: GatedModel, name: str, new: dict[str, str]) -> str:
     return {"zero": "0 * h", **new}.get(name, name)
 
 
-def _letter(model: GatedModel, block: int) -> str:
-    return step_of(model.cell).gates[block][0]
-
-
 def part_text(model: GatedModel, part: GateSumTerm) -> str:
     """Return a term of a gate's sum, without its factor."""
-    letter = _letter(model, part.block)
+    letter, _ = step_of(model.cell).gates[part.block]
     operand = f"({part.operand})" if "*" in part.operand else part.operand.replace("c'", "c_after")
     text = part.name.replace("x[t]", "x").replace("h[t-1]", operand)
     text = re.sub(r"\b([Wb])_(i|h)h\b", rf"\1_\2{letter}", text)
-    return text if part.coef == 1 else f"-{text}" if part.coef == -1 else _times(part.coef, text)
+    return _scaled(part.coef, text)
 
 
-def _times(coef: float, text: str) -> str:
-    if text == "1":
-        return number(coef)
-    return f"{number(coef)} * ({text})" if re.search(r" [-+@] ", text) else f"{number(coef)} * {text}"
+def _scaled(coef: float, text: str) -> str:
+    return f"-{text}" if coef == -1 else number(coef) if text == "1" else times(coef, text)
 
 
 def sum_text(model: GatedModel, parts: Sequence[GateSumTerm]) -> str:
@@ -216,12 +189,7 @@ def function_text(kind: Activation, s: str) -> str:
     return kind.line(s)
 
 
-def _gate_line(model: GatedModel, name: str) -> str:
-    return f"{name} = {gate_text(model, dict(model.gates)[name])}"
-
-
-def gate_text(model: GatedModel, gate: GateFunction) -> str:
-    """Return what a gate is."""
+def _gate_text(model: GatedModel, gate: GateFunction) -> str:
     s = sum_text(model, gate.parts)
     return function_text(gate.activation, s if gate.inside == 1 else f"{number(gate.inside)} * ({s})")
 
@@ -251,129 +219,106 @@ def _product_text(model: GatedModel, names: Sequence[str], coef: float, gate: st
     words |= {"c": "c_before", "tanh(c)": "tanh(c_before)"} if in_h else {}
     factors = [*([f"(1 - {gate})"] if gate else []), *(words.get(name, name) for name in ordered)]
     text = " * ".join(factors) or "1"
-    return text if coef == 1 else f"-{text}" if coef == -1 else _times(coef, text)
+    return _scaled(coef, text)
 
 
 # Mistakes.
 
 
-def differences(model: GatedModel) -> Iterator[GateDifference]:
+def differences(model: GatedModel) -> Iterator[Mistake]:
     """Yield the differences of a step from torch's, in the order in which numbers trace."""
     if model.differentiated is not None:
-        rows = differences(replace(model, differentiated=None))
-        yield from (row._replace(mend=partial(_mended_both_ways, mend=row.mend)) for row in rows)
+        for mistake in differences(replace(model, differentiated=None)):
+            yield replace(mistake, mend=partial(_mended_both_ways, mend=mistake.mend))
         return
-    there = model.other_model
+    right, there = step_of(model.cell), model.other_model
+    every = [*mistakes_in(SLOTS, model, right)]
     if there is None:
-        every = [*_differences(model)]
-        in_order = reduce(lambda mended, row: row.mend(mended), (row for row in every if row.of_order), model)
-        yield from (row._replace(variant=variant_name(in_order, row.slots)) for row in every)
+        in_order = reduce(lambda mended, mistake: mistake.mend(mended), (m for m in every if m.of_order), model)
+        yield from (replace(mistake, variant=variant_name(in_order, mistake.slots)) for mistake in every)
         return
-    own, others = [*_differences(model)], {change.sentence: change for change in _differences(there)}
-    for difference in own:
-        if (same := others.pop(difference.sentence, None)) is not None:
-            yield difference._replace(mend=partial(_mended, own=difference.mend, there=same.mend))
-        else:
-            rest = model.other_model_steps.others
-            words = f"{difference.sentence}, {'at some steps' if rest is None else rest.words}"
-            yield difference._replace(sentence=words, mend=partial(_mended, own=difference.mend))
-    for difference in others.values():
-        mend = partial(_mended, there=difference.mend)
-        yield difference._replace(sentence=f"{difference.sentence}, {model.other_model_steps.words}", mend=mend)
+    own, others = ({mistake.what: mistake for mistake in some} for some in (every, mistakes_in(SLOTS, there, right)))
+    steps, rest = model.other_model_steps.words, model.other_model_steps.others
+    elsewhere = "at some steps" if rest is None else rest.words
+    for what in {**own, **others}:
+        mends = [some.get(what, Mistake(what)).mend for some in (own, others)]  # those without it need no mend
+        words = what if what in own and what in others else f"{what}, {elsewhere if what in own else steps}"
+        mistake = own.get(what) or others[what]
+        yield replace(mistake, what=words, mend=partial(_mended, own=mends[0], there=mends[1]))
 
 
-def _mended(model: GatedModel, own: Any = lambda m: m, there: Any = lambda m: m) -> GatedModel:
+def _mended(model: GatedModel, own: Mend, there: Mend) -> GatedModel:
     """Return a model that is mended at some of its steps, or at all; where all are alike then, it has no others."""
     plain: GatedModel = own(replace(model, other_model=None, other_model_steps=NO_STEP))
     elsewhere: GatedModel = replace(there(model.other_model), back=plain.back)
-    return (
-        plain
-        if plain == elsewhere
-        else replace(plain, other_model=elsewhere, other_model_steps=model.other_model_steps)
-    )
+    if plain == elsewhere:
+        return plain
+    return replace(plain, other_model=elsewhere, other_model_steps=model.other_model_steps)
 
 
-def _mended_both_ways(model: GatedModel, mend: Callable[[GatedModel], GatedModel]) -> GatedModel:
+def _mended_both_ways(model: GatedModel, mend: Mend) -> GatedModel:
     """Return a model that is mended, as is the step whose derivative its way back is, unless they are alike then."""
-    forward = mend(replace(model, differentiated=None))
+    forward: GatedModel = mend(replace(model, differentiated=None))
     back = None if model.differentiated is None else replace(mend(model.way_back), differentiated=None)
     return replace(forward, differentiated=None if back == forward else back)
 
 
-def _differences(model: GatedModel) -> Iterator[GateDifference]:
-    right = step_of(model.cell)
-    if model.arranged:
-        yield GateDifference(
-            model.arranged[0],
-            f"reads the rows of {listed(model.arranged)} unit by unit, all gates of each, not gate by gate",
-            lambda m: replace(m, arranged=()),
+# What is said of the states at the start, in the next step and at the end, of both together and of one.
+STATE_SENTENCES: Final[dict[tuple[str, Any], str]] = {
+    ("starts", ("cx", "hx")): "exchanges hx and cx: h starts at cx, and c at hx",
+    ("starts", ("h_below", "c_below")): "starts at the last states of the layer below, not at hx and cx",
+    ("starts", ("h_beside", "c_beside")): "starts at the last states of the forward direction, not at hx and cx",
+    ("starts", "zero"): "ignores {right}: {letter} starts at zeros",
+    ("starts", None): "starts {letter} at {state}, not {right}",
+    ("carried", "zero"): "carries no {letter} to the next step",
+    ("carried", None): "carries {state} to the next step as {letter}",
+    ("returned", ("c'", "h'")): "exchanges h_n and c_n",
+    ("returned", None): "returns {state} as {result}, not {right}",
+}
+STATE_WORDS: Final = LAST_STATES | {"h'": "h", "c'": "c", "h": "the h before the step", "c": "the c before the step"}
+
+
+def _states(model: GatedModel, right: GatedModel, _: str, *, name: str, line: str) -> Iterator[Mistake]:
+    states, own, letters = getattr(model, name), getattr(right, name), letters_of(model)
+    before = len(states) - len(letters)  # of these is the output
+    together = (name, states[before:]) in STATE_SENTENCES
+    wrong = [[*range(before, len(states))]] if together else [[k] for k, s in enumerate(states) if s != own[k]]
+    for places in wrong:
+        k = places[0]
+        choice = states[before:] if together else states[k]
+        sentence = (STATE_SENTENCES.get((name, choice)) or STATE_SENTENCES[name, None]).format(
+            letter=letters[k - before],
+            state=_value(model, states[k], STATE_WORDS),
+            right=STATE_WORDS.get(own[k], own[k]),
+            result=("output", *final_names(model))[k],
         )
-    yield from _starts(model, right)
-    read = [(s, name) for s, name in zip(letters_of(model), model.reads, strict=False) if s != name]
-    if read:
-        starts = dict(zip(("hx", "cx"), model.starts, strict=False))
-        at = [(s, starts.get(name, name)) for s, name in read]
-        words = listed([f"{s} anew at {'zeros' if name == 'zero' else LAST_STATES.get(name, name)}" for s, name in at])
-        yield GateDifference(f"read {read[0][0]}", f"starts {words}", lambda m: replace(m, reads=right.reads))
-    if model.input != right.input:
-        words = f"reads x of step {model.input}, not of step t"
-        yield GateDifference("input", words, lambda m: replace(m, input=right.input))
-    rows = [*_rows(model, right)]
-    yield from rows
-    mended = model
-    for difference in rows:
-        mended = difference.mend(mended)
-    yield from _functions(mended, right)
-    yield from _sums(mended, right)
-    if {*model.memory} != {*right.memory}:
-        yield GateDifference("c", _memory_sentence(model, right), _set(right, "memory"), slots=(("memory",),))
-    if model.limit:
-        words = f"clips {model.kept} to ±{model.limit:.6g}"
-        yield GateDifference(model.kept, words, _set(right, "limit"), slots=(("limit",),))
-    reads = model.memory and model.read != right.read and any("t" in names for names, _ in model.mix)
-    if reads and model.read != IDENTITY:
-        what = times(model.read.inside, "c")
-        words = f"applies {_name(model.read._replace(inside=1.0))} to {what}, not tanh{' to c' * (what != 'c')}"
-        yield GateDifference("h", words, _set(right, "read"), slots=(("read",),))
-    if {*model.mix} != {*right.mix} or model.outer != right.outer or (reads and model.read == IDENTITY):
-        words = _mix_sentence(model, right)
-        mend = _set(right, "mix", "outer", *["read"] * (model.read == IDENTITY))
-        yield GateDifference("h", words, mend, slots=(("mix",),))
-    yield from _moved(model, right)
+        mend = partial(_with_states_of, right=right, name=name, places=places)
+        yield Mistake(sentence, line=line if k >= before else "output", mend=mend)
 
 
-def _starts(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
-    if model.starts == right.starts[::-1] and len(right.starts) > 1:
-        yield GateDifference("start", "exchanges hx and cx: h starts at cx, and c at hx", _set(right, "starts"))
-        return
-    for where in ("below", "beside"):
-        if len(model.starts) > 1 and model.starts == tuple(f"{letter}_{where}" for letter in letters_of(model)):
-            words = f"starts at the last states{LAST_STATES[f'h_{where}'].removeprefix('the last h')}, not at hx and cx"
-            yield GateDifference("start", words, _set(right, "starts"))
-            return
-    for k, (own, wanted) in enumerate(zip(model.starts, right.starts, strict=True)):
-        if own != wanted:
-            letter = letters_of(model)[k]
-            words = (
-                f"ignores {wanted}: {letter} starts at zeros"
-                if own == "zero"
-                else f"starts {letter} at {LAST_STATES.get(own, own)}, not {wanted}"
-            )
-            yield GateDifference("start", words, partial(_at, name="starts", k=k, value=wanted))
-
-
-def _set(right: GatedModel, *names: str) -> Callable[[GatedModel], GatedModel]:
-    return lambda model: replace(model, **{name: getattr(right, name) for name in names})
-
-
-def _at(model: GatedModel, name: str, k: int, value: str) -> GatedModel:
-    choices = [*getattr(model, name)]
-    choices[k] = value
-    changed: dict[str, Any] = {name: tuple(choices)}
+def _with_states_of(model: GatedModel, right: GatedModel, name: str, places: Collection[int]) -> GatedModel:
+    own, states = getattr(right, name), getattr(model, name)
+    changed: dict[str, Any] = {name: tuple(own[k] if k in places else state for k, state in enumerate(states))}
     return replace(model, **changed)
 
 
-def _rows(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
+def _arranged_words(model: Any, _: str) -> str:
+    return f"reads the rows of {listed(model.arranged)} unit by unit, all gates of each, not gate by gate"
+
+
+def _begun_anew(model: GatedModel, right: GatedModel, _: str) -> Iterator[Mistake]:
+    """Yield what the states are set to in every step, or in some."""
+    read = [(letter, name) for letter, name in zip(letters_of(model), model.reads, strict=False) if letter != name]
+    if read:
+        starts = {"zero": "zeros"} | LAST_STATES
+        at = dict(zip(("hx", "cx"), model.starts, strict=False))
+        states = [(letter, at.get(name, name)) for letter, name in read]
+        words = listed([f"{letter} anew at {starts.get(name, name)}" for letter, name in states])
+        mend = partial(with_fields_of, right=right, names=["reads"])
+        yield Mistake(f"starts {words}", line=f"read {read[0][0]}", mend=mend)
+
+
+def _rows(model: GatedModel, right: GatedModel, _: str) -> Iterator[Mistake]:
     """Yield the parameters whose rows are read in another order."""
     letters = [name for name, _ in right.gates]
     orders: dict[str, list[str]] = {}
@@ -386,13 +331,15 @@ def _rows(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
         if sorted(block_of) == [*range(len(letters))] and block_of != sorted(block_of):
             order = "".join(letters[block_of.index(k)] for k in range(len(letters)))
             orders.setdefault(order, []).append(name)
+    read = {p.name for _, gate in model.gates for p in gate.parts}
     for order, names in orders.items():
-        absent = [name for name in OWN_TERMS if name not in names and _reads(model, name)]
-        rows = "its rows" if not absent else f"the rows of {listed([PARAMETER_OF[name] for name in names])}"
-        words = f"reads {rows} in the order {', '.join(order)}"
-        words += f", {_whose(GATE_ORDERS[order])}" if order in GATE_ORDERS else f", not {', '.join(letters)}"
-        mend = partial(_reordered, names=names, right=right)
-        yield GateDifference(_first_moved(order, letters), words, mend, of_order=True)
+        some = any(name in read for name in OWN_TERMS if name not in names)
+        rows = f"the rows of {listed([PARAMETER_OF[name] for name in names])}" if some else "its rows"
+        whose = GATE_ORDERS.get(order, ())
+        known = f"that of {listed(whose)}" if len(whose) > 1 else "".join(f"{name}'s" for name in whose)
+        words = f"reads {rows} in the order {', '.join(order)}, {known or 'not ' + ', '.join(letters)}"
+        first = next(letter for letter, own in zip(letters, order, strict=True) if letter != own)
+        yield Mistake(words, line=first, mend=partial(_reordered, names=names), of_order=True)
 
 
 def _of_parameter(part: GateSumTerm, names: Sequence[str]) -> bool:
@@ -400,70 +347,45 @@ def _of_parameter(part: GateSumTerm, names: Sequence[str]) -> bool:
     return any(re.search(rf"\b{parameter}\b", part.name) for parameter in map(parameter_in, names))
 
 
-def _whose(frameworks: Sequence[str]) -> str:
-    return f"{frameworks[0]}'s" if len(frameworks) == 1 else f"that of {listed(frameworks)}"
+def _reordered(model: GatedModel, names: Sequence[str]) -> GatedModel:
+    """Return a model in which each gate reads its own rows of some parameters."""
+
+    def own_rows(k: int, gate: GateFunction) -> GateFunction:
+        parts = (p._replace(block=k) if _of_parameter(p, names) else p for p in gate.parts)
+        return gate._replace(parts=tuple(parts))
+
+    return replace(model, gates=tuple((letter, own_rows(k, gate)) for k, (letter, gate) in enumerate(model.gates)))
 
 
-def _first_moved(order: str, letters: list[str]) -> str:
-    return next(letter for letter, own in zip(letters, order, strict=True) if letter != own)
-
-
-def _reads(model: GatedModel, name: str) -> bool:
-    return any(p.name == name for _, gate in model.gates for p in gate.parts)
-
-
-def _reordered(model: GatedModel, names: Sequence[str], right: GatedModel) -> GatedModel:
-    own = {letter: k for k, (letter, _) in enumerate(right.gates)}
-    return _with_gates(
-        model,
-        lambda letter, gate: gate._replace(
-            parts=tuple(p._replace(block=own[letter]) if _of_parameter(p, names) else p for p in gate.parts)
-        ),
+def _with_gates_of(model: GatedModel, right: GatedModel, letters: Collection[str], names: Sequence[str]) -> GatedModel:
+    """Return a model with some fields of another one's gates."""
+    rights = dict(right.gates)
+    changes = {letter: {name: getattr(rights[letter], name) for name in names} for letter in letters}
+    return replace(
+        model, gates=tuple((letter, gate._replace(**changes.get(letter, {}))) for letter, gate in model.gates)
     )
 
 
-def _with_gates(model: GatedModel, change: Callable[[str, GateFunction], GateFunction]) -> GatedModel:
-    return replace(model, gates=tuple((letter, change(letter, gate)) for letter, gate in model.gates))
-
-
-def _name(kind: Activation) -> str:
-    line = kind.line("s")
-    return (
-        kind.name
-        if kind.name in {*SHORT_FUNCTIONS, "relu"}
-        else "no function"
-        if kind.name == "identity"
-        else f"{kind.name}, {line},"
-    )
-
-
-def _functions(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
+def _functions(model: GatedModel, right: GatedModel, _: str) -> Iterator[Mistake]:
     rights, wrong = dict(right.gates), dict[tuple[Activation, float, Activation], list[str]]()
     for letter, gate in model.gates:
         if gate[::2] != rights[letter][::2]:
             wrong.setdefault((gate.activation, gate.inside, rights[letter].activation), []).append(letter)
     for (kind, inside, own), letters in wrong.items():
-        words = f"applies {_name(kind)} to the sum of {listed(letters)}, not {own.name}"
+        what = f"the sum of {listed(letters)}"
+        words = f"applies {_name(kind)} to {what}, not {own.name}"
         if inside != 1:
-            argument = f"{number(inside)} times the sum of {listed(letters)}"
-            words = f"applies {_name(kind)} to {argument}, not {own.name} to the sum"
-        slots = tuple(("function", letter) for letter in letters)
-        yield GateDifference(letters[0], words, partial(_refunctioned, letters=letters, right=right), slots=slots)
+            words = f"applies {_name(kind)} to {number(inside)} times {what}, not {own.name} to the sum"
+        mend = partial(_with_gates_of, right=right, letters=letters, names=("activation", "inside"))
+        yield Mistake(words, line=letters[0], mend=mend, slots=tuple(("function", letter) for letter in letters))
 
 
-def _refunctioned(model: GatedModel, letters: Sequence[str], right: GatedModel) -> GatedModel:
-    rights = dict(right.gates)
-    return _with_gates(
-        model,
-        lambda letter, gate: (
-            gate._replace(activation=rights[letter].activation, inside=rights[letter].inside)
-            if letter in letters
-            else gate
-        ),
-    )
+def _name(kind: Activation) -> str:
+    names = {"identity": "no function"} | {name: name for name in (*SHORT_FUNCTIONS, "relu")}
+    return names.get(kind.name, f"{kind.name}, {kind.line('s')},")
 
 
-def _sums(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
+def _sums(model: GatedModel, right: GatedModel, _: str) -> Iterator[Mistake]:
     """Yield what is wrong in the sums of gates; what is the same in several is said once."""
     rights = dict(right.gates)
     wrong: dict[str, list[str]] = {}
@@ -472,13 +394,12 @@ def _sums(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
         less = [p for p in rights[letter].parts if p not in gate.parts]
         if more or less:
             words = _sum_sentence(model, letter, more, less)
-            wrong.setdefault(
-                re.sub(rf"\b([Wb]_[ih]){letter}\b|\b{letter}$|\b{letter}(?=, not)", r"\1*", words), []
-            ).append(letter)
+            words = re.sub(rf"\b([Wb]_[ih]){letter}\b|\b{letter}$|\b{letter}(?=, not)", r"\1*", words)
+            wrong.setdefault(words, []).append(letter)
     for words, letters in wrong.items():
+        mend = partial(_with_gates_of, right=right, letters=letters, names=["parts"])
         slots = tuple(("sum", letter) for letter in letters)
-        mend = partial(_resummed, letters=letters, right=right)
-        yield GateDifference(letters[0], _of_all(words, letters, right), mend, slots=slots)
+        yield Mistake(_of_all(words, letters, right), line=letters[0], mend=mend, slots=slots)
 
 
 def _of_all(words: str, letters: Sequence[str], right: GatedModel) -> str:
@@ -487,37 +408,30 @@ def _of_all(words: str, letters: Sequence[str], right: GatedModel) -> str:
         return words.replace("*", letters[0]) if " * " not in words else re.sub(r"(?<! )\*|\*(?! )", letters[0], words)
     many = re.sub(r"b_(i|h)\*", r"bias_\1h", re.sub(r"W_(i|h)\*", r"weight_\1h", words))
     many = re.sub(r"sum of \*", f"sums of {listed(letters)}", many)
-    if len(letters) == len(right.gates):
-        every = f" in the sums of {listed(letters)}"
-        for side, opposite in (("ih", "hh"), ("hh", "ih")):
-            if many == f"takes 2 * bias_{side}{every}, not bias_ih + bias_hh":
-                return f"adds bias_{side} twice, and bias_{opposite} never"
-            if many == f"leaves bias_{side} out of the sums of {listed(letters)}":
-                return f"ignores bias_{side}: it is never added"
-        return many.replace(every, "") if many.startswith("takes") else many
-    return many
-
-
-def _resummed(model: GatedModel, letters: Sequence[str], right: GatedModel) -> GatedModel:
-    rights = dict(right.gates)
-    return _with_gates(
-        model, lambda letter, gate: gate._replace(parts=rights[letter].parts) if letter in letters else gate
-    )
+    if len(letters) < len(right.gates):
+        return many
+    every = f" in the sums of {listed(letters)}"
+    for side, opposite in (("ih", "hh"), ("hh", "ih")):
+        if many == f"takes 2 * bias_{side}{every}, not bias_ih + bias_hh":
+            return f"adds bias_{side} twice, and bias_{opposite} never"
+        if many == f"leaves bias_{side} out of the sums of {listed(letters)}":
+            return f"ignores bias_{side}: it is never added"
+    return many.replace(every, "") if many.startswith("takes") else many
 
 
 def _sum_sentence(model: GatedModel, letter: str, more: Sequence[GateSumTerm], less: Sequence[GateSumTerm]) -> str:
     """Return what is wrong in a gate's sum."""
-    own = list(step_of(model.cell).gates).index((letter, dict(step_of(model.cell).gates)[letter]))
+    own = [name for name, _ in step_of(model.cell).gates].index(letter)
     if all(p.coef == 1 and p.block == own for p in more) and (words := _reset_sentence(letter, more, less)):
         return words
-
-    def text_of(parts: Sequence[GateSumTerm]) -> str:
-        return listed([part_text(model, p) for p in parts]).replace("c_after", "the new c")
-
+    added, left_out = (
+        listed([part_text(model, p) for p in parts]).replace("c_after", "the new c") if parts else ""
+        for parts in (more, less)
+    )
     if not more:
-        return f"leaves {text_of(less)} out of the sum of {letter}"
+        return f"leaves {left_out} out of the sum of {letter}"
     if not less:
-        return f"adds {text_of(more)} to the sum of {letter}"
+        return f"adds {added} to the sum of {letter}"
     wanted, instead = (sum_text(model, parts).replace("c_after", "c") for parts in (less, more))
     return f"takes {instead} in the sum of {letter}, not {wanted}"
 
@@ -544,13 +458,15 @@ def _reset_sentence(letter: str, more: Sequence[GateSumTerm], less: Sequence[Gat
     return ""
 
 
-def _memory_sentence(model: GatedModel, right: GatedModel) -> str:
+def _memory_words(model: Any, _: str) -> str:
+    right = step_of(model.cell)
+    if {*model.memory} == {*right.memory}:
+        return ""
     own = polynomial_text(model, model.memory, right.memory)
     if not any({"c", "tanh(c)"} & {*names} for names, _ in model.memory):
         return f"does not carry c: it makes c of {own}"
-    if words := _complement_words(model.memory, right.memory, right):
-        return words
-    return f"makes c of {own}, not of {polynomial_text(right, right.memory, right.memory)}"
+    words = _complement_words(model.memory, right.memory, right)
+    return words or f"makes c of {own}, not of {polynomial_text(right, right.memory, right.memory)}"
 
 
 def _complement_words(own: Polynomial, terms: Polynomial, right: GatedModel) -> str:
@@ -568,33 +484,44 @@ def _complement_words(own: Polynomial, terms: Polynomial, right: GatedModel) -> 
     return ""
 
 
-def _mix_sentence(model: GatedModel, right: GatedModel) -> str:
-    own, wanted = map(_mix_text, (model, right))
-    after = "c[t]" if "c_before" in own else "c"
-    if model.outer == right.outer and (words := _complement_words(model.mix, right.mix, right)):
-        return words
-    words = f"makes h of {own}, not of {wanted}"
-    return words.replace("c_before", "c[t-1]").replace("c_after", after)
+def _is_read_otherwise(model: GatedModel) -> bool:
+    """Tell whether what h is made of has another function of c."""
+    own = step_of(model.cell).read
+    return bool(model.memory) and model.read != own and any("t" in names for names, _ in model.mix)
 
 
-def _moved(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
-    new = {"h'": "h", "c'": "c", "h": "the h before the step", "c": "the c before the step"}
-    for k, (own, wanted) in enumerate(zip(model.carried, right.carried, strict=True)):
-        if own != wanted:
-            letter, value = letters_of(model)[k], _value(model, own, new)
-            words = (
-                f"carries no {letter} to the next step"
-                if own == "zero"
-                else f"carries {value} to the next step as {letter}"
-            )
-            yield GateDifference("carried", words, partial(_at, name="carried", k=k, value=wanted))
-    names = ("output", *final_names(model))
-    if model.returned[1:] == right.returned[:0:-1] and len(right.starts) > 1:
-        yield GateDifference(
-            "returned", "exchanges h_n and c_n", lambda m: replace(m, returned=(m.returned[0], *right.returned[1:]))
-        )
+def _read_words(model: Any, _: str) -> str:
+    if not _is_read_otherwise(model) or model.read == IDENTITY:  # then h is made of c itself
+        return ""
+    what = times(model.read.inside, "c")
+    return f"applies {_name(model.read._replace(inside=1.0))} to {what}, not tanh{' to c' * (what != 'c')}"
+
+
+def _mix(model: GatedModel, right: GatedModel, _: str) -> Iterator[Mistake]:
+    of_c = model.read == IDENTITY and _is_read_otherwise(model)
+    if {*model.mix} == {*right.mix} and model.outer == right.outer and not of_c:
         return
-    for k, (own, wanted) in enumerate(zip(model.returned, right.returned, strict=True)):
-        if own != wanted:
-            words = f"returns {_value(model, own, new)} as {names[k]}, not {new[wanted]}"
-            yield GateDifference("returned" if k else "output", words, partial(_at, name="returned", k=k, value=wanted))
+    words = _complement_words(model.mix, right.mix, right) if model.outer == right.outer else ""
+    if not words:
+        own, wanted = map(_mix_text, (model, right))
+        words = f"makes h of {own}, not of {wanted}".replace("c_before", "c[t-1]")
+        words = words.replace("c_after", "c[t]" if "c_before" in own else "c")
+    names = ("mix", "outer", *["read"] * (model.read == IDENTITY))
+    yield Mistake(words, line="h", mend=partial(with_fields_of, right=right, names=names), slots=(("mix",),))
+
+
+SLOTS: Final[tuple[SlotMistakes, ...]] = (
+    LayerSlot("arranged", lambda model: model.arranged[0], _arranged_words),
+    partial(_states, name="starts", line="start"),
+    _begun_anew,
+    LayerSlot("input", "input", "reads x of step {choice}, not of step t"),
+    _rows,
+    _functions,
+    _sums,
+    LayerSlot("memory", "c", _memory_words),
+    LayerSlot("limit", lambda model: model.kept, "clips {model.kept} to ±{choice:.6g}"),
+    LayerSlot("read", "h", _read_words),
+    _mix,
+    partial(_states, name="carried", line="carried"),
+    partial(_states, name="returned", line="returned"),
+)

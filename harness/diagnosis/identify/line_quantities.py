@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from itertools import combinations
 from typing import Any, Final, NamedTuple
@@ -34,31 +34,27 @@ def quantities_of(text: Mapping[str, str], f: LayerTrace) -> dict[LineQuantity, 
     """
     made: dict[LineQuantity, list[Floats]] = {}
 
-    def keep(key: str, t: int, taken: ast.expr, names: dict[str, Any]) -> None:
-        read = (
-            []
-            if key in SUMS
-            else [v for v in _values(taken, names, ast.Subscript, ast.Name) if isinstance(v, np.ndarray)]
-        )
-        parts = [part for part in _parts(taken, names) if not any(map(one_like(part), read))]
-        made.setdefault(LineQuantity(key, t, result=False), []).extend(parts)
-        value = np.asarray(_value(taken, names), np.float64)
-        if not any(map(one_like(value), read)):  # another name for a number is no new one
-            made.setdefault(LineQuantity(key, t, result=True), []).append(value)
+    def keep(key: str, t: int, names: dict[str, Any]) -> None:
+        for value_code, statement in _statements(text[key])[: 1 if key in ROLES else None]:
+            kept: dict[str, list[Any]] = {"read": [], "part": [], "term": []}
+            value = eval(value_code, names | {"kept": _keeping(kept)})  # noqa: S307 - our own line
+            terms = kept["term"] if len(kept["term"]) <= MOST_TERMS else []
+            sums = [sum(some) for size in range(2, len(terms)) for some in combinations(terms, size)]
+            read = [] if key in SUMS else [v for v in kept["read"] if isinstance(v, np.ndarray)]
+            for result, values in ((False, [*kept["part"], *sums]), (True, [value])):
+                arrays = [np.asarray(v, np.float64) for v in values]
+                new = [array for array in arrays if not any(map(one_like(array), read))]  # not another name for one
+                made.setdefault(LineQuantity(key, t, result), []).extend(new)
+            if key not in (*ROLES, "start"):
+                exec(statement, names)  # noqa: S102 - our own line
 
     for t in range(f.T):
-        for group in (
-            FORWARD_QUANTITIES,
-            *((BACKWARD_QUANTITIES, *((role,) for role in ROLES if role != "hx" or t == 0)) if f.da else ()),
-        ):
+        returned = [(role,) for role in ROLES if role != "hx" or t == 0]  # each reads what the trace has
+        for keys in (FORWARD_QUANTITIES, *((BACKWARD_QUANTITIES, *returned) if f.da else ())):
             names = namespace(f, t)
-            for key in group:
-                for statement in _statements(text[key])[: 1 if key in ROLES else None]:
-                    keep(key, t, _taken(statement.value, names), names)
-                    if key not in ROLES:
-                        exec(compile(ast.Module([statement], []), key, "exec"), names)  # noqa: S102 - our own line
-    for statement in _statements(text["start"]):
-        keep("start", 0, statement.value, namespace(f, 0) | {"hx": f.given_hx})
+            for key in keys:
+                keep(key, t, names)
+    keep("start", 0, namespace(f, 0) | {"hx": f.given_hx})
     for role in SUMS if f.da else ():
         terms = [made[LineQuantity(role, t, result=True)][-1] for t in range(f.T)]
         for t in range(f.T):  # the sums of a loop in either order
@@ -77,47 +73,46 @@ def one_like(array: Floats) -> Any:
     return lambda second: equal(numbers, np.sort(np.ravel(second)))
 
 
+def _keeping(kept: Mapping[str, list[Any]]) -> Any:
+    def keep(kind: str, value: Any, sign: int = 1) -> Any:
+        kept[kind].append(sign * value if kind == "term" else value)
+        return value
+
+    return keep
+
+
 @cache
-def _statements(text: str) -> list[Any]:
-    return ast.parse(re.sub(r"\bdh_next\b(?!\[)", "dh_next[t]", text.strip())).body
+def _statements(text: str) -> list[tuple[Any, Any]]:
+    """Return the statements of a line as code, each with its value, which keeps what that is made of."""
+    body: list[Any] = ast.parse(re.sub(r"\bdh_next\b(?!\[)", "dh_next[t]", text.strip())).body
+    codes = [compile(ast.Module([statement], []), "line", "exec") for statement in body]
+    values = [
+        ast.fix_missing_locations(ast.Expression(_ValueKeeper().of_sum(statement.value, 1))) for statement in body
+    ]
+    return [(compile(value, "line", "eval"), code) for value, code in zip(values, codes, strict=True)]
 
 
-def _value(node: ast.expr, names: dict[str, Any]) -> Any:
-    return eval(compile(ast.Expression(node), "line", "eval"), names)  # noqa: S307 - our own line
+class _ValueKeeper(ast.NodeTransformer):
+    """Makes an expression keep what it reads, its operations, and the terms of its sum, in the branches it takes."""
 
+    def of_sum(self, node: Any, sign: int) -> ast.expr:
+        if isinstance(node, ast.IfExp):
+            return ast.IfExp(node.test, self.of_sum(node.body, sign), self.of_sum(node.orelse, sign))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+            right = self.of_sum(node.right, sign if isinstance(node.op, ast.Add) else -sign)
+            return self._kept("part", ast.BinOp(self.of_sum(node.left, sign), node.op, right))
+        return self._kept("term", self.visit(node), ast.Constant(sign))
 
-def _taken(node: ast.expr, names: dict[str, Any]) -> ast.expr:
-    """Return an expression with the branches that a step takes."""
+    def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, ast.Lambda | ast.ListComp | ast.GeneratorExp):  # what is in it has no value here
+            return node
+        if isinstance(node, ast.IfExp):
+            return ast.IfExp(node.test, self.visit(node.body), self.visit(node.orelse))
+        made: Any = self.generic_visit(node)
+        if isinstance(node, ast.BinOp | ast.UnaryOp | ast.Call | ast.Compare):
+            return self._kept("part", made)
+        return self._kept("read", made) if isinstance(node, ast.Subscript | ast.Name) else made
 
-    class BranchSelector(ast.NodeTransformer):
-        def visit_IfExp(self, branch: ast.IfExp) -> Any:
-            return self.visit(branch.body if _value(branch.test, names) else branch.orelse)
-
-    tree: ast.expr = BranchSelector().visit(ast.parse(ast.unparse(node), mode="eval").body)
-    return tree
-
-
-def _values(node: ast.expr, names: dict[str, Any], *kinds: type[ast.expr]) -> list[Any]:
-    return [_value(part, names) for part in _inside(node) if isinstance(part, kinds)]
-
-
-def _inside(node: ast.AST) -> Iterator[Any]:
-    """Yield a node and those in it that have a value here, which the body of a function or of a loop has not."""
-    yield node
-    for part in () if isinstance(node, ast.Lambda | ast.ListComp | ast.GeneratorExp) else ast.iter_child_nodes(node):
-        yield from _inside(part)
-
-
-def _parts(node: ast.expr, names: dict[str, Any]) -> Iterator[Floats]:
-    """Yield the values of an expression's operations, and of the sums of some of its terms."""
-    values = _values(node, names, ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare)
-    terms = [sign * _value(term, names) for sign, term in _terms(node, 1)]
-    some = range(2, len(terms)) if len(terms) <= MOST_TERMS else ()
-    values += [sum(chosen) for size in some for chosen in combinations(terms, size)]
-    yield from (np.asarray(value, np.float64) for value in values)
-
-
-def _terms(node: ast.expr, sign: int) -> list[tuple[int, ast.expr]]:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
-        return _terms(node.left, sign) + _terms(node.right, sign if isinstance(node.op, ast.Add) else -sign)
-    return [(sign, node)]
+    @staticmethod
+    def _kept(kind: str, *values: ast.expr) -> ast.expr:
+        return ast.Call(ast.Name("kept", ast.Load()), [ast.Constant(kind), *values], [])

@@ -1,13 +1,13 @@
-"""model_differences: where an identified layer is not nn.RNN's: a sentence, a line of NumPy, the mend."""
+"""model_differences: where an identified network is not nn.RNN's: a sentence, a line of NumPy, the mend."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from harness.diagnosis.identify.activations import Activation, number
 from harness.diagnosis.identify.gate_back_differences import differences as back_differences
@@ -18,6 +18,7 @@ from harness.diagnosis.identify.gate_differences import (
 )
 from harness.diagnosis.identify.gates import GatedModel, layer_of
 from harness.diagnosis.identify.gather import values_of
+from harness.diagnosis.identify.mistake import LayerSlot, Mend, Mistake, SlotMistakes, mistakes_in, with_fields_of
 from harness.diagnosis.identify.model import (
     DERIVATIVE,
     ONE,
@@ -39,6 +40,7 @@ from harness.diagnosis.identify.terms import (
     OF_GRADIENT,
     OF_INPUT,
     SLOPES,
+    STATES_RETURNED,
     STEP_TERMS,
     by_last_read,
     factors,
@@ -54,58 +56,11 @@ from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig, role_of
 from harness.space.values import draw
 
-
-class ModelDifference(NamedTuple):
-    """A difference of a model from nn.RNN's: what is said of it, the line that has it, and what mends it."""
-
-    line: str  # its key among ``lines``
-    sentence: str
-    mend: Callable[[LayerModel], LayerModel]
-
-
 # The words for where alone a mistake is made, by those for where it is not.
 ELSEWHERE: Final = {
     "in the layers above the first": "in the first layer",
     "in the reverse direction": "in the forward direction",
 }
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """One difference of a subject from nn.RNN. It is the same one wherever it is made, and beside whatever else."""
-
-    what: str  # reads on from "the subject"
-    yours: str = field(compare=False)  # the line of NumPy
-    right: str = field(compare=False)  # nn.RNN's; empty where nn.RNN has none
-    models: tuple[str, ...] = field(default=("first",), compare=False)  # those of a network that make it
-    others: tuple[str, ...] = field(default=(), compare=False)  # those that do not
-    words: str = field(default="", compare=False)  # where alone it is made
-    variant: str = field(default="", compare=False)  # the published variant that has it
-    of_order: bool = field(default=False, compare=False)  # it is the order of the gates' rows
-    mend: Callable[[LayerModel], LayerModel] = field(default=lambda model: model, compare=False, repr=False)
-    rewire: Callable[[Network], Network] | None = field(default=None, compare=False, repr=False)
-
-    def __str__(self) -> str:
-        return self.sentence
-
-    @property
-    def sentence(self) -> str:
-        """What is said of it, which reads on from "the subject"."""
-        where = f"{self.what}, {self.words}" if self.words else self.what
-        return f"{where}: {self.variant}" if self.variant else where
-
-    def without(self, network: Network) -> Network:
-        """Return a network in which this mistake is not made."""
-        if self.rewire is not None:
-            return self.rewire(network)
-        changed: dict[str, Any] = {name: self.mend(getattr(network, name)) for name in self.models}
-        return replace(network, **changed)
-
-    def placed_as(self, mistake: Mistake) -> Mistake:
-        """Return this mistake where another identification found the same one, if that knows more of the models."""
-        if len(mistake.models + mistake.others) <= len(self.models + self.others):
-            return self
-        return replace(self, models=mistake.models, others=mistake.others, words=mistake.words, variant=mistake.variant)
 
 
 def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
@@ -124,18 +79,13 @@ def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
         words = _where(made, others, network.wiring)
         mistakes.append(replace(mistake, models=made, others=others, words=words, variant=variant))
     for name, way in network.transforms.items():
-        if way == Transform():  # it is not known
-            continue
-        rest = {n: transform for n, transform in network.transforms.items() if n != name}
-        mended = partial(_with_transforms, transforms=rest)
-        mistakes.append(Mistake(way.words(name), f"{name} = {way.line(name)}", "", rewire=mended))
-    for sentence, yours, right, rewire in differences(network):
-        mistakes.append(Mistake(sentence.replace("nn.RNN", layer_of(network)), yours, right, rewire=rewire))
+        if way != Transform():  # else it is not known
+            rest = {n: transform for n, transform in network.transforms.items() if n != name}
+            mended = partial(replace, transforms=rest)
+            mistakes.append(Mistake(way.words(name), f"{name} = {way.line(name)}", rewire=mended))
+    layer = layer_of(network)
+    mistakes += [replace(mistake, what=mistake.what.replace("nn.RNN", layer)) for mistake in differences(network)]
     return mistakes
-
-
-def _with_transforms(network: Network, transforms: Mapping[str, Transform]) -> Network:
-    return replace(network, transforms=transforms)
 
 
 def _where(made: Sequence[str], others: Sequence[str], wiring: Wiring) -> str:
@@ -149,17 +99,33 @@ def _where(made: Sequence[str], others: Sequence[str], wiring: Wiring) -> str:
 
 
 def _of_model(model: LayerModel, nonlinearity: str, *, derived: bool) -> Iterator[Mistake]:
+    made: Iterator[Mistake]
     if isinstance(model, GatedModel):
-        yield from _of_gates(model)
-        return
-    own, right = lines(model, nonlinearity), lines(LayerModel(), nonlinearity)
-    forward = [*_extents(model), *_forward(model, nonlinearity), *_passes(model)]
+        made = chain(
+            gate_differences(model), mistakes_in(OF_BOTH_MACHINES, model, LayerModel()), back_differences(model)
+        )
+        own, right = gate_lines(model), right_lines(model)
+    else:
+        made = _of_elman_layer(model, nonlinearity, derived=derived)
+        own, right = lines(model, nonlinearity), lines(LayerModel(), nonlinearity)
+    yield from (mistake.with_lines(own, right) for mistake in made)
+
+
+def _of_elman_layer(model: LayerModel, nonlinearity: str, *, derived: bool) -> Iterator[Mistake]:
+    forward = [*mistakes_in(FORWARD, model, LayerModel(), nonlinearity)]
     roles = frozenset() if derived or not forward else _derivatives(model, nonlinearity)
     if roles and len(forward) == 1:  # what mends it, mends its derivative, too
-        forward = [forward[0]._replace(mend=partial(_mended_with_derivative, mend=forward[0].mend, roles=roles))]
-    back = [*_gradient_sums(model), *_limits(model)] if derived else _back(model, nonlinearity, roles)
-    for line, sentence, mend in (*forward, *back):
-        yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
+        forward = [replace(forward[0], mend=partial(_mended_with_derivative, mend=forward[0].mend, roles=roles))]
+    yield from forward
+    # The gradients that are the derivative of the way forward have no mistake of their own.
+    back: list[SlotMistakes] = [
+        *(() if derived else WAY_IN_SLOTS),
+        *(() if derived or roles & STEP_SUMS else WAY_BACK_SLOTS),
+        *(() if derived else (STEP_LIMIT,)),
+        partial(_gradient_sums, derived=roles),
+        _limits,
+    ]
+    yield from mistakes_in(back, model, LayerModel(), nonlinearity)
 
 
 @np.errstate(all="ignore")
@@ -169,38 +135,21 @@ def _derivatives(model: LayerModel, nonlinearity: str) -> frozenset[str]:
         return frozenset()  # it cannot be run alone
     config = RNNConfig(3, 3, nonlinearity=nonlinearity, T=5, N=3, hx=True, loss="both", dtype="float64")
     case = draw(config, "normal", 1)
-    right = LayerModel()
-    entered = replace(model, **{name: getattr(right, name) for name in WAY_IN})  # whatever is wrong with the way in
+    entered = with_fields_of(model, LayerModel(), WAY_IN)  # whatever is wrong with the way in
     own, derived = run(Network(entered), case), run(Network(replace(model, gradient_sums={}), derived=True), case)
     same = {n: np.allclose(values_of(own[n]), values_of(derived[n]), 1e-9, 1e-12) for n in config.gradients}
     return frozenset(role_of(n) for n, equal in same.items() if equal)
 
 
-def _mended_with_derivative(
-    model: LayerModel, mend: Callable[[LayerModel], LayerModel], roles: frozenset[str]
-) -> LayerModel:
-    mended, right = mend(model), LayerModel()
-    if roles & STEP_SUMS:
-        mended = replace(mended, **{name: getattr(right, name) for name in WAY_BACK})
-    return _mended_gradient_sums(mended, tuple(roles))
+def _mended_with_derivative(model: LayerModel, mend: Mend, roles: frozenset[str]) -> LayerModel:
+    mended: LayerModel = with_fields_of(mend(model), LayerModel(), WAY_BACK if roles & STEP_SUMS else ())
+    return _mended_roles(mended, "gradient_sums", roles)
 
 
-def _of_gates(model: GatedModel) -> Iterator[Mistake]:
-    own, right = gate_lines(model), right_lines(model)
-    for line, sentence, mend, of_order, _, variant in gate_differences(model):
-        yours, wanted = own.get(line, "").strip(), right.get(line, "").strip()
-        yield Mistake(sentence, yours, wanted, mend=mend, of_order=of_order, variant=variant)
-    for line, sentence, mend in _passes(model):
-        yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
-    for _, sentence, mend in _returned(model, ""):
-        yield Mistake(sentence, own.get("written", ""), "", mend=mend)
-    for sentence, yours, nn, mend in back_differences(model):
-        yield Mistake(sentence, yours, nn, mend=mend)
-
-
-def _set(name: str) -> Callable[[LayerModel], LayerModel]:
-    """Return what gives a field of a model nn.RNN's value."""
-    return lambda model: replace(model, **{name: getattr(LayerModel(), name)})
+def _mended_roles(model: LayerModel, name: str, roles: Collection[str]) -> LayerModel:
+    """Return a model that has nn.RNN's choice of some roles in a field."""
+    changed: dict[str, Any] = {name: {role: v for role, v in getattr(model, name).items() if role not in roles}}
+    return replace(model, **changed)
 
 
 # The way forward.
@@ -219,150 +168,16 @@ SUM_PARTS: Final = (
     ("b_hh", re.compile(r"^b_hh(_below|_beside)?(\[.*\])?$")),
     ("", re.compile(r"^b_.*@|^1$")),
 )
-
-
-def _forward(model: LayerModel, nonlinearity: str) -> Iterator[ModelDifference]:
-    if model.start != "hx":
-        words = (
-            "ignores hx: it starts at zeros"
-            if model.start == "0 * hx"
-            else f"starts at {START_STATES.get(model.start, model.start.removesuffix(' + 0 * hx'))}, not at hx"
-        )
-        yield ModelDifference("start", words, _set("start"))
-    yield from _sum(model)
-    if model.activation is not None:
-        none = model.activation.name == "identity"
-        words = f"applies no {nonlinearity}" if none else f"applies {_function(model.activation)}, not {nonlinearity}"
-        if model.activation == Activation(nonlinearity, dead_zone=model.activation.dead_zone):
-            end = number(model.activation.dead_zone)
-            words = f"sets states between -{end} and {end} to 0"
-        yield ModelDifference("h", words, _mended_activation)
-    phi = (model.activation or Activation(nonlinearity)).name
-    if model.inside != 1:
-        words = f"applies {phi} to {number(model.inside)} * s, not to s"
-        yield ModelDifference("h", words, _set("inside"))
-    for kind, when in model.otherwise:
-        words = f"applies {_function(kind)}, not {nonlinearity}, {when.words}"
-        yield ModelDifference("h", words, _set("otherwise"))
-    moved = _behind(model)
-    rest = replace(model, added=tuple(pair for pair in model.added if pair[0] not in moved))
-    if rest.added or model.activated != 1:
-        words = f"makes its state of {_outside(rest)}, where nn.RNN takes phi(s) alone"
-        yield ModelDifference("h", words, _mended_outside)
-    if model.visited != TermSteps():
-        words = f"{_visited_sentence(model.visited)}: the state stays there, and the output is 0"
-        yield ModelDifference("steps", words, lambda m: replace(m, visited=TermSteps(), final=LayerModel().final))
-    yield from _returned(model, nonlinearity)
-
-
-def _returned(model: LayerModel, nonlinearity: str) -> Iterator[ModelDifference]:
-    if model.at_zero is not None:
-        state, batch, silent = model.at_zero
-        where = " in the whole batch" if batch else ""
-        words = f"skips a step at which x is all zeros{where}: its state stays" if state != "0" else ""
-        words = words or f"sets the state to zero at a step at which x is all zeros{where}"
-        yield ModelDifference("at zero", words + (", and its output is 0" if silent else ""), _set("at_zero"))
-    if model.written != LayerModel().written:
-        words = {
-            "s[t]": "returns the sum of each step as the output, not its state",
-            "phi(h[t])": f"applies {(model.activation or Activation(nonlinearity)).name} to its output once more",
-            "h[t-1]": "returns the state before each step as its output, not the one after it",
-            "h[T-1-t]": "leaves its output in the order in which it was computed",
-        }.get(model.written, f"returns {model.written} as the output of step t, not h[t]")
-        words += f": {model.written[:-1].partition('%')[2]} buffers take turns" if "%" in model.written else ""
-        yield ModelDifference("h_n", words, _set("written"))
-    if model.shown != TermSteps():
-        yield ModelDifference("h_n", f"writes its output {model.shown.words}: elsewhere it is 0", _set("shown"))
-    if model.final != LayerModel().final and model.visited == TermSteps():
-        words = f"returns {model.final} as h_n, not the state after the last step"
-        yield ModelDifference("h_n", words, _set("final"))
-
-
-def _sum(model: LayerModel) -> Iterator[ModelDifference]:
-    names, moved = dict(model.step), _behind(model)
-    joint = [name for name in names if name.startswith("np.hstack")]
-    if joint:
-        words = f"takes {joint[0]} in its step, whose parts do not belong together"
-        yield ModelDifference("s", words, _mended_joint)
-    if moved:
-        words = f"adds {' + '.join(moved)} to its activation, not to the sum of its step"
-        yield ModelDifference("h", words, _mended_behind)
-    twice = next((b for b, second in (BIASES, BIASES[::-1]) if names.get(b) == Coef(2.0) and second not in names), "")
-    if twice:
-        roles = ("bias_ih", "bias_hh") if twice == "b_ih" else ("bias_hh", "bias_ih")
-        yield ModelDifference("s", f"adds {roles[0]} twice, and {roles[1]} never", _mended_biases)
-    neither = not twice and not any(
-        b in moved or belongs.search(n) for b, belongs in SUM_PARTS if b in BIASES for n in names
-    )
-    if neither:  # most people add them together, in one line
-        yield ModelDifference("s", "ignores both biases: neither is ever added", _mended_biases)
-    parts = [
-        (right, belongs, tuple(pair for pair in model.step if belongs.search(pair[0]))) for right, belongs in SUM_PARTS
-    ]
-    alike = [tuple((name.replace(b, "b"), coef) for name, coef in own) for b, _, own in parts if b in BIASES]
-    both = alike[0] == alike[1] != (("b", ONE),)
-    for right, belongs, terms in parts:
-        if (joint and "@" in right) or right in moved or ((twice or neither) and right in BIASES):
-            continue
-        if both and right in BIASES:  # a line that adds both has one mistake
-            if right == BIASES[0]:
-                yield ModelDifference("s", f"{_step_sentence(terms, right)}, and {BIASES[1]} likewise", _mended_biases)
-        elif terms != (((right, ONE),) if right else ()):
-            yield ModelDifference(
-                "s", _step_sentence(terms, right), partial(_mended_step, right=right, belongs=belongs)
-            )
-
-
 BIASES: Final = ("b_ih", "b_hh")
+BOTH_BIASES: Final = re.compile("^b_(ih|hh)$")
+JOINT: Final = re.compile(r"^np\.hstack")  # x and h in one product
 SUMS: Final = np.linspace(-3, 3, 61)  # arguments that tell an activation's derivative from other slopes
 SAME_SLOPE: Final = 1e-9  # how far two forms of one function of float64 may be apart: roundings make some 1e-15
 
 
-def _behind(model: LayerModel) -> list[str]:
-    """Return nn.RNN's terms of a step that are added to the activation and not to its argument."""
-    step, added = dict(model.step), dict(model.added)
-    return [name for name, _ in LayerModel().step if added.get(name) == ONE and name not in step]
-
-
-def _mended_behind(model: LayerModel) -> LayerModel:
-    moved = _behind(model)
-    added = tuple(pair for pair in model.added if pair[0] not in moved)
-    return replace(model, added=added, step=in_order((*model.step, *((name, ONE) for name in moved))))
-
-
-def _has_own_slope(model: LayerModel) -> bool:
-    """Tell whether a slope is the derivative of another activation, which is applied: it goes with that."""
-    slope = dict(model.slope or ())
-    if model.activation is None or not slope or slope.keys() & {*OF_INPUT, *OF_GRADIENT}:
-        return False
-    with np.errstate(all="ignore"):
-        h = model.activation.value(SUMS)
-        taken = sum(c * SLOPES[name](h, SUMS, SUMS, SUMS) for name, c in slope.items())
-        return np.allclose(taken, model.activation.slope(SUMS), rtol=0, atol=SAME_SLOPE, equal_nan=True)
-
-
-def _mended_activation(model: LayerModel) -> LayerModel:
-    return replace(model, activation=None, slope=None if _has_own_slope(model) else model.slope)
-
-
-def _mended_outside(model: LayerModel) -> LayerModel:
-    moved = _behind(model)
-    return replace(model, added=tuple(pair for pair in model.added if pair[0] in moved), activated=1.0)
-
-
-def _mended_biases(model: LayerModel) -> LayerModel:
-    others = tuple(pair for pair in model.step if pair[0] not in BIASES)
-    return replace(model, step=in_order((*others, *((name, ONE) for name in BIASES))))
-
-
-def _mended_joint(model: LayerModel) -> LayerModel:
-    right = [pair for pair in LayerModel().step if "@" in pair[0]]
-    return replace(model, step=(*right, *(pair for pair in model.step if not pair[0].startswith("np.hstack"))))
-
-
-def _extents(model: LayerModel) -> Iterator[ModelDifference]:
+def _extents(model: LayerModel, *_: object) -> Iterator[Mistake]:
     for extent in model.extents:
-        yield ModelDifference("s", _extent_sentence(extent), partial(_without_extent, extent=extent))
+        yield Mistake(_extent_sentence(extent), line="s", mend=partial(_without_extent, extent=extent))
 
 
 def _without_extent(model: LayerModel, extent: Extent) -> LayerModel:
@@ -380,15 +195,62 @@ def _extent_sentence(extent: Extent) -> str:
     return f"sums over {which}" if only else f"leaves {which} out of the sum of its step"
 
 
+def _sum(model: LayerModel, *_: object) -> Iterator[Mistake]:
+    names, moved = dict(model.step), _behind(model)
+    mended_biases = partial(_mended_sum, own=BIASES, belongs=BOTH_BIASES)
+    joint = next(filter(JOINT.search, names), "")
+    if joint:
+        mend = partial(_mended_sum, own=[right for right, _ in SUM_PARTS if "@" in right], belongs=JOINT)
+        yield Mistake(f"takes {joint} in its step, whose parts do not belong together", line="s", mend=mend)
+    if moved:
+        words = f"adds {' + '.join(moved)} to its activation, not to the sum of its step"
+        yield Mistake(words, line="h", mend=_mended_behind)
+    twice = next(
+        (pair for pair in (BIASES, BIASES[::-1]) if names.get(pair[0]) == Coef(2.0) and pair[1] not in names), None
+    )
+    if twice is not None:
+        words = "adds bias_{} twice, and bias_{} never".format(*(b.removeprefix("b_") for b in twice))
+        yield Mistake(words, line="s", mend=mended_biases)
+    neither = twice is None and not any(
+        b in moved or belongs.search(n) for b, belongs in SUM_PARTS if b in BIASES for n in names
+    )
+    if neither:  # most people add them together, in one line
+        yield Mistake("ignores both biases: neither is ever added", line="s", mend=mended_biases)
+    parts = {right: tuple(pair for pair in model.step if belongs.search(pair[0])) for right, belongs in SUM_PARTS}
+    alike = [tuple((name.replace(b, "b"), coef) for name, coef in parts[b]) for b in BIASES]
+    both = alike[0] == alike[1] != (("b", ONE),)  # a line that adds both has one mistake
+    told = {*moved, *(BIASES if twice or neither else BIASES[1:] if both else ())}
+    for right, belongs in SUM_PARTS:
+        terms = parts[right]
+        if (joint and "@" in right) or right in told or terms == (((right, ONE),) if right else ()):
+            continue
+        if both and right in BIASES:
+            yield Mistake(f"{_step_sentence(terms, right)}, and {BIASES[1]} likewise", line="s", mend=mended_biases)
+        else:
+            mend = partial(_mended_sum, own=[right] if right else [], belongs=belongs)
+            yield Mistake(_step_sentence(terms, right), line="s", mend=mend)
+
+
+def _mended_sum(model: LayerModel, own: Sequence[str], belongs: re.Pattern[str]) -> LayerModel:
+    """Return a model that has some of nn.RNN's own terms in the place of those of a pattern."""
+    terms = [pair for pair in model.step if not belongs.search(pair[0])]
+    return replace(model, step=in_order((*terms, *((name, ONE) for name in own))))
+
+
+def _behind(model: LayerModel) -> list[str]:
+    """Return nn.RNN's terms of a step that are added to the activation and not to its argument."""
+    step, added = dict(model.step), dict(model.added)
+    return [name for name, _ in LayerModel().step if added.get(name) == ONE and name not in step]
+
+
+def _mended_behind(model: LayerModel) -> LayerModel:
+    moved = _behind(model)
+    added = tuple(pair for pair in model.added if pair[0] not in moved)
+    return replace(model, added=added, step=in_order((*model.step, *((name, ONE) for name in moved))))
+
+
 # The sum of old states, less those that a unit reads anew.
 IN_PLACE: Final = {"h[t-1] @ W_hh.T": 1.0, "h[t] @ np.tril(W_hh, -1).T": 1.0, "h[t-1] @ np.tril(W_hh, -1).T": -1.0}
-
-
-def _mended_step(model: LayerModel, right: str, belongs: re.Pattern[str]) -> LayerModel:
-    terms = [pair for pair in model.step if not belongs.search(pair[0])] + ([(right, ONE)] if right else [])
-    return replace(model, step=in_order(tuple(terms)))
-
-
 OF_ANOTHER: Final = {"_beside": "the other direction", "_below": "the layer below"}
 
 
@@ -413,73 +275,157 @@ def _step_sentence(terms: WeightedTerms, right: str) -> str:
     return f"takes {written(terms)} in its step, not {right}{where}"
 
 
-def _function(activation: Activation) -> str:
-    name, line = activation.name, activation.line("s")
-    if activation in (Activation("tanh"), Activation("relu")):
-        return name
-    return line if name in {"identity", "clip", "quotient"} or activation.clips else f"{name}, {line}"
+def _activation_words(model: Any, nonlinearity: str) -> str:
+    kind = model.activation
+    if kind == Activation(nonlinearity, dead_zone=kind.dead_zone):
+        end = number(kind.dead_zone)
+        return f"sets states between -{end} and {end} to 0"
+    return f"applies no {nonlinearity}" if kind.name == "identity" else _applies(kind, nonlinearity)
 
 
-def _outside(model: LayerModel) -> str:
-    factor = "" if model.activated == 1 else f"{number(model.activated)} * "
-    return " + ".join([f"{factor}phi(s)", *(term(name, coef) for name, coef in model.added)])
+def _applies(kind: Activation, nonlinearity: str) -> str:
+    name = line = kind.line("s")
+    if kind in (Activation("tanh"), Activation("relu")):
+        name = kind.name
+    elif not (kind.name in {"identity", "clip", "quotient"} or kind.clips):
+        name = f"{kind.name}, {line}"
+    return f"applies {name}, not {nonlinearity}"
 
+
+def _has_own_slope(model: LayerModel) -> bool:
+    """Tell whether a slope is the derivative of another activation, which is applied: it goes with that."""
+    slope = dict(model.slope or ())
+    if model.activation is None or not slope or slope.keys() & {*OF_INPUT, *OF_GRADIENT}:
+        return False
+    with np.errstate(all="ignore"):
+        h = model.activation.value(SUMS)
+        taken = sum(c * SLOPES[name](h, SUMS, SUMS, SUMS) for name, c in slope.items())
+        return np.allclose(taken, model.activation.slope(SUMS), rtol=0, atol=SAME_SLOPE, equal_nan=True)
+
+
+def _mended_activation(model: LayerModel) -> LayerModel:
+    return replace(model, activation=None, slope=None if _has_own_slope(model) else model.slope)
+
+
+def _otherwise(model: LayerModel, _right: LayerModel, nonlinearity: str) -> Iterator[Mistake]:
+    for kind, when in model.otherwise:
+        yield Mistake(f"{_applies(kind, nonlinearity)}, {when.words}", line="h", mend=partial(replace, otherwise=()))
+
+
+def _outside(model: LayerModel, *_: object) -> Iterator[Mistake]:
+    """Yield what is done to the activation, but for nn.RNN's terms that are added there."""
+    moved = _behind(model)
+    rest = [(name, coef) for name, coef in model.added if name not in moved]
+    if rest or model.activated != 1:
+        factor = "" if model.activated == 1 else f"{number(model.activated)} * "
+        made = " + ".join([f"{factor}phi(s)", *(term(name, coef) for name, coef in rest)])
+        words = f"makes its state of {made}, where nn.RNN takes phi(s) alone"
+        yield Mistake(words, line="h", mend=_mended_outside)
+
+
+def _mended_outside(model: LayerModel) -> LayerModel:
+    moved = _behind(model)
+    return replace(model, added=tuple(pair for pair in model.added if pair[0] in moved), activated=1.0)
+
+
+def _at_zero_words(model: Any, _: str) -> str:
+    state, batch, silent = model.at_zero
+    at = f"a step at which x is all zeros{' in the whole batch' if batch else ''}"
+    words = f"sets the state to zero at {at}" if state == "0" else f"skips {at}: its state stays"
+    return f"{words}, and its output is 0" if silent else words
+
+
+def _final_words(model: Any, _: str) -> str:
+    if model.visited != TermSteps():  # then it is that of the last step that is computed
+        return ""
+    return f"returns {model.final} as h_n, not the state after the last step"
+
+
+_OTHER_STATE: Final = "returns {choice} as the output of step t, not h[t]"
+RETURNED: Final = (
+    LayerSlot("at_zero", "at zero", _at_zero_words),
+    LayerSlot("written", "h_n", {
+        "s[t]": "returns the sum of each step as the output, not its state",
+        "phi(h[t])": "applies {function} to its output once more",
+        "h[t-1]": "returns the state before each step as its output, not the one after it",
+        "h[T-1-t]": "leaves its output in the order in which it was computed",
+        **{
+            name: f"{_OTHER_STATE}: {name[:-1].partition('%')[2]} buffers take turns"
+            for name in STATES_RETURNED
+            if "%" in name
+        },
+        None: _OTHER_STATE,
+    }),
+    LayerSlot("shown", "h_n", "writes its output {choice.words}: elsewhere it is 0"),
+    LayerSlot("final", "h_n", _final_words),
+)  # fmt: skip
 
 # The way back.
 
 
-def _passes(model: LayerModel) -> Iterator[ModelDifference]:
+def _passes(model: LayerModel, right: LayerModel, _: str) -> Iterator[Mistake]:
     if model.passes.kind == "never" or not model.links:
-        right = LayerModel()
-        links = model.links or right.links
-        mend = partial(replace, links=links, passes=right.passes, horizon=right.horizon)
-        yield ModelDifference("next", "passes no gradient from a step to the one before it", mend)
+        mend = partial(replace, links=model.links or right.links, passes=right.passes, horizon=right.horizon)
+        yield Mistake("passes no gradient from a step to the one before it", line="next", mend=mend)
     elif model.horizon:
-        words = f"goes back {model.horizon} steps at most from the output of each step"
-        yield ModelDifference("next", words, _set("horizon"))
-    elif model.passes != TermSteps():
-        words = {
-            "but every": f"cuts the way back every {model.passes.k} steps",
-            "but every from the end": f"cuts the way back every {model.passes.k} steps, counted from the end",
-            "but last but": f"cuts the way back once, before the last {model.passes.k} steps",
-        }.get(model.passes.kind, f"passes a gradient to the step before {model.passes.words}")
-        yield ModelDifference("next", re.sub(r"last 1 steps", "last step", words), _set("passes"))
+        yield from HORIZON(model, right, "")
+    else:
+        yield from PASSES(model, right, "")
 
 
+HORIZON: Final = LayerSlot("horizon", "next", "goes back {choice} steps at most from the output of each step")
+PASSES: Final = LayerSlot("passes", "next", {
+    "but every": "cuts the way back every {choice.k} steps",
+    "but every from the end": "cuts the way back every {choice.k} steps, counted from the end",
+    "but last but": "cuts the way back once, before the last {steps}",
+    None: "passes a gradient to the step before {choice.words}",
+})  # fmt: skip
+_STAYS: Final = ": the state stays there, and the output is 0"
+OF_BOTH_MACHINES: Final[tuple[SlotMistakes, ...]] = (_passes, *RETURNED)  # the slots of each cell
+FORWARD: Final[tuple[SlotMistakes, ...]] = (
+    _extents,
+    LayerSlot("start", "start", {
+        "0 * hx": "ignores hx: it starts at zeros",
+        "hx[:1] + 0 * hx": "starts at hx[:1], not at hx",
+        "hx.mean(0) + 0 * hx": "starts at hx.mean(0), not at hx",
+        **{start: f"starts at {words}, not at hx" for start, words in START_STATES.items()},
+        None: "starts at {choice}, not at hx",
+    }),
+    _sum,
+    LayerSlot("activation", "h", _activation_words, _mended_activation),
+    LayerSlot("inside", "h", "applies {function} to {number} * s, not to s"),
+    _otherwise,
+    _outside,
+    LayerSlot("visited final", "steps", {
+        "but last": "leaves out the last {steps}" + _STAYS,
+        "from": "leaves out the first {steps}" + _STAYS,
+        "last": "runs over the last {steps} only" + _STAYS,
+        "first": "runs over the first {steps} only" + _STAYS,
+        None: "runs {choice.words}" + _STAYS,
+    }),
+    *RETURNED,
+    _passes,
+)  # fmt: skip
 STEP_SUMS: Final = frozenset({"weight_ih", "weight_hh", "bias_ih", "bias_hh", "x"})  # the gradients made of each da
 WAY_IN: Final = ("counted", "entry", "own")  # of the gradients that are given
 WAY_BACK: Final = ("reached", "slope", "sloped", "at_kink", "at", "links")
 
 
-def _back(model: LayerModel, nonlinearity: str, derived: frozenset[str]) -> Iterator[ModelDifference]:
-    """Yield the differences of the way back, but for roles whose gradients are the derivative of the way forward."""
-    yield from _way_in(model)
-    if not derived & STEP_SUMS:
-        yield from _way_back(model, nonlinearity)
-    if model.step_limit is not None:
-        where, limit = model.step_limit
-        what = f"clips {where} to ±" if limit.kind == "elements" else f"clips the norm of {where} to "
-        key = {"dh_next": "next"}.get(where, where)
-        yield ModelDifference(key, f"{what}{number(limit.most)} at each step of the way back", _set("step_limit"))
-    yield from _gradient_sums(model, derived)
-    yield from _limits(model)
+def _entry_words(model: Any, _: str) -> str:
+    if not model.entry:
+        return "ignores the gradient of h_n"
+    how, coef = model.entry[0]
+    last = TermSteps("last", 1)
+    if how == "instead":
+        return "takes the gradient of h_n in place of the output's at the last step, and does not add them"
+    if model.entry == (FinalStateGradientEntry("passed", Coef(when=last)),):  # another way to write "g"
+        return ""
+    if coef.when == last:
+        return f"multiplies the gradient of h_n by {number(coef.value)}"
+    return f"adds the gradient of h_n {coef.when.words or 'at every step'}, not at the last step"
 
 
-def _way_in(model: LayerModel) -> Iterator[ModelDifference]:
-    right = LayerModel()
-    if model.counted != right.counted:
-        words = f"counts the gradient of the output {model.counted.words}"
-        words = "ignores the gradient of the output" if model.counted.kind == "never" else words
-        yield ModelDifference("counted", words, _set("counted"))
-    last = Coef(when=TermSteps("last", 1))
-    # "g" and "passed" are two ways to write one thing.
-    if model.entry not in {(FinalStateGradientEntry(how, last),) for how in ("g", "passed")}:
-        yield ModelDifference("entry", _entry_sentence(model), _set("entry"))
-    if model.own != right.own:
-        yield ModelDifference("dh" if model.own[0][0] else "da", _own_sentence(model), _set("own"))
-
-
-def _own_sentence(model: LayerModel) -> str:
+def _own_words(model: Any, _: str) -> str:
     if not model.own[0][0]:
         return "adds the output's gradient behind the slope, which does not multiply it"
     coefs = [coef for _, coef in model.own]
@@ -490,65 +436,60 @@ def _own_sentence(model: LayerModel) -> str:
     return f"takes {written(tuple(('g[t]', coef) for coef in coefs))} for the output's gradient"
 
 
-def _way_back(model: LayerModel, nonlinearity: str) -> Iterator[ModelDifference]:
-    right = LayerModel()
-    if model.reached != right.reached:
-        yield ModelDifference("back", _reached_sentence(model.reached), _set("reached"))
-    yield from _slopes(model, nonlinearity)
-    if model.links and model.links != right.links:
-        behind = not model.links[0].sloped
-        passed = " + ".join(term(link.term, link.coef) for link in model.links)
-        if passed == right.links[0].term:
-            words = "adds what the next step passes back behind the slope, which does not multiply it"
-        else:
-            where = ", behind the slope" if behind else ""
-            words = f"passes {passed} from step t+1 back to step t{where}, not {right.links[0].term}"
-        yield ModelDifference("da" if passed == right.links[0].term else "next", words, _set("links"))
+def _slope_words(model: Any, nonlinearity: str) -> str:
+    if _has_own_slope(model):
+        return ""
+    own, right = (slope_of(variant, nonlinearity) for variant in (model, LayerModel()))
+    return f"takes {own} for the slope of {nonlinearity}, not {right}"
 
 
-def _slopes(model: LayerModel, nonlinearity: str) -> Iterator[ModelDifference]:
-    right = LayerModel()
-    if model.slope is not None and not _has_own_slope(model):
-        slopes = [slope_of(variant, nonlinearity) for variant in (model, right)]
-        words = f"takes {slopes[0]} for the slope of {nonlinearity}, not {slopes[1]}"
-        yield ModelDifference("slope", words, _set("slope"))
-    if model.sloped != right.sloped:
-        words = f"takes the slope of {nonlinearity} {model.sloped.words}: elsewhere it is 1"
-        yield ModelDifference("slope", words, _set("sloped"))
-    if model.at_kink:
-        words = f"takes {number(model.at_kink)} for the slope of relu where the sum is 0, not 0"
-        yield ModelDifference("slope", words, _set("at_kink"))
-    if model.at != right.at:
-        yield ModelDifference("slope", f"takes the slope of step {model.at} at step t of the way back", _set("at"))
+def _passed(model: LayerModel) -> str:
+    return " + ".join(term(link.term, link.coef) for link in model.links)
 
 
-def _entry_sentence(model: LayerModel) -> str:
-    if not model.entry:
-        return "ignores the gradient of h_n"
-    how, coef = model.entry[0]
-    if how == "instead":
-        return "takes the gradient of h_n in place of the output's at the last step, and does not add them"
-    if coef.when == TermSteps("last", 1):
-        return f"multiplies the gradient of h_n by {number(coef.value)}"
-    return f"adds the gradient of h_n {coef.when.words or 'at every step'}, not at the last step"
+def _links_words(model: Any, _: str) -> str:
+    passed, own = _passed(model), _passed(LayerModel())
+    if passed == own:
+        return "adds what the next step passes back behind the slope, which does not multiply it"
+    where = "" if not model.links or model.links[0].sloped else ", behind the slope"
+    return passed and f"passes {passed} from step t+1 back to step t{where}, not {own}"
 
 
-def _visited_sentence(when: TermSteps) -> str:
-    words = _reached_sentence(when).replace(" of the way back", "").replace("goes back", "runs")
-    return re.sub(r"leaves (.*) out$", r"leaves out \1", words)
+def _step_limit_words(model: Any, _: str) -> str:
+    where, limit = model.step_limit
+    what = f"clips {where} to ±" if limit.kind == "elements" else f"clips the norm of {where} to "
+    return f"{what}{number(limit.most)} at each step of the way back"
 
 
-def _reached_sentence(when: TermSteps) -> str:
-    words = {
-        "but last": f"leaves the last {when.k} steps out of the way back",
-        "from": f"leaves the first {when.k} steps out of the way back",
-        "last": f"goes back over the last {when.k} steps only",
-        "first": f"goes back over the first {when.k} steps only",
-    }.get(when.kind, f"goes back {when.words}")
-    return re.sub(r"the (last|first) 1 steps", r"the \1 step", words)
+WAY_IN_SLOTS: Final = (
+    LayerSlot("counted", "counted", {
+        "never": "ignores the gradient of the output",
+        None: "counts the gradient of the output {choice.words}",
+    }),
+    LayerSlot("entry", "entry", _entry_words),
+    LayerSlot("own", lambda model: "dh" if model.own[0][0] else "da", _own_words),
+)  # fmt: skip
+WAY_BACK_SLOTS: Final = (
+    LayerSlot("reached", "back", {
+        "but last": "leaves the last {steps} out of the way back",
+        "from": "leaves the first {steps} out of the way back",
+        "last": "goes back over the last {steps} only",
+        "first": "goes back over the first {steps} only",
+        None: "goes back {choice.words}",
+    }),
+    LayerSlot("slope", "slope", _slope_words),
+    LayerSlot("sloped", "slope", "takes the slope of {nonlinearity} {choice.words}: elsewhere it is 1"),
+    LayerSlot("at_kink", "slope", "takes {number} for the slope of relu where the sum is 0, not 0"),
+    LayerSlot("at", "slope", "takes the slope of step {choice} at step t of the way back"),
+    LayerSlot("links", lambda model: "da" if _passed(model) == _passed(LayerModel()) else "next", _links_words),
+)  # fmt: skip
+STEP_LIMIT: Final = LayerSlot(
+    "step_limit", lambda model: model.step_limit[0].replace("dh_next", "next"), _step_limit_words
+)
 
 
-def _gradient_sums(model: LayerModel, derived: frozenset[str] = frozenset()) -> Iterator[ModelDifference]:
+def _gradient_sums(model: LayerModel, *_right: object, derived: frozenset[str]) -> Iterator[Mistake]:
+    """Yield what is wrong in the sums of returned gradients, but for roles whose gradients are a derivative."""
     groups: dict[tuple[str, object], list[str]] = {}
     for role, terms in model.gradient_sums.items():
         if role in derived or terms == RIGHT_GRADIENT_SUMS[role]:
@@ -564,13 +505,7 @@ def _gradient_sums(model: LayerModel, derived: frozenset[str] = frozenset()) -> 
     for (kind, _), roles in groups.items():
         terms = model.gradient_sums[roles[0]]
         words = _factor_sentence(of_roles(roles), terms[0][1]) if kind == "factor" else _sum_sentence(roles, terms)
-        yield ModelDifference(roles[0], words, partial(_mended_gradient_sums, roles=tuple(roles)))
-
-
-def _mended_gradient_sums(model: LayerModel, roles: Sequence[str]) -> LayerModel:
-    return replace(
-        model, gradient_sums={role: terms for role, terms in model.gradient_sums.items() if role not in roles}
-    )
+        yield Mistake(words, line=roles[0], mend=partial(_mended_roles, name="gradient_sums", roles=roles))
 
 
 def _factor_sentence(whose: str, coef: Coef) -> str:
@@ -611,33 +546,25 @@ def _operands(product: str) -> str:
     return " and ".join(product.removesuffix(".sum(0)").split(".T @ ")) if factors(product) else product
 
 
-def _limits(model: LayerModel) -> Iterator[ModelDifference]:
+_LIMITED: Final = {
+    "elements": "clips the gradient by {whose} to ±{most}",
+    "norm": "clips the norm of the gradient by {whose} to {most}, each by itself",
+    "joint norm": "clips the norm of the gradients by {whose}, taken together, to {most}",
+    "running sum": "clips the running sum of the gradient by {whose} to ±{most} at each step",
+}
+
+
+def _limits(model: LayerModel, *_right: object) -> Iterator[Mistake]:
     groups: dict[GradientClip, list[str]] = {}
     for role, limit in model.limits.items():
         groups.setdefault(limit, []).append(role)
     for limit, roles in groups.items():
-        most, whose = number(limit.most), of_roles(roles)
-        words = {
-            "elements": f"clips the gradient by {whose} to ±{most}",
-            "norm": f"clips the norm of the gradient by {whose} to {most}, each by itself",
-            "joint norm": f"clips the norm of the gradients by {whose}, taken together, to {most}",
-            "running sum": f"clips the running sum of the gradient by {whose} to ±{most} at each step",
-        }[limit.kind]
+        words = _LIMITED[limit.kind].format(whose=of_roles(roles), most=number(limit.most))
         key = roles[0] if limit.kind == "running sum" else f"limit of {roles[0]}"
-        yield ModelDifference(key, words, partial(_mended_limits, roles=tuple(roles)))
-
-
-def _mended_limits(model: LayerModel, roles: Sequence[str]) -> LayerModel:
-    return replace(model, limits={role: limit for role, limit in model.limits.items() if role not in roles})
-
-
-# Words.
+        yield Mistake(words, line=key, mend=partial(_mended_roles, name="limits", roles=roles))
 
 
 def written(terms: WeightedTerms) -> str:
     """Return a sum, with the steps of each term in words where it does not stand at all of them."""
-    parts = []
-    for name, coef in terms:
-        words = coef.when.words
-        parts.append(term(name, coef) + (f" [{words}]" if words else ""))
+    parts = [term(name, coef) + (f" [{coef.when.words}]" if coef.when.words else "") for name, coef in terms]
     return " + ".join(parts).replace("+ -", "- ") or "0"

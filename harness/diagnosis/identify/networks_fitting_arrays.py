@@ -19,8 +19,9 @@ from harness.diagnosis.identify.choices import CandidateDifference, choices
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import explains, states_of
+from harness.diagnosis.identify.mistake import Mistake
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Response, rounding_of
 from harness.diagnosis.identify.terms import NoShapes

@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.gates import OWN_TERMS, SIGMOID, GatedModel, GateSumTerm, complements, step_of
+from harness.diagnosis.identify.mistake import SlotName
 from harness.space.cells import Polynomial
 
-Slot = tuple[str, ...]  # a place of a step where there is a choice, and the gate that it is of, if it is of one
-Choices = Mapping[Slot, Any]
+Choices = Mapping[SlotName, Any]
 
 
 def choices_of(model: GatedModel) -> Choices:
@@ -21,8 +21,8 @@ def choices_of(model: GatedModel) -> Choices:
     return {slot: choice for slot, choice in _slots(model).items() if choice != right[slot]}
 
 
-def _slots(model: GatedModel) -> dict[Slot, Any]:
-    slots: dict[Slot, Any] = {("memory",): {*model.memory}, ("limit",): model.limit}
+def _slots(model: GatedModel) -> dict[SlotName, Any]:
+    slots: dict[SlotName, Any] = {("memory",): {*model.memory}, ("limit",): model.limit}
     slots["mix",] = {*model.mix}, model.outer
     slots["read",] = model.read if any("t" in names for names, _ in model.mix) else step_of(model.cell).read
     for k, (letter, gate) in enumerate(model.gates):
@@ -45,7 +45,7 @@ class PublishedVariant(NamedTuple):
         return model.cell == self.model.cell and these <= own.items() and (self.is_part or len(these) == len(own))
 
 
-def variant_name(model: GatedModel, slots: Iterable[Slot]) -> str:
+def variant_name(model: GatedModel, slots: Iterable[SlotName]) -> str:
     """Return the published variant that a step has by its choices at some slots and others; nothing if it is none."""
     these = {*slots}
     for variant in VARIANTS:

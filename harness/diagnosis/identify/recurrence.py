@@ -236,7 +236,7 @@ def recurrence(
 
     Given are the roles of the gradients that are returned, and what is not known.
     """
-    wired = [(yours, right) for _, yours, right, _ in differences(network) if yours]
+    wired = [(mistake.yours, mistake.right) for mistake in differences(network) if mistake.yours]
     outer = [
         (f"{name} = {UNKNOWN_LINE if way == Transform() else way.line(name)}", "")
         for name, way in network.transforms.items()

@@ -244,7 +244,7 @@ SLOTS: Final[dict[str, Slot]] = {
 }
 _OWN: Final = {slot: row.own for slot, row in SLOTS.items()}
 # The slots of h by those of c, which have the same choice unless they have one of their own.
-_OF_H: Final = {"cx_row": "hx_row", "c_n_row": "h_n_row", "c_n_place": "h_n_place", "c_n_where": "h_n_where"}
+OF_H: Final = {"cx_row": "hx_row", "c_n_row": "h_n_row", "c_n_place": "h_n_place", "c_n_where": "h_n_where"}
 # The choices of a reverse direction that flips x, or its output, along the batch and not along the steps.
 FLIPS: Final = {
     "x": (("reverse.reads", "k"), ("reverse.x_of", "N - 1 - n")),
@@ -277,7 +277,7 @@ class Wiring:
 
     def inherited(self, slot: str) -> Any:
         """Return the choice in a slot; in one of c that has none of its own, that of h."""
-        return self[slot] or self[_OF_H.get(slot, slot)]
+        return self[slot] or self[OF_H.get(slot, slot)]
 
     def text(self, slot: str) -> str:
         """Return the expression that the choice in a slot stands for."""

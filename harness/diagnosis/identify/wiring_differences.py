@@ -1,23 +1,14 @@
 """wiring_differences: where an identified wiring is not nn.RNN's: a sentence, a line of NumPy, the mend."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
+from harness.diagnosis.identify.mistake import Mistake
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.wiring_choices import FLIPS, OWN_PLACE, OWN_WIRING, SLOTS, Wiring
-
-
-class WiringDifference(NamedTuple):
-    """A difference of a wiring from nn.RNN's."""
-
-    sentence: str  # reads on from "the subject"
-    yours: str
-    right: str
-    mend: Callable[[Network], Network]
-
+from harness.diagnosis.identify.wiring_choices import FLIPS, OF_H, OWN_PLACE, OWN_WIRING, SLOTS, Wiring
 
 # The layers and directions of a condition, in words.
 WHERE_WORDS: Final = {
@@ -118,14 +109,10 @@ SENTENCES: Final[dict[tuple[str, str | None], str]] = {
     ("h_n_layout", "always the other"): f"reshapes h_n from {_ROWS}{_TRANSPOSED}",
     ("h_n_layout", None): f"returns h_n {_OTHER_ROWS}",
     ("activation", None): "applies {activation}, not the nonlinearity that is set",
-    ("hx_row", None): "starts from row {choice} of hx, not from row l * D + d",
-    ("cx_row", None): "starts from row {choice} of cx, not from row l * D + d",
-    ("h_n_row", None): "writes h_n to row {choice}, not to row l * D + d",
-    ("c_n_row", None): "writes c_n to row {choice}, not to row l * D + d",
-    ("h_n_place", None): "writes the last state of {place} to row l * D + d of h_n",
-    ("c_n_place", None): "writes the last c of {place} to row l * D + d of c_n",
-    ("h_n_where", None): "writes h_n {where} only: its other rows stay 0",
-    ("c_n_where", None): "writes c_n {where} only: its other rows stay 0",
+    ("hx_row", None): "starts from row {choice} of {array}, not from row l * D + d",
+    ("h_n_row", None): "writes {array} to row {choice}, not to row l * D + d",
+    ("h_n_place", None): "writes the last {state} of {place} to row l * D + d of {array}",
+    ("h_n_where", None): "writes {array} {where} only: its other rows stay 0",
     ("carries", None): "starts each sequence at the state that the one before it ended with",
     ("weights", None): "computes with {roles} of {whose}{above}, not with each one's own",
     ("matrices", _HSTACK): "multiplies [h, x] by [W_ih, W_hh], whose order is another one",
@@ -192,8 +179,7 @@ BACK_SENTENCES: Final[dict[tuple[str, str | None], str]] = {
     **{key: sentence for key, sentence in SENTENCES.items() if key[0] == "gradient_stop"},
     ("weights", None): "gives the gradients by {roles} to {place}, not each to its own",
     ("gradients_of", None): "returns the gradients by {roles} of {place} in the place of each one's own",
-    ("hx_row", None): "writes the gradient by hx to row {choice}, not to row {read}",
-    ("cx_row", None): "writes the gradient by cx to row {choice}, not to row {read}",
+    ("hx_row", None): "writes the gradient by {array} to row {choice}, not to row {read}",
     ("final", ""): "gives the gradient of h_n to the state after the last step",
     ("final", "T - 1"): "gives the gradient of h_n to time step T - 1{lost}",
     ("final", None): "gives the gradient of h_n to time step {choice}",
@@ -203,15 +189,9 @@ BACK_SENTENCES: Final[dict[tuple[str, str | None], str]] = {
     ("x_layout", "other"): f"reshapes x's gradient with batch_first{_TRANSPOSED}",
     ("writes", "steps - 1 - k"): "takes the gradient of the output in the reversed order of time",
     ("writes", "k"): "takes the gradient of the output in the order of time, not in that of its own steps",
-    **{
-        (f"{last}_where", choice): f"ignores the gradient of {last} of {of}"
-        for last in ("h_n", "c_n")
-        for choice, of in _IGNORED.items()
-    },
-    ("h_n_row", None): "takes row {choice} of the gradient of h_n, not row l * D + d",
-    ("c_n_row", None): "takes row {choice} of the gradient of c_n, not row l * D + d",
-    ("h_n_place", None): "gives row l * D + d of the gradient of h_n to {place}",
-    ("c_n_place", None): "gives row l * D + d of the gradient of c_n to {place}",
+    **{("h_n_where", choice): f"ignores the gradient of {{array}} of {of}" for choice, of in _IGNORED.items()},
+    ("h_n_row", None): "takes row {choice} of the gradient of {array}, not row l * D + d",
+    ("h_n_place", None): "gives row l * D + d of the gradient of {array} to {place}",
     ("reads", None): "writes the gradient by x of its own step k to step {choice}, not to step {own}",
     ("x_of", None): "writes the gradient by x of sequence n to {sequence}",
     ("hx_of", None): "writes the gradient by hx of sequence n to {sequence}",
@@ -220,32 +200,29 @@ BACK_SENTENCES: Final[dict[tuple[str, str | None], str]] = {
 }
 BACK_LINES: Final[dict[tuple[str, str | None], tuple[str, ...]]] = {
     ("gradients_of", None): ("{gradients}",),
-    ("hx_row", None): ("dhx[{choice}] = dh_next",),
-    ("cx_row", None): ("dcx[{choice}] = dh_next",),
+    ("hx_row", None): ("d{array}[{choice}] = dh_next",),
     ("final", ""): ("d_output[t, n] += dh_n", ""),
     ("final", None): ("d_output[{choice}, n] += dh_n", ""),
-    ("h_n_row", None): ("dh_next = h_n_grad[{choice}]",),
-    ("c_n_row", None): ("dc_next = c_n_grad[{choice}]",),
-    ("h_n_place", None): ("dh_next[{choice}] = h_n_grad[l * D + d]",),
-    ("c_n_place", None): ("dc_next[{choice}] = c_n_grad[l * D + d]",),
+    ("h_n_row", None): ("d{letter}_next = {array}_grad[{choice}]",),
+    ("h_n_place", None): ("d{letter}_next[{choice}] = {array}_grad[l * D + d]",),
     ("reads", None): ("dx[{choice}] += da[k] @ W_ih",),
 }
 # Slots that have such a sentence also where the way back has nn.RNN's choice, and the way forward has another one.
-_ALSO_IF_OWN: Final = ("gradient_stop", "weights", "gradients_of", "hx_row", "cx_row", "final")
+_ALSO_IF_OWN: Final = ("gradient_stop", "weights", "gradients_of", "hx_row", "final")
 
 
-def differences(network: Network) -> Iterator[WiringDifference]:
+def differences(network: Network) -> Iterator[Mistake]:
     """Yield the differences of the wiring of a network, and of its way back."""
     wiring, back = network.wiring, network.back
     for slots in _grouped(wiring, OWN_WIRING):
-        yield WiringDifference(*_words(slots, wiring), partial(_mended, slots=slots))
+        yield Mistake(*_words(slots, wiring), rewire=partial(_mended, slots=slots))
     if back is None:
         return
     # A place that computes with parameters of another one returns their gradients.
     for slots in _grouped(back, wiring.put("gradients_of", wiring["weights"])):
         if any(back.inherited(slot) != OWN_WIRING.inherited(slot) for slot in slots):
             # else it is right once the way forward is
-            yield WiringDifference(*_back_words(slots, back, wiring), partial(_mended_back, slots=slots))
+            yield Mistake(*_back_words(slots, back, wiring), rewire=partial(_mended_back, slots=slots))
 
 
 def _mended(network: Network, slots: tuple[str, ...]) -> Network:
@@ -307,16 +284,21 @@ def _name(slot: str) -> str:
     return slot.rpartition(".")[2]
 
 
+def _row(slot: str) -> str:
+    """Return the name by which the tables have a slot: those of c have what those of h have."""
+    return OF_H.get(slot, _name(slot))
+
+
 def _words(slots: tuple[str, ...], wiring: Wiring) -> tuple[str, str, str]:
     """Return the sentence of some slots, their line, and nn.RNN's."""
-    names = {*map(_name, slots)}
+    names = {*map(_row, slots)}
     of = next(of for of, _ in SENTENCES if names.issuperset(of.split()))
     sentence, yours, right = _filled(of, slots, wiring)
     return sentence, f"{yours}{ORDER_COMMENT}" if "order" in yours else yours, right
 
 
 def _back_words(slots: tuple[str, ...], back: Wiring, forth: Wiring) -> tuple[str, str, str]:
-    name, choice = _name(slots[0]), back[slots[0]]
+    name, choice = _row(slots[0]), back[slots[0]]
     if choice == SLOTS[slots[0]].own and (name, choice) not in BACK_SENTENCES and name not in _ALSO_IF_OWN:
         return f"goes back as nn.RNN does, where on the way forward it {_words(slots, forth)[0]}", "", ""
     if {(name, choice), (name, None)} & BACK_SENTENCES.keys():
@@ -328,6 +310,7 @@ def _filled(of: str, slots: tuple[str, ...], wiring: Wiring, forth: Wiring | Non
     """Return the sentence and the lines of a choice; those of the way back, if the wiring ``forth`` is given."""
     sentences, lines = (SENTENCES, LINES) if forth is None else (BACK_SENTENCES, BACK_LINES)
     slot, names = slots[0], {*map(_name, slots)}
+    array = slot.rpartition("_")[0]
     choice, own = wiring.inherited(slot), OWN_WIRING.inherited(slot)
     sentence = sentences.get((of, choice)) or sentences[of, None]
     line = lines.get((of, choice)) or lines.get((of, None), SLOTS[slot].line if forth is None else ())
@@ -355,12 +338,16 @@ def _filled(of: str, slots: tuple[str, ...], wiring: Wiring, forth: Wiring | Non
         activation=slot == "activation" and _activation(wiring),
         shows=_SHOWS if "==" in text else "",
         zeros=", and zeros before the first" if "- 1" in text else "",
+        array=array,
+        state="c" if array.startswith("c") else "state",
         read=read if read == own else f"{read}, from which it starts",
         lost=", not to the first" if "reverse" in where else ": that of a shorter sequence is lost in the padding",
     )
     yours, right = (
         line.format(
             choice=index,
+            array=array,
+            letter=array[:1],
             parameters=", ".join(f"{role}[{index}]" for role in roles),
             gradients=", ".join(f"d{role}[{index}]" for role in roles),
         )
