@@ -24,7 +24,7 @@ from harness.diagnosis.defects import noted_defects
 from harness.diagnosis.dropout_in_eval import dropped_in_evaluation
 from harness.diagnosis.effort import CountedSubject, Effort, spend
 from harness.diagnosis.error_map import ErrorMaps, error_maps
-from harness.diagnosis.experiments import ExperimentCause, KnownByExperiment, KnownByModel, Question
+from harness.diagnosis.experiments import Cause, FindingCause, Question
 from harness.diagnosis.failure_conditions import FailureConditions, depends_on, like
 from harness.diagnosis.faulty_source_line import SourceLine, own_line
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst, locate
@@ -52,7 +52,6 @@ from harness.diagnosis.padding import padding_of
 from harness.diagnosis.precision import ShownPrecision, estimate, estimate_arrays
 from harness.diagnosis.roundings import roundings_of
 from harness.diagnosis.stale_state import (
-    AccumulationCause,
     GradientAccumulation,
     StaleState,
     accumulated_of,
@@ -96,7 +95,7 @@ BEHAVIOUR_FACTORS: Final = ("hx", "bias", "batch_first", "batched", "dtype")
 class Diagnosis:
     """The cause of a finding, or else how coarse the subject's arithmetic is."""
 
-    cause: ExperimentCause | None = None  # A cause that an experiment told, which is certain
+    cause: Cause | None = None  # A cause that an experiment told, which is certain
     elsewhere: tuple[Mistake, ...] = ()  # Further mistakes that the case shows
     precision: ShownPrecision | None = None  # If no cause is known, and coarser arithmetic may explain the failure
     line: SourceLine | None = None  # The line of the subject's own code that makes the mistake, if that is known
@@ -237,9 +236,7 @@ class FindingExplainer:
         if diagnosis is not None and diagnosis.cause is not None:
             if isinstance(diagnosis.cause, IdentifiedCause):
                 return self._known_cause_of(name, diagnosis.cause)
-            by: Any = AccumulationCause if isinstance(diagnosis.cause, GradientAccumulation) else KnownByExperiment
-            known_cause: KnownCause = by(name, self.subject, diagnosis.cause)
-            return known_cause
+            return FindingCause(name, self.subject, diagnosis.cause)
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
         process = self.subject.capabilities.process
@@ -249,7 +246,7 @@ class FindingExplainer:
         unknown = {array for layer in identified for array in layer.unknown_of(finding.case.config)}
         return UnexplainedCause(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
 
-    def _known_cause_of(self, name: str, cause: IdentifiedCause) -> KnownByModel:
+    def _known_cause_of(self, name: str, cause: IdentifiedCause) -> FindingCause:
         """Return the known cause of a cause, whose first mistake has a finding now; others may have one later."""
         self._mistakes += [mistake for mistake in cause.new if mistake not in self._mistakes]
         self._reported.append(cause.new[0])
@@ -258,7 +255,7 @@ class FindingExplainer:
                 elsewhere = tuple(mistake for mistake in diagnosis.elsewhere if mistake != cause.new[0])
                 self.explanations[earlier] = replace(explanation, diagnosis=replace(diagnosis, elsewhere=elsewhere))
         unreported = tuple(mistake for mistake in self._mistakes if mistake not in self._reported)
-        return KnownByModel(name, self.subject, replace(cause, unreported=unreported))
+        return FindingCause(name, self.subject, replace(cause, unreported=unreported))
 
     def _derived(self, case: Case) -> Mapping[str, Array] | None:
         return own_derivative(self.subject, case)
@@ -470,16 +467,11 @@ class FindingExplainer:
                 return unfit is None or unfit.raised is None
 
             return answers
+        config = finding.case.config
         vague = {
             known.name
             for known in self._known_causes
-            if isinstance(known, UnexplainedCause | KernelCause)
-            or (
-                isinstance(known, KnownByExperiment)
-                and isinstance(known.cause, StaleState)
-                and known.cause.across_cases
-            )
-            or (isinstance(known, KnownByModel) and known.cause.identified.unknown_of(finding.case.config))
+            if not isinstance(known, FindingCause) or _is_vague(known.cause, config)
         }
         return lambda case, name: name not in vague and observations.of(case, with_probes=False).unfit is None
 
@@ -529,24 +521,24 @@ def _fails_if_unequal(observations: ObservationCache, config: RNNConfig, result:
     )
 
 
-def _declared(question: Question) -> ExperimentCause | None:
+def _declared(question: Question) -> Cause | None:
     """Look for another declaration, if there is one."""
     return _redeclared(question) if question.subject.capabilities.conventions.forms else None
 
 
-def _undeclared(question: Question) -> ExperimentCause | None:
+def _undeclared(question: Question) -> Cause | None:
     """Look for a declaration that is missing, if there is none."""
     declares = question.subject.capabilities.conventions.forms
     return None if declares or question.finding.result.failure is not None else _redeclared(question)
 
 
-def _redeclared(question: Question) -> ExperimentCause | None:
+def _redeclared(question: Question) -> Cause | None:
     return instead_of(
         question.subject, question.finding.case, question.scope, question.observations.accepted, question.until
     )
 
 
-SmallCheck = Callable[[Question], ExperimentCause | None]
+SmallCheck = Callable[[Question], Cause | None]
 CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, exchanged_of, stale_of, _declared)
 CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, unwritten_of, padding_of, special_of, roundings_of)
 CHECKS_IF_NONDETERMINISTIC: Final[tuple[SmallCheck, ...]] = (
@@ -687,6 +679,13 @@ def _of_any_size(explanation: Explanation) -> Explanation:
     if (factors := explanation.factors) is None:
         return explanation
     return replace(explanation, factors=replace(factors, sizes={}, relations=(), either=(), passing=None, numbers=None))
+
+
+def _is_vague(cause: Cause, config: RNNConfig) -> bool:
+    """Tell whether a cause explains numbers that it does not know."""
+    if isinstance(cause, IdentifiedCause):
+        return bool(cause.identified.unknown_of(config))
+    return isinstance(cause, StaleState) and cause.across_cases
 
 
 def _certain(diagnosis: Diagnosis | None) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.experiments import Question
+from harness.diagnosis.experiments import Question, WholeCause
 from harness.diagnosis.fresh_cases import wider
 from harness.diagnosis.value_threshold import drawn
 from harness.oracle.arithmetic_assumptions import FORMATS
@@ -46,7 +46,7 @@ HINT: Final = (
 
 
 @dataclass(frozen=True)
-class RoundingOnlyCause:
+class RoundingOnlyCause(WholeCause):
     """The largest errors of a subject whose errors are roundings, in units of u of the largest number of the case."""
 
     off: Mapping[str, float]  # by dtype

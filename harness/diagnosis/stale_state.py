@@ -16,7 +16,7 @@ import numpy as np
 from harness.checks.agreement import Observation, assess, observe
 from harness.checks.relation_check import GRADIENT_SUFFIX
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.experiments import KnownByExperiment, Question
+from harness.diagnosis.experiments import Question, WholeCause
 from harness.diagnosis.fresh_cases import fresh_cases
 from harness.diagnosis.identify.cause import error_of
 from harness.diagnosis.identify.elman_layer_inquiry import Identification
@@ -50,7 +50,7 @@ STATE: Final = ("state",)  # The state, in place of roles of parameters
 
 
 @dataclass(frozen=True)
-class StaleState:
+class StaleState(WholeCause):
     """The parameters whose numbers at the first call a subject goes on with, or the state."""
 
     roles: tuple[str, ...]
@@ -187,27 +187,19 @@ class GradientAccumulation:
 
     def explains(self, _subject: Subject, _observation: Observation, result: Result) -> bool:
         """Tell if nothing else is wrong."""
-        return bool(result.mismatches) and not self.left(result)
+        return bool(result.mismatches) and not self._others(result)
 
-    def left(self, result: Result) -> tuple[Mismatch, ...]:
-        """Return the mismatches of other arrays."""
+    def left(self, _subject: Subject, _observation: Observation, result: Result) -> Result:
+        """Return a result without such gradients, beside which others may be wrong."""
+        others = self._others(result)
+        return replace(result, mismatches=others) if others else result
+
+    def _others(self, result: Result) -> tuple[Mismatch, ...]:
         return tuple(
             mismatch
             for mismatch in result.mismatches
             if not (mismatch.array.endswith(GRADIENT_SUFFIX) and role_of(mismatch.array) in self.roles)
         )
-
-
-@dataclass(frozen=True)
-class AccumulationCause(KnownByExperiment):
-    """A known cause for such gradients, beside which others may be wrong."""
-
-    cause: GradientAccumulation
-
-    def left(self, _observation: Observation, result: Result) -> Result:
-        """Return a result without them."""
-        remaining = self.cause.left(result)
-        return replace(result, mismatches=remaining) if remaining else result
 
 
 def accumulated_of(question: Question) -> GradientAccumulation | None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from harness.checks.agreement import Observation, check_agreement
 from harness.checks.result import Result, Verdict
+from harness.diagnosis.experiments import WholeCause
 from harness.diagnosis.fresh_cases import fresh_cases
 from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors
 from harness.oracle.compare import same_numbers
@@ -53,7 +54,7 @@ WRONG: Final = {
 
 
 @dataclass(frozen=True)
-class WrongConventions:
+class WrongConventions(WholeCause):
     """The declaration with which a subject would agree."""
 
     declared: Conventions
