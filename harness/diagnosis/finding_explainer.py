@@ -7,12 +7,12 @@ to earlier findings of a search are known when a later one is explained.
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from harness.checks.case_checks import against, check as check_everything
 from harness.checks.known_issues import KnownCause
@@ -101,6 +101,10 @@ class Diagnosis:
     line: SourceLine | None = None  # The line of the subject's own code that makes the mistake, if that is known
     order_assumed: bool = False  # no run told which rows of the subject are of which gate
 
+    def without(self, mistake: Mistake) -> Self:
+        """Return it without a further mistake, which has a finding of its own."""
+        return replace(self, elsewhere=tuple(other for other in self.elsewhere if other != mistake))
+
     @property
     def certain(self) -> bool:
         """True if a cause is known, and does not rest on names."""
@@ -166,23 +170,19 @@ class FindingExplainer:
         if (again := next((old for old in earlier if old.id == same), None)) is not None:
             return self._met_again(again)
         explanation = self._explanation(finding, record.scope, record.explaining_until)
-        first = next(
-            (
-                old
-                for old in earlier
-                if (before := self.explanations.get(old.id)) is not None
-                and one_cause(identity_of(old, before), identity_of(finding, explanation))
-            ),
-            None,
-        )
+        explained = [(old, self.explanations[old.id]) for old in earlier if old.id in self.explanations]
+        identity = identity_of(finding, explanation)
+        first = next((old for old, its in explained if one_cause(identity_of(old, its), identity)), None)
         if finding.result.inaccurate and not _certain(explanation.diagnosis) and not explanation.kernels.passes:
             self._keep(finding, explanation)
             return RecognisedCause()
-        if (
-            first is None
-            and len(alike := [old for old in earlier if self._differ_in_sizes_alone(old, finding, explanation)]) > 1
-        ):
-            first, explanation = alike[0], _of_any_size(explanation)  # as a third one is
+        if first is None:
+            of_any_size = _of_any_size(explanation)
+            identity = identity_of(finding, of_any_size)
+            unknown = not (identity.causes or identity.error or identity.kernels) and identity.needs
+            alike = [old for old, its in explained if unknown and identity_of(old, _of_any_size(its)) == identity]
+            if len(alike) > 1:  # as a third one, it differs in the sizes at which it fails alone
+                first, explanation = alike[0], of_any_size
         if first is None:
             self._keep(finding, explanation)
         else:
@@ -195,24 +195,17 @@ class FindingExplainer:
     def _alone_on(self, record: SearchRecord) -> Iterator[Case]:
         """Yield cases on which mistakes that are known beside others alone may be all that is wrong."""
         for finding in tuple(record.findings):
-            explanation = self.explanations.get(finding.id)
-            diagnosis = None if explanation is None else explanation.diagnosis
+            diagnosis = self._diagnosis_of(finding.id)
             if diagnosis is None or (computed := _computed_of(diagnosis)) is None:
                 continue
-            for mistake in diagnosis.elsewhere:
-                if mistake not in self._reported:
-                    with self._surviving():
-                        config = finding.case.config
-                        yield from islice(
-                            shown_alone(computed.identified, mistake, self._reported, config, record.scope), 1
-                        )
+            for mistake in (mistake for mistake in diagnosis.elsewhere if mistake not in self._reported):
+                with self._surviving():
+                    config = finding.case.config
+                    cases = shown_alone(computed.identified, mistake, self._reported, config, record.scope)
+                    yield from islice(cases, 1)
 
-    def _differ_in_sizes_alone(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
-        """Tell whether two findings of unknown cause differ in the sizes at which they fail alone."""
-        if (before := self.explanations.get(earlier.id)) is None:
-            return False
-        old, new = (identity_of(each, _of_any_size(its)) for each, its in ((earlier, before), (finding, explanation)))
-        return not (old.causes or old.error or old.kernels or not old.needs) and old == new
+    def _diagnosis_of(self, name: str) -> Diagnosis | None:
+        return None if (explanation := self.explanations.get(name)) is None else explanation.diagnosis
 
     def _met_again(self, earlier: Finding) -> RecognisedCause:
         """Recognise a case that was found once more by its region from now on, which is where it shows.
@@ -252,8 +245,7 @@ class FindingExplainer:
         self._reported.append(cause.new[0])
         for earlier, explanation in self.explanations.items():
             if (diagnosis := explanation.diagnosis) is not None and earlier != name:
-                elsewhere = tuple(mistake for mistake in diagnosis.elsewhere if mistake != cause.new[0])
-                self.explanations[earlier] = replace(explanation, diagnosis=replace(diagnosis, elsewhere=elsewhere))
+                self.explanations[earlier] = replace(explanation, diagnosis=diagnosis.without(cause.new[0]))
         unreported = tuple(mistake for mistake in self._mistakes if mistake not in self._reported)
         return FindingCause(name, self.subject, replace(cause, unreported=unreported))
 
@@ -266,9 +258,8 @@ class FindingExplainer:
 
     def diagnosis(self, finding: Finding, scope: Scope) -> Diagnosis | None:
         """Return the cause of a finding alone, which takes less time than all that is known of it."""
-        observations = ObservationCache(CountedSubject(self.subject), self._within(finding))
         with self._for_causes.part(1, 1):
-            return self._diagnosis(observations, finding, scope, math.inf)
+            return self._diagnosis(self._question(finding, scope))
         return None
 
     def known_of(self, finding: Finding) -> Explanation:
@@ -285,159 +276,153 @@ class FindingExplainer:
     def _explanation(self, finding: Finding, scope: Scope, until: float = math.inf) -> Explanation:
         explanation = Explanation()
         if not is_last(finding.result.failure, finding.result.message) and not _of_derivatives(finding):
+            explain = self._flaky if finding.result.nondeterministic else self._explained
             with suppress(Hang, TimeOver):
-                if finding.result.nondeterministic:
-                    explanation = self._wavering(finding, scope, until)
-                else:
-                    explanation = self._explained(finding, scope, until)
+                explanation = explain(self._question(finding, scope, until))
         if self.interrupted:  # a new process would be asked for its environment
             return explanation
         return replace(explanation, environment=environment_of(self.subject, finding.case.config.device))
+
+    def _question(self, finding: Finding, scope: Scope, until: float = math.inf) -> Question:
+        """Return the question what the cause of a finding is."""
+        flaky = self._nondeterministic or finding.result.nondeterministic
+        subject, alone = CountedSubject(self.subject, until), self._alone(finding)
+        observations = ObservationCache(subject, self._within(finding), nondeterministic=flaky)
+
+        def check(case: Case) -> Result:
+            spend()  # also where the observation is known: known causes run their models
+            observation = observations.of(case, with_probes=_probed(finding))
+            return alone(subject, case, scope=scope, known_causes=self._known_causes, observation=observation)
+
+        identified = [layer for layer in reversed(self._identified.values()) if layer is not None]
+        return Question(observations, finding, scope, check, until, identified)
 
     def _surviving(self) -> AbstractContextManager[None]:
         """Return a context in which a mistake of this package loses nothing but what was looked for."""
         return noted_defects(self._defects, SubjectTooSlow, SubjectUnavailable)
 
-    def _wavering(self, finding: Finding, scope: Scope, until: float) -> Explanation:
+    def _flaky(self, question: Question) -> Explanation:
         """Return what can be said of a subject that gives two answers to one question."""
-        observations = ObservationCache(
-            CountedSubject(self.subject, until), self._within(finding), nondeterministic=True
-        )
-        question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
-        diagnosis: Diagnosis | None = None
+        cause: Cause | None = None
         with self._for_causes.part(*ONE_CAUSE):
-            diagnosis = _first_of(CHECKS_IF_NONDETERMINISTIC, question)
-        if diagnosis is not None:
-            if isinstance(diagnosis.cause, StaleState):
-                self._deterministic = diagnosis.cause.pins
-            if isinstance(diagnosis.cause, GradientAccumulation):
-                self._hidden = frozenset(diagnosis.cause.roles)
-            return Explanation(diagnosis)
+            cause = _first_of(CHECKS_IF_NONDETERMINISTIC, question)
+        if isinstance(cause, StaleState):
+            self._deterministic = cause.pins
+        if isinstance(cause, GradientAccumulation):
+            self._hidden = frozenset(cause.roles)
+        if cause is not None:
+            return Explanation(Diagnosis(cause))
+        subject, case = question.subject, question.finding.case
         with self._for_details.part(*ONE_DETAIL):
-            self._deterministic = _deterministic_with(observations.subject, finding.case.config, scope)
-        answers = answers_of(observations.subject, finding.case)
-        return Explanation(answers=answers, deterministic=self._deterministic)
+            self._deterministic = _deterministic_with(subject, case.config, question.scope)
+        return Explanation(answers=answers_of(subject, case), deterministic=self._deterministic)
 
-    def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
+    def _explained(self, question: Question) -> Explanation:
         """Return what can be said until a moment, what matters most first."""
-        subject, causes, details = CountedSubject(self.subject, until), self._for_causes, self._for_details
-        explanation, case = Explanation(why_unknown=TIME_OVER), nameable(finding)
-        observations = ObservationCache(subject, self._within(finding), nondeterministic=self._nondeterministic)
+        observations, finding, scope, check, until, _ = question
+        causes, details, case = self._for_causes, self._for_details, nameable(finding)
+        known: dict[str, Any] = {"why_unknown": TIME_OVER}  # of an ``Explanation``
         diagnosis: Diagnosis | None = None
         try:
             with causes.part(*ONE_CAUSE), self._surviving():
-                diagnosis = self._diagnosis(observations, finding, scope, until)
-            why_unknown = "" if _certain(diagnosis) else causes.over or self._slow
-            explanation = replace(explanation, diagnosis=diagnosis, why_unknown=why_unknown)
-            computed = _computed_of(diagnosis)
-            check = self._check(observations, finding, scope)
+                diagnosis = self._diagnosis(question)
+            known["diagnosis"] = diagnosis
+            known["why_unknown"] = "" if _certain(diagnosis) else causes.over or self._slow
             with details.part(*ONE_DETAIL), self._surviving():
-                factors = depends_on(
-                    finding,
-                    scope,
-                    check,
-                    explains_all=self._explains_all(observations, finding),
-                    shows=None if computed is None else _shows(observations, computed, check),
-                    may_show=None if computed is None else partial(_may_show, observations, computed),
-                    of_cause=_of_cause(observations, diagnosis),
-                    right=right_of(finding.case.config) if computed is None else computed.mended,
-                )
-                explanation = replace(explanation, factors=factors)
+                options = _options_by_cause(question, None if diagnosis is None else diagnosis.cause)
+                explains_all = self._explains_all(observations, finding)
+                known["factors"] = depends_on(finding, scope, check, explains_all=explains_all, **options)
             with details.part(*ONE_DETAIL), self._surviving():
                 if time.perf_counter() < until and not _certain(diagnosis) and not details.spent:
-                    kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
-                    explanation = replace(explanation, kernels=kernels)
-                where = None if case is None else locate(observations, case, scope)
-                explanation = replace(explanation, where=where)
-                if case is not None:
-                    explanation = replace(explanation, error_maps=_mapped(observations, case, scope, where))
+                    known["kernels"] = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
+                known["where"] = where = None if case is None else locate(observations, case, scope)
+                known["error_maps"] = None if case is None else _mapped(observations, case, scope, where)
         except TimeOver:
             pass
         except KeyboardInterrupt:
             self.interrupted = True
-            explanation = replace(explanation, why_unknown=explanation.why_unknown and INTERRUPTION)
-        return replace(explanation, outcome=observations.outcome(finding.case))
+            known["why_unknown"] = known["why_unknown"] and INTERRUPTION
+        return Explanation(**known, outcome=observations.outcome(finding.case))
 
-    def _diagnosis(
-        self, observations: ObservationCache, finding: Finding, scope: Scope, until: float
-    ) -> Diagnosis | None:
-        """Return the cause of a finding: the first that a check tells, or what was identified.
+    def _diagnosis(self, question: Question) -> Diagnosis | None:
+        """Return the cause of a finding, or else how coarse the subject's arithmetic is.
 
         The checks before come first because what they look for shows as many mistakes; those after, because many
         mistakes show as what they look for.
         """
-        identified = [layer for layer in reversed(self._identified.values()) if layer is not None]
-        question = Question(observations, finding, scope, self._check(observations, finding, scope), until, identified)
-        if (diagnosis := _first_of(CHECKS_BEFORE, question)) is not None:
-            return diagnosis
-        cause = self._computed(observations, finding, scope)
-        if cause is not None:
-            line: SourceLine | None = None
-            with suppress(TimeOver, SubjectTooSlow), self._surviving():
-                asker = Asker(observations, scope, finding.case.config.nonlinearity)
-                line = own_line(asker, cause.identified, cause.new[0])
-            assumed = self.subject.capabilities.order_assumed
-            return Diagnosis(cause, cause.new[1:], line=line, order_assumed=assumed)
-        return _first_of(CHECKS_AFTER, question) or _precision(observations, finding)
+        cause = _first_of((*CHECKS_BEFORE, self._computed, *CHECKS_AFTER), question)
+        if cause is None:
+            return _precision(question)
+        if not isinstance(cause, IdentifiedCause):
+            return Diagnosis(cause)
+        line: SourceLine | None = None
+        with suppress(TimeOver, SubjectTooSlow), self._surviving():
+            asker = Asker(question.observations, question.scope, question.finding.case.config.nonlinearity)
+            line = own_line(asker, cause.identified, cause.new[0])
+        return Diagnosis(cause, cause.new[1:], line=line, order_assumed=self.subject.capabilities.order_assumed)
 
-    def _computed(self, observations: ObservationCache, finding: Finding, scope: Scope) -> IdentifiedCause | None:
+    def _computed(self, question: Question) -> IdentifiedCause | None:
         """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
-        result = finding.result
+        observations, finding = question.observations, question.finding
+        result, config = finding.result, finding.case.config
         tells = nameable(finding) is not None or lacks_gradients(result)
-        unequal = of_shapes(result) and _fails_if_unequal(observations, finding.case.config, result)
+        unequal = of_shapes(result) and _fails_if_unequal(observations, config, result)
         if not (tells or unequal) or result.nondeterministic:
             return None
-        responses = seen_of(observations.subject, observations.of(finding.case), result)
-        long = LONG_TIMES[-1] < finding.case.config.T  # then the cases of an identification may be too short to show it
-        attempts: list[tuple[dict[str, Any], int]] = [({}, 1), *([({}, finding.case.config.T)] if long else [])]
-        for pins, longest in chain(attempts, ((pins, 1) for pins in self._pins(observations, finding, scope))):
-            identified = self._identification(observations, finding.case, scope, pins, longest)
-            if identified is None:
+        seen = observations.of(finding.case)
+        responses = seen_of(observations.subject, seen, result)
+        attempts: list[tuple[dict[str, Any], int]] = [({}, 1)]
+        if LONG_TIMES[-1] < config.T:  # then the cases of an identification may be too short to show it
+            attempts.append(({}, config.T))
+        for pins, longest in chain(attempts, ((pins, 1) for pins in self._pins(question))):
+            if (identified := self._identification(question, pins, longest)) is None:
                 continue
             cause = cause_of(identified, responses, result, self._mistakes)
             if unequal:
-                cause = ill_shaped(identified, observations.of(finding.case), result, self._mistakes)
+                cause = ill_shaped(identified, seen, result, self._mistakes)
             if cause is not None:
                 self._place(cause)
                 return cause
         return None
 
-    def _pins(self, observations: ObservationCache, finding: Finding, scope: Scope) -> Iterator[dict[str, Any]]:
+    def _pins(self, question: Question) -> Iterator[dict[str, Any]]:
         """Yield the pins of an identification: those of others, each value whose others pass, one loss, and N=1.
 
         The way back may depend on the loss, and go from one sequence to the next.
         """
-        config, check, values = finding.case.config, self._check(observations, finding, scope), scope.values()
+        config, scope = question.finding.case.config, question.scope
+        values = scope.values()
+
+        def passes(candidates: Iterable[RNNConfig]) -> bool:
+            cases = [draw(candidate, "normal", 1) for candidate in candidates]
+            return bool(cases) and all(question.check(case).verdict is Verdict.AGREES for case in cases)
+
         before = [dict(layer.pins) for layer in self._identified.values() if layer is not None]
         yield from (pins for pins in before if pins and all(getattr(config, n) in some for n, some in pins.items()))
         for name in BEHAVIOUR_FACTORS:
             value = getattr(config, name)
             others = (changed(config, {name: alternative}) for alternative in values[name] if alternative != value)
-            verdicts = [check(draw(candidate, "normal", 1)).verdict for candidate in others if candidate != config]
-            if verdicts and all(verdict is Verdict.AGREES for verdict in verdicts):
+            if passes(candidate for candidate in others if candidate != config):
                 yield {name: (value,)}
-        longer = [changed(config, {"T": T}) for T in (2, 3, 4) if config.T == 1 and scope.allows("T", T)]
-        if longer and all(check(draw(candidate, "normal", 1)).verdict is Verdict.AGREES for candidate in longer):
+        if passes(changed(config, {"T": T}) for T in (2, 3, 4) if config.T == 1 and scope.allows("T", T)):
             yield {"T": (1,)}  # a single step may be computed in a way of its own
-        if like(finding.result) == "gradients":
+        if like(question.finding.result) == "gradients":
             if {*values["loss"]} - {None, config.loss}:
                 yield {"loss": (None, config.loss)}
             if config.N == 1 < max(values["N"]):
                 yield {"N": (1,)}
 
-    def _identification(
-        self, observations: ObservationCache, case: Case, scope: Scope, pins: dict[str, Any], longest: int
-    ) -> Identification | None:
-        config = case.config
-        shown = (config.nonlinearity, *shown_by(config), *pins.items(), longest)
+    def _identification(self, question: Question, pins: dict[str, Any], longest: int) -> Identification | None:
+        observations, case = question.observations, question.finding.case
+        shown = (case.config.nonlinearity, *shown_by(case.config), *pins.items(), longest)
         if shown not in self._identified:
             earlier = [layer for layer in self._identified.values() if layer is not None and layer.pins == pins]
+            before = earlier[-1] if earlier else None
             identified: Identification | None = None
             try:
                 with self._surviving():
-                    taken = scope.only(**{**self._deterministic, **pins})
-                    before = earlier[-1] if earlier else None
-                    identified = identified_of(observations, taken, case, before, longest=longest, hidden=self._hidden)
+                    scope = question.scope.only(**{**self._deterministic, **pins})
+                    identified = identified_of(observations, scope, case, before, longest=longest, hidden=self._hidden)
             except SubjectTooSlow as slow:
                 self._slow = str(slow)
             self._identified[shown] = None if identified is None else replace(identified, pins=pins)
@@ -446,12 +431,11 @@ class FindingExplainer:
     def _place(self, cause: IdentifiedCause) -> None:
         """Say of earlier findings where their mistakes are made, as a cause knows it."""
         for name, explanation in self.explanations.items():
-            if (computed := _computed_of(explanation.diagnosis)) is not None:
+            diagnosis = explanation.diagnosis
+            if diagnosis is not None and (computed := _computed_of(diagnosis)) is not None:
                 placed = computed.placed(cause)
-                diagnosis = replace(explanation.diagnosis or Diagnosis(), cause=placed)
-                diagnosis = replace(
-                    diagnosis, elsewhere=tuple(mistake for mistake in placed.new if mistake in diagnosis.elsewhere)
-                )
+                elsewhere = tuple(mistake for mistake in placed.new if mistake in diagnosis.elsewhere)
+                diagnosis = replace(diagnosis, cause=placed, elsewhere=elsewhere)
                 self.explanations[name] = replace(explanation, diagnosis=diagnosis)
 
     def _explains_all(self, observations: ObservationCache, finding: Finding) -> Callable[[Case, str], bool]:
@@ -467,15 +451,11 @@ class FindingExplainer:
                 return unfit is None or unfit.raised is None
 
             return answers
-        config = finding.case.config
-        vague = {
-            known.name
-            for known in self._known_causes
-            if not isinstance(known, FindingCause) or _is_vague(known.cause, config)
-        }
+        known, config = self._known_causes, finding.case.config
+        vague = {one.name for one in known if not isinstance(one, FindingCause) or _is_vague(one.cause, config)}
         return lambda case, name: name not in vague and observations.of(case, with_probes=False).unfit is None
 
-    def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:
+    def _alone(self, finding: Finding) -> partial[Result]:
         """Return a check that asks any subject for what the finding's subject fails at."""
         relations = relations_of(finding.result)
         return partial(
@@ -485,24 +465,6 @@ class FindingExplainer:
     def _within(self, finding: Finding) -> AcceptedErrors:
         """Return the tolerance that a finding's subject is held to."""
         return self.accepted if finding.accepted is None else finding.accepted
-
-    def _check(self, observations: ObservationCache, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
-        relations, with_probes = relations_of(finding.result), _probed(finding)
-
-        def check(case: Case) -> Result:
-            spend()  # also where the observation is known: known causes run their models
-            return check_everything(
-                observations.subject,
-                case,
-                accepted=observations.accepted,
-                relations=relations,
-                scope=scope,
-                with_probes=with_probes,
-                known_causes=self._known_causes,
-                observation=observations.of(case, with_probes=with_probes),
-            )
-
-        return check
 
 
 def _fails_if_unequal(observations: ObservationCache, config: RNNConfig, result: Result) -> bool:
@@ -538,10 +500,10 @@ def _redeclared(question: Question) -> Cause | None:
     )
 
 
-SmallCheck = Callable[[Question], Cause | None]
-CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, exchanged_of, stale_of, _declared)
-CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, unwritten_of, padding_of, special_of, roundings_of)
-CHECKS_IF_NONDETERMINISTIC: Final[tuple[SmallCheck, ...]] = (
+CauseCheck = Callable[[Question], Cause | None]
+CHECKS_BEFORE: Final[tuple[CauseCheck, ...]] = (other_order, exchanged_of, stale_of, _declared)
+CHECKS_AFTER: Final[tuple[CauseCheck, ...]] = (_undeclared, unwritten_of, padding_of, special_of, roundings_of)
+CHECKS_IF_NONDETERMINISTIC: Final[tuple[CauseCheck, ...]] = (
     unwritten_of,
     dropped_in_evaluation,
     stale_in_fresh_processes,
@@ -565,9 +527,8 @@ def _deterministic_with(subject: Subject, config: RNNConfig, scope: Scope) -> di
     return {}
 
 
-def _first_of(checks: tuple[SmallCheck, ...], question: Question) -> Diagnosis | None:
-    first = next((cause for check in checks if (cause := check(question)) is not None), None)
-    return None if first is None else Diagnosis(first)
+def _first_of(checks: Iterable[CauseCheck], question: Question) -> Cause | None:
+    return next((cause for check in checks if (cause := check(question)) is not None), None)
 
 
 def _of_derivatives(finding: Finding) -> bool:
@@ -624,51 +585,39 @@ def _mapped(observations: ObservationCache, case: Case, scope: Scope, where: Fir
     return next((maps for candidate in every if (maps := error_maps(observations.of(candidate))) is not None), None)
 
 
-def _shows(
-    observations: ObservationCache, cause: IdentifiedCause, check: Callable[[Case], Result]
-) -> Callable[[Case], bool]:
-    """Tell on which cases a cause shows; where dropout draws masks, with those that the subject draws.
-
-    Where the cause does not tell, a case that fails may show it.
-    """
-
-    def shows(case: Case) -> bool:
-        shown = cause.shows_on(_run_as(observations, case))
-        if shown is None:
-            return against(check(case))
-        return shown
-
-    return shows
-
-
-def _may_show(observations: ObservationCache, cause: IdentifiedCause, case: Case) -> bool:
-    """Tell the same without bounds, which takes a fifth of the time: of a difference that is roundings, too."""
-    return cause.shows_on(_run_as(observations, case), bounds=False) is not False
-
-
-def _run_as(observations: ObservationCache, case: Case) -> Case:
-    return observations.of(case, with_probes=False).case if case.config.drops else case
-
-
 def _computed_of(diagnosis: Diagnosis | None) -> IdentifiedCause | None:
     """Return the cause that was found in what the subject computes."""
     return diagnosis.cause if diagnosis is not None and isinstance(diagnosis.cause, IdentifiedCause) else None
 
 
-def _of_cause(observations: ObservationCache, diagnosis: Diagnosis | None) -> Callable[[Case, Result], bool]:
-    """Tell which failures have the cause of a finding; none if it is not known.
+def _options_by_cause(question: Question, cause: Cause | None) -> dict[str, Any]:
+    """Return what ``depends_on`` is told by the cause of a finding, if that is known."""
+    observations = question.observations
+    options: dict[str, Any] = {"right": right_of(question.finding.case.config)}
+    if cause is not None:
+        # A declaration that is wrong shows as wrong numbers, wrong shapes or an error, from one size to another.
+        options["of_cause"] = lambda case, result: cause.explains(observations.subject, observations.of(case), result)
+    if not isinstance(cause, IdentifiedCause):
+        return options
 
-    A declaration that is wrong shows as wrong numbers, wrong shapes or an error, from one size to another.
-    """
-    if diagnosis is None or (cause := diagnosis.cause) is None:
-        return lambda _case, _result: False
-    return lambda case, result: cause.explains(observations.subject, observations.of(case), result)
+    def run_as(case: Case) -> Case:  # where dropout draws masks, with those that the subject draws
+        return observations.of(case, with_probes=False).case if case.config.drops else case
+
+    def shows(case: Case) -> bool:  # where the cause does not tell, a case that fails may show it
+        shown = cause.shows_on(run_as(case))
+        return against(question.check(case)) if shown is None else shown
+
+    def may_show(case: Case) -> bool:  # without bounds, in a fifth of the time: of a difference that is roundings, too
+        return cause.shows_on(run_as(case), bounds=False) is not False
+
+    return options | {"shows": shows, "may_show": may_show, "right": cause.mended}
 
 
-def _precision(observations: ObservationCache, finding: Finding) -> Diagnosis | None:
+def _precision(question: Question) -> Diagnosis | None:
     """Return how coarse the subject's arithmetic is, where finite numbers are wrong."""
-    case = nameable(finding)
-    if case is None or any(mismatch.sort is MismatchKind.FINITENESS for mismatch in finding.result.mismatches):
+    observations, case = question.observations, nameable(question.finding)
+    mismatches = question.finding.result.mismatches
+    if case is None or any(mismatch.sort is MismatchKind.FINITENESS for mismatch in mismatches):
         return None
     precision = estimate(observations, case) if case.config.loss is None else None  # of sums, noise tells the bits
     return Diagnosis(precision=precision or estimate_arrays(observations, case))
