@@ -8,19 +8,18 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, Final, NamedTuple, Self
 
 from harness.checks.case_checks import against, check as check_everything
 from harness.checks.known_issues import KnownCause
 from harness.checks.relation_check import relations_of
 from harness.checks.repeatability import answers_of, check_repeatability
-from harness.checks.result import Result, Verdict
+from harness.checks.result import Result
 from harness.diagnosis.argument_order import other_order
-from harness.diagnosis.defects import noted_defects
 from harness.diagnosis.dropout_in_eval import dropped_in_evaluation
 from harness.diagnosis.effort import CountedSubject, Effort, spend
 from harness.diagnosis.error_map import ErrorMaps, error_maps
@@ -30,21 +29,12 @@ from harness.diagnosis.faulty_source_line import SourceLine, own_line
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst, locate
 from harness.diagnosis.fresh_cases import changed, wider
 from harness.diagnosis.gradient_of_forward import own_derivative
+from harness.diagnosis.identified_layers import IdentifiedLayers
 from harness.diagnosis.identify.cases_of_one_mistake import shown_alone
-from harness.diagnosis.identify.cause import (
-    IdentifiedCause,
-    cause_of,
-    identified_of,
-    ill_shaped,
-    lacks_gradients,
-    of_shapes,
-    seen_of,
-)
-from harness.diagnosis.identify.elman_layer_inquiry import Identification
+from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.model_differences import Mistake
-from harness.diagnosis.identify.questions import LONG_TIMES, Asker, SubjectTooSlow
-from harness.diagnosis.identify.wiring_inquiry import shown_by
+from harness.diagnosis.identify.questions import Asker, SubjectTooSlow
 from harness.diagnosis.kernels import NONE, KernelCause, KernelSwitchResults, kernels_of
 from harness.diagnosis.nan_and_inf import special_of
 from harness.diagnosis.observation_cache import ObservationCache, nameable
@@ -74,7 +64,7 @@ from harness.space.factor_table import SIZE_FACTORS
 from harness.space.outcome import Outcome, is_last
 from harness.space.scope import Scope
 from harness.space.values import draw
-from harness.subjects.protocol import Subject, SubjectUnavailable, environment_of
+from harness.subjects.protocol import Subject, environment_of
 
 SEARCH_OVER: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
 TIME_OVER: Final = "the time was over before it was found"
@@ -87,8 +77,6 @@ ONE_CAUSE: Final = (2 / 3, 1.0)
 ONE_DETAIL: Final = (1 / 2, 1 / 2)  # the same of the factors that a failure needs, and of where it begins
 
 ANSWER_DRAWS: Final = 3  # sets of numbers on which a flaky subject must give one answer, to be called deterministic
-# A subject may compute one thing with a value of these, and another one with others.
-BEHAVIOUR_FACTORS: Final = ("hx", "bias", "batch_first", "batched", "dtype")
 
 
 @dataclass(frozen=True)
@@ -143,19 +131,12 @@ class FindingExplainer:
     accepted: AcceptedErrors = STRICT
     explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
     _known_causes: list[KnownCause] = field(default_factory=list)
-    _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
     _same_cause: dict[str, str] = field(default_factory=dict)  # the id of an earlier finding, by that of a later one
-    _mistakes: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
-    _reported: list[Mistake] = field(default_factory=list)  # those that have a finding of their own
+    _layers: IdentifiedLayers = field(default_factory=IdentifiedLayers)
     _nondeterministic: bool = False  # True if the subject was seen to give two answers to one question
-    # The values of factors with which a nondeterministic subject is deterministic, and its gradients that never are.
-    _deterministic: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    _hidden: frozenset[str] = frozenset()
     _for_causes: Effort = field(default_factory=partial(Effort, CAUSES))
     _for_details: Effort = field(default_factory=partial(Effort, 1 - CAUSES))
-    _defects: list[str] = field(default_factory=list)  # lines on mistakes of this package since the last finding
     interrupted: bool = False  # True if an interrupt came; what was known by then is kept
-    _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
 
     def recognise(self, finding: Finding, record: SearchRecord) -> RecognisedCause:
         """Explain the last finding of a search, and return how its cause is recognised from now on.
@@ -198,10 +179,10 @@ class FindingExplainer:
             diagnosis = self._diagnosis_of(finding.id)
             if diagnosis is None or (computed := _computed_of(diagnosis)) is None:
                 continue
-            for mistake in (mistake for mistake in diagnosis.elsewhere if mistake not in self._reported):
-                with self._surviving():
+            for mistake in (mistake for mistake in diagnosis.elsewhere if mistake not in self._layers.reported):
+                with self._layers.surviving():
                     config = finding.case.config
-                    cases = shown_alone(computed.identified, mistake, self._reported, config, record.scope)
+                    cases = shown_alone(computed.identified, mistake, self._layers.reported, config, record.scope)
                     yield from islice(cases, 1)
 
     def _diagnosis_of(self, name: str) -> Diagnosis | None:
@@ -235,18 +216,17 @@ class FindingExplainer:
         process = self.subject.capabilities.process
         if kernels.passes and finding.result.mismatches and process is not None:
             return KernelCause(name, finding.result, process.switched(kernels.passes[0]), self._alone(finding))
-        identified = filter(None, self._identified.values())
-        unknown = {array for layer in identified for array in layer.unknown_of(finding.case.config)}
+        unknown = {array for layer in self._layers.known for array in layer.unknown_of(finding.case.config)}
         return UnexplainedCause(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
 
     def _known_cause_of(self, name: str, cause: IdentifiedCause) -> FindingCause:
         """Return the known cause of a cause, whose first mistake has a finding now; others may have one later."""
-        self._mistakes += [mistake for mistake in cause.new if mistake not in self._mistakes]
-        self._reported.append(cause.new[0])
+        self._layers.mistakes += [mistake for mistake in cause.new if mistake not in self._layers.mistakes]
+        self._layers.reported.append(cause.new[0])
         for earlier, explanation in self.explanations.items():
             if (diagnosis := explanation.diagnosis) is not None and earlier != name:
                 self.explanations[earlier] = replace(explanation, diagnosis=diagnosis.without(cause.new[0]))
-        unreported = tuple(mistake for mistake in self._mistakes if mistake not in self._reported)
+        unreported = tuple(mistake for mistake in self._layers.mistakes if mistake not in self._layers.reported)
         return FindingCause(name, self.subject, replace(cause, unreported=unreported))
 
     def _derived(self, case: Case) -> Mapping[str, Array] | None:
@@ -267,8 +247,8 @@ class FindingExplainer:
         return self.explanations.get(finding.id) or self._keep(finding, Explanation(why_unknown=SEARCH_OVER))
 
     def _keep(self, finding: Finding, explanation: Explanation) -> Explanation:
-        defects = (*explanation.defects, *dict.fromkeys(self._defects))
-        self._defects.clear()
+        defects = (*explanation.defects, *dict.fromkeys(self._layers.defects))
+        self._layers.defects.clear()
         explanation = replace(explanation, judgement=judge_worst(finding.result), defects=defects)
         self.explanations[finding.id] = explanation
         return explanation
@@ -294,12 +274,7 @@ class FindingExplainer:
             observation = observations.of(case, with_probes=_probed(finding))
             return alone(subject, case, scope=scope, known_causes=self._known_causes, observation=observation)
 
-        identified = [layer for layer in reversed(self._identified.values()) if layer is not None]
-        return Question(observations, finding, scope, check, until, identified)
-
-    def _surviving(self) -> AbstractContextManager[None]:
-        """Return a context in which a mistake of this package loses nothing but what was looked for."""
-        return noted_defects(self._defects, SubjectTooSlow, SubjectUnavailable)
+        return Question(observations, finding, scope, check, until, self._layers.known[::-1])
 
     def _flaky(self, question: Question) -> Explanation:
         """Return what can be said of a subject that gives two answers to one question."""
@@ -307,15 +282,15 @@ class FindingExplainer:
         with self._for_causes.part(*ONE_CAUSE):
             cause = _first_of(CHECKS_IF_NONDETERMINISTIC, question)
         if isinstance(cause, StaleState):
-            self._deterministic = cause.pins
+            self._layers.deterministic = cause.pins
         if isinstance(cause, GradientAccumulation):
-            self._hidden = frozenset(cause.roles)
+            self._layers.hidden = frozenset(cause.roles)
         if cause is not None:
             return Explanation(Diagnosis(cause))
         subject, case = question.subject, question.finding.case
         with self._for_details.part(*ONE_DETAIL):
-            self._deterministic = _deterministic_with(subject, case.config, question.scope)
-        return Explanation(answers=answers_of(subject, case), deterministic=self._deterministic)
+            self._layers.deterministic = _deterministic_with(subject, case.config, question.scope)
+        return Explanation(answers=answers_of(subject, case), deterministic=self._layers.deterministic)
 
     def _explained(self, question: Question) -> Explanation:
         """Return what can be said until a moment, what matters most first."""
@@ -324,15 +299,15 @@ class FindingExplainer:
         known: dict[str, Any] = {"why_unknown": TIME_OVER}  # of an ``Explanation``
         diagnosis: Diagnosis | None = None
         try:
-            with causes.part(*ONE_CAUSE), self._surviving():
+            with causes.part(*ONE_CAUSE), self._layers.surviving():
                 diagnosis = self._diagnosis(question)
             known["diagnosis"] = diagnosis
-            known["why_unknown"] = "" if _certain(diagnosis) else causes.over or self._slow
-            with details.part(*ONE_DETAIL), self._surviving():
+            known["why_unknown"] = "" if _certain(diagnosis) else causes.over or self._layers.slow
+            with details.part(*ONE_DETAIL), self._layers.surviving():
                 options = _options_by_cause(question, None if diagnosis is None else diagnosis.cause)
                 explains_all = self._explains_all(observations, finding)
                 known["factors"] = depends_on(finding, scope, check, explains_all=explains_all, **options)
-            with details.part(*ONE_DETAIL), self._surviving():
+            with details.part(*ONE_DETAIL), self._layers.surviving():
                 if time.perf_counter() < until and not _certain(diagnosis) and not details.spent:
                     known["kernels"] = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
                 known["where"] = where = None if case is None else locate(observations, case, scope)
@@ -350,83 +325,17 @@ class FindingExplainer:
         The checks before come first because what they look for shows as many mistakes; those after, because many
         mistakes show as what they look for.
         """
-        cause = _first_of((*CHECKS_BEFORE, self._computed, *CHECKS_AFTER), question)
+        cause = _first_of((*CHECKS_BEFORE, self._layers.cause, *CHECKS_AFTER), question)
         if cause is None:
             return _precision(question)
         if not isinstance(cause, IdentifiedCause):
             return Diagnosis(cause)
+        self._place(cause)
         line: SourceLine | None = None
-        with suppress(TimeOver, SubjectTooSlow), self._surviving():
+        with suppress(TimeOver, SubjectTooSlow), self._layers.surviving():
             asker = Asker(question.observations, question.scope, question.finding.case.config.nonlinearity)
             line = own_line(asker, cause.identified, cause.new[0])
         return Diagnosis(cause, cause.new[1:], line=line, order_assumed=self.subject.capabilities.order_assumed)
-
-    def _computed(self, question: Question) -> IdentifiedCause | None:
-        """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
-        observations, finding = question.observations, question.finding
-        result, config = finding.result, finding.case.config
-        tells = nameable(finding) is not None or lacks_gradients(result)
-        unequal = of_shapes(result) and _fails_if_unequal(observations, config, result)
-        if not (tells or unequal) or result.nondeterministic:
-            return None
-        seen = observations.of(finding.case)
-        responses = seen_of(observations.subject, seen, result)
-        attempts: list[tuple[dict[str, Any], int]] = [({}, 1)]
-        if LONG_TIMES[-1] < config.T:  # then the cases of an identification may be too short to show it
-            attempts.append(({}, config.T))
-        for pins, longest in chain(attempts, ((pins, 1) for pins in self._pins(question))):
-            if (identified := self._identification(question, pins, longest)) is None:
-                continue
-            cause = cause_of(identified, responses, result, self._mistakes)
-            if unequal:
-                cause = ill_shaped(identified, seen, result, self._mistakes)
-            if cause is not None:
-                self._place(cause)
-                return cause
-        return None
-
-    def _pins(self, question: Question) -> Iterator[dict[str, Any]]:
-        """Yield the pins of an identification: those of others, each value whose others pass, one loss, and N=1.
-
-        The way back may depend on the loss, and go from one sequence to the next.
-        """
-        config, scope = question.finding.case.config, question.scope
-        values = scope.values()
-
-        def passes(candidates: Iterable[RNNConfig]) -> bool:
-            cases = [draw(candidate, "normal", 1) for candidate in candidates]
-            return bool(cases) and all(question.check(case).verdict is Verdict.AGREES for case in cases)
-
-        before = [dict(layer.pins) for layer in self._identified.values() if layer is not None]
-        yield from (pins for pins in before if pins and all(getattr(config, n) in some for n, some in pins.items()))
-        for name in BEHAVIOUR_FACTORS:
-            value = getattr(config, name)
-            others = (changed(config, {name: alternative}) for alternative in values[name] if alternative != value)
-            if passes(candidate for candidate in others if candidate != config):
-                yield {name: (value,)}
-        if passes(changed(config, {"T": T}) for T in (2, 3, 4) if config.T == 1 and scope.allows("T", T)):
-            yield {"T": (1,)}  # a single step may be computed in a way of its own
-        if like(question.finding.result) == "gradients":
-            if {*values["loss"]} - {None, config.loss}:
-                yield {"loss": (None, config.loss)}
-            if config.N == 1 < max(values["N"]):
-                yield {"N": (1,)}
-
-    def _identification(self, question: Question, pins: dict[str, Any], longest: int) -> Identification | None:
-        observations, case = question.observations, question.finding.case
-        shown = (case.config.nonlinearity, *shown_by(case.config), *pins.items(), longest)
-        if shown not in self._identified:
-            earlier = [layer for layer in self._identified.values() if layer is not None and layer.pins == pins]
-            before = earlier[-1] if earlier else None
-            identified: Identification | None = None
-            try:
-                with self._surviving():
-                    scope = question.scope.only(**{**self._deterministic, **pins})
-                    identified = identified_of(observations, scope, case, before, longest=longest, hidden=self._hidden)
-            except SubjectTooSlow as slow:
-                self._slow = str(slow)
-            self._identified[shown] = None if identified is None else replace(identified, pins=pins)
-        return self._identified[shown]
 
     def _place(self, cause: IdentifiedCause) -> None:
         """Say of earlier findings where their mistakes are made, as a cause knows it."""
@@ -467,42 +376,25 @@ class FindingExplainer:
         return self.accepted if finding.accepted is None else finding.accepted
 
 
-def _fails_if_unequal(observations: ObservationCache, config: RNNConfig, result: Result) -> bool:
-    """Tell whether it fails so wherever input_size is not hidden_size, and nowhere else.
-
-    Sizes of 1 are left out, which are broadcast.
-    """
-
-    def unfit(input_size: int, hidden_size: int) -> Result | None:
-        sizes = {"input_size": input_size, "hidden_size": hidden_size}
-        return observations.of(draw(changed(config, sizes), "normal", 1), with_probes=False).unfit
-
-    unequal = unfit(3, 2), unfit(2, 3)
-    return unfit(2, 2) is None and all(
-        answer is not None and answer.raised == result.raised and like(answer) == like(result) for answer in unequal
-    )
-
-
-def _declared(question: Question) -> Cause | None:
-    """Look for another declaration, if there is one."""
-    return _redeclared(question) if question.subject.capabilities.conventions.forms else None
-
-
-def _undeclared(question: Question) -> Cause | None:
-    """Look for a declaration that is missing, if there is none."""
-    declares = question.subject.capabilities.conventions.forms
-    return None if declares or question.finding.result.failure is not None else _redeclared(question)
-
-
-def _redeclared(question: Question) -> Cause | None:
-    return instead_of(
-        question.subject, question.finding.case, question.scope, question.observations.accepted, question.until
-    )
+def _redeclared(question: Question, *, declares: bool) -> Cause | None:
+    """Look for another declaration, of a subject that has one, or for one that is missing."""
+    subject, finding = question.subject, question.finding
+    if bool(subject.capabilities.conventions.forms) is not declares or not (declares or finding.result.failure is None):
+        return None
+    return instead_of(subject, finding.case, question.scope, question.observations.accepted, question.until)
 
 
 CauseCheck = Callable[[Question], Cause | None]
-CHECKS_BEFORE: Final[tuple[CauseCheck, ...]] = (other_order, exchanged_of, stale_of, _declared)
-CHECKS_AFTER: Final[tuple[CauseCheck, ...]] = (_undeclared, unwritten_of, padding_of, special_of, roundings_of)
+CHECKS_BEFORE: Final[tuple[CauseCheck, ...]] = (
+    other_order,
+    exchanged_of,
+    stale_of,
+    partial(_redeclared, declares=True),
+)
+CHECKS_AFTER: Final[tuple[CauseCheck, ...]] = (
+    partial(_redeclared, declares=False),
+    *(unwritten_of, padding_of, special_of, roundings_of),
+)
 CHECKS_IF_NONDETERMINISTIC: Final[tuple[CauseCheck, ...]] = (
     unwritten_of,
     dropped_in_evaluation,
@@ -549,11 +441,12 @@ class CauseIdentity(NamedTuple):
 
 def identity_of(finding: Finding, explanation: Explanation) -> CauseIdentity:
     """Return what is known of a finding's cause."""
-    factors, computed = explanation.factors, _computed_of(explanation.diagnosis)
+    factors, diagnosis = explanation.factors, explanation.diagnosis
+    computed = _computed_of(diagnosis)
     return CauseIdentity(
         like(finding.result),
         "" if finding.result.error is None else str(finding.result.error),
-        _causes(explanation),
+        () if diagnosis is None or diagnosis.cause is None else (diagnosis.cause.sentence,),
         explanation.kernels.passes,
         "" if factors is None else json.dumps(asdict(factors), sort_keys=True, default=str),
         "" if computed is None else computed.new[0].what,
@@ -639,11 +532,6 @@ def _is_vague(cause: Cause, config: RNNConfig) -> bool:
 
 def _certain(diagnosis: Diagnosis | None) -> bool:
     return diagnosis is not None and diagnosis.certain
-
-
-def _causes(explanation: Explanation) -> tuple[str, ...]:
-    diagnosis = explanation.diagnosis
-    return () if diagnosis is None or diagnosis.cause is None else (diagnosis.cause.sentence,)
 
 
 def _probed(finding: Finding) -> bool:
