@@ -7,7 +7,7 @@ run stage by stage.
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -59,11 +59,8 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck
         if not switch.alone or switch.on != case.config.device.partition(":")[0]:
             continue
         with suppress(UsageError, Hang):  # a process that does not start, or does not answer, tells nothing
-            switched = process.switched(name)
-            try:
+            with closing(process.switched(name)) as switched:
                 answer = check(DeadlineSubject(switched), case)
-            finally:
-                switched.close()
             if answer.verdict is Verdict.AGREES:
                 passes.append(name)
             elif like(answer) == like(result):
@@ -94,20 +91,21 @@ def _failing(name: str, passes: Mapping[str, float | None], result: Result) -> F
     return FailingStage(name, tuple(passes), tuple(passes.values()), off)
 
 
+@dataclass(frozen=True)
 class KernelCause:
     """A known cause for failures of a like kind that go away with the same kernel as a finding."""
 
-    def __init__(self, name: str, original: Result, switched: Subject, check: SubjectCheck) -> None:
-        """Excuse failures as ``original``; ``switched`` is the subject under the switch that makes it go away."""
-        self.name = name
-        self._original, self._switched, self._check = original, switched, check
+    name: str
+    original: Result
+    switched: Subject  # the subject under the switch that makes it go away
+    check: SubjectCheck
 
     def covers(self, observation: Observation, result: Result) -> bool:
         """Tell whether the failure is of a like kind, and the case that was observed agrees under the switch."""
-        if like(result) != like(self._original) or observation.unfit is not None or not result.mismatches:
+        if like(result) != like(self.original) or observation.unfit is not None or not result.mismatches:
             return False
-        if result.mismatches[0].sort is not self._original.mismatches[0].sort:
+        if result.mismatches[0].sort is not self.original.mismatches[0].sort:
             return False
         with suppress(Hang):
-            return self._check(DeadlineSubject(self._switched), observation.case).verdict is Verdict.AGREES
+            return self.check(DeadlineSubject(self.switched), observation.case).verdict is Verdict.AGREES
         return False
