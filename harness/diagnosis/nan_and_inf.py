@@ -42,7 +42,6 @@ class NonFiniteMistake(WholeCause):
 
     @property
     def evidence(self) -> str:
-        """The reason why that is certain."""
         return f"nn.RNN with that mistake gives every number on this case and on {self.fresh} fresh ones"
 
     def explains(self, _subject: Subject, observation: Observation, _result: Result) -> bool:

@@ -54,13 +54,11 @@ class RoundingOnlyCause(WholeCause):
 
     @property
     def sentence(self) -> str:
-        """The cause for people; it reads on from "the subject"."""
         sizes = [f"{float(f'{units / 2:.2g}'):g} ulp in {dtype}" for dtype, units in self.off.items()]
         return f"rounds more than nn.RNN's operations can: it is off by up to {' and '.join(sizes)}"
 
     @property
     def evidence(self) -> str:
-        """The reason why that is certain."""
         return (
             f"its errors shrink with the dtype's roundoff, on this case and on {self.fresh} fresh ones; "
             "an ulp is one of the largest number of the case"
