@@ -6,12 +6,10 @@ It shows where the last output alone is returned, and the rows of that are steps
 from dataclasses import replace
 from typing import Final
 
-from harness.checks.agreement import check_agreement
+from harness.checks.agreement import Observation, arithmetic_of, assess, plain_outcome, unfit
 from harness.checks.result import Verdict
 from harness.diagnosis.experiments import Question, ShownCause
 from harness.space.case import Case
-from harness.space.outcome import Outcome
-from harness.subjects.capabilities import Capabilities
 from harness.subjects.protocol import Subject
 
 FRESH_WITH_SWAP: Final = 3  # fresh cases, with more than one sequence and one step, on which it is seen, too
@@ -42,20 +40,11 @@ def _is_exchanged(subject: Subject, case: Case) -> bool:
         return False
     steps = config.replace(T=config.N, N=1, batch_first=False, training=False)
     output = last.transpose(1, 0, 2)
-    answered = _StubSubject(subject, replace(outcome, arrays={"output": output, "h_n": output[-1:]}))
+    outcome = replace(outcome, arrays={"output": output, "h_n": output[-1:]})
     sequence = Case.from_arrays(steps, {**case.arrays, "x": case.x[:, -1:]})
-    return check_agreement(answered, sequence, with_probes=False).verdict is Verdict.AGREES
-
-
-class _StubSubject:
-    """A subject with a known outcome."""
-
-    def __init__(self, subject: Subject, outcome: Outcome) -> None:
-        self.name, self._outcome = subject.name, outcome
-        self.capabilities = Capabilities(arithmetic=subject.capabilities.arithmetic)
-
-    def devices(self) -> tuple[str, ...]:
-        return ("cpu",)
-
-    def run(self, case: Case) -> Outcome:  # noqa: ARG002 - there is one
-        return self._outcome
+    if unfit(sequence, outcome) is not None:
+        return False
+    plain, arithmetic = plain_outcome(steps, outcome), arithmetic_of(subject, sequence)
+    independent = steps.strides != "expanded"
+    seen = Observation(sequence.plain(), plain, arithmetic, independent=independent, prefixes={})
+    return assess(seen).verdict is Verdict.AGREES
