@@ -22,7 +22,19 @@ from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
 
 
-class Cause(Protocol):
+class Recognition(Protocol):
+    """What tells whether a further failure is of a kind that was found before."""
+
+    def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
+        """Tell whether a subject's failing result, which came from an observation, is of the kind."""
+        ...
+
+    def left(self, subject: Subject, observation: Observation, result: Result) -> Result:
+        """Return a result without what this explains of it; the result itself if that is nothing."""
+        ...
+
+
+class Cause(Recognition, Protocol):
     """A cause that is certain, because a subject was asked what only that cause answers."""
 
     @property
@@ -35,20 +47,11 @@ class Cause(Protocol):
         """The reason why that is certain."""
         ...
 
-    def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
-        """Tell whether a subject's failing result, which came from an observation, has this cause."""
-        ...
-
-    def left(self, subject: Subject, observation: Observation, result: Result) -> Result:
-        """Return a result without what this explains of it; the result itself if that is nothing."""
-        ...
-
 
 class WholeCause:
-    """A cause that explains all of a result, or nothing."""
+    """What explains all of a result, or nothing."""
 
     def left(self, _subject: Subject, _observation: Observation, result: Result) -> Result:
-        """Return the result."""
         return result
 
 
@@ -93,11 +96,11 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class FindingCause:
-    """The cause of a finding, by which further failures are recognised."""
+    """The known cause that a finding is: what recognises further failures like it."""
 
     name: str  # the finding's id
     subject: Subject
-    cause: Cause
+    cause: Recognition
 
     def covers(self, observation: Observation, result: Result) -> bool:
         """Tell whether the cause explains a failure."""

@@ -15,7 +15,6 @@ from itertools import islice
 from typing import Any, Final, NamedTuple, Self
 
 from harness.checks.case_checks import against, check as check_everything
-from harness.checks.known_issues import KnownCause
 from harness.checks.relation_check import relations_of
 from harness.checks.repeatability import answers_of, check_repeatability
 from harness.checks.result import Result
@@ -23,12 +22,11 @@ from harness.diagnosis.argument_order import other_order
 from harness.diagnosis.dropout_in_eval import dropped_in_evaluation
 from harness.diagnosis.effort import CountedSubject, Effort, spend
 from harness.diagnosis.error_map import ErrorMaps, error_maps
-from harness.diagnosis.experiments import Cause, FindingCause, Question
+from harness.diagnosis.experiments import Cause, FindingCause, Question, Recognition
 from harness.diagnosis.failure_conditions import FailureConditions, depends_on, like
 from harness.diagnosis.faulty_source_line import SourceLine, own_line
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst, locate
 from harness.diagnosis.fresh_cases import changed, wider
-from harness.diagnosis.gradient_of_forward import own_derivative
 from harness.diagnosis.identified_layers import IdentifiedLayers
 from harness.diagnosis.identify.cases_of_one_mistake import shown_alone
 from harness.diagnosis.identify.cause import IdentifiedCause
@@ -58,7 +56,7 @@ from harness.oracle.judge import Judgement
 from harness.search.deadline import Hang, TimeOver
 from harness.search.search import RecognisedCause
 from harness.search.search_record import Finding, SearchRecord
-from harness.space.case import Array, Case
+from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.factor_table import SIZE_FACTORS
 from harness.space.outcome import Outcome, is_last
@@ -130,7 +128,7 @@ class FindingExplainer:
     subject: Subject
     accepted: AcceptedErrors = STRICT
     explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
-    _known_causes: list[KnownCause] = field(default_factory=list)
+    _known_causes: list[FindingCause] = field(default_factory=list)
     _same_cause: dict[str, str] = field(default_factory=dict)  # the id of an earlier finding, by that of a later one
     _layers: IdentifiedLayers = field(default_factory=IdentifiedLayers)
     _nondeterministic: bool = False  # True if the subject was seen to give two answers to one question
@@ -168,10 +166,16 @@ class FindingExplainer:
             self._keep(finding, explanation)
         else:
             self._same_cause[finding.id] = first.id
-        known_cause = self._told_again(finding, explanation, (first or finding).id)
-        if known_cause is not None:
-            self._known_causes.append(known_cause)
-        return RecognisedCause(known_cause, None if first is None else first.id, partial(self._alone_on, record))
+        name = (first or finding).id
+        known = self._known(name, self._recognition(finding, explanation, name))
+        return RecognisedCause(known, None if first is None else first.id, partial(self._alone_on, record))
+
+    def _known(self, name: str, recognition: Recognition | None) -> FindingCause | None:
+        """Count failures as known that are recognised as a finding; none where nothing recognises them."""
+        if recognition is None:
+            return None
+        self._known_causes.append(FindingCause(name, self.subject, recognition))
+        return self._known_causes[-1]
 
     def _alone_on(self, record: SearchRecord) -> Iterator[Case]:
         """Yield cases on which mistakes that are known beside others alone may be all that is wrong."""
@@ -195,42 +199,38 @@ class FindingExplainer:
         cannot recognise it, either, which ends the search.
         """
         explanation = self.explanations.get(earlier.id)
-        tries = sum(isinstance(cause, UnexplainedCause) and cause.name == earlier.id for cause in self._known_causes)
+        known = [known.cause for known in self._known_causes if known.name == earlier.id]
+        tries = sum(isinstance(cause, UnexplainedCause) for cause in known)
         explanation = explanation if explanation is None or not tries else _of_any_size(explanation)
         if explanation is None or explanation.factors is None or tries > 1:
             return RecognisedCause(None, earlier.id)
-        known_cause = UnexplainedCause(earlier.id, earlier.result, explanation.factors, self._derived)
-        self._known_causes.append(known_cause)
-        return RecognisedCause(known_cause, earlier.id)
+        again = UnexplainedCause(earlier.result, explanation.factors)
+        return RecognisedCause(self._known(earlier.id, again), earlier.id)
 
-    def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> KnownCause | None:
-        diagnosis, kernels = explanation.diagnosis, explanation.kernels
+    def _recognition(self, finding: Finding, explanation: Explanation, name: str) -> Recognition | None:
+        """Return what recognises further failures like a finding: its cause, or else where and how it shows."""
+        result, kernels = finding.result, explanation.kernels
         if _of_derivatives(finding):
-            return UnexplainedCause(name, finding.result, FailureConditions())
-        if diagnosis is not None and diagnosis.cause is not None:
-            if isinstance(diagnosis.cause, IdentifiedCause):
-                return self._known_cause_of(name, diagnosis.cause)
-            return FindingCause(name, self.subject, diagnosis.cause)
-        if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
+            return UnexplainedCause(result, FailureConditions())
+        if (diagnosis := explanation.diagnosis) is not None and (cause := diagnosis.cause) is not None:
+            return self._with_a_finding(name, cause) if isinstance(cause, IdentifiedCause) else cause
+        if is_last(result.failure, result.message) or explanation.factors is None:
             return None
         process = self.subject.capabilities.process
-        if kernels.passes and finding.result.mismatches and process is not None:
-            return KernelCause(name, finding.result, process.switched(kernels.passes[0]), self._alone(finding))
+        if kernels.passes and result.mismatches and process is not None:
+            return KernelCause(result, process.switched(kernels.passes[0]), self._alone(finding))
         unknown = {array for layer in self._layers.known for array in layer.unknown_of(finding.case.config)}
-        return UnexplainedCause(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
+        return UnexplainedCause(result, explanation.factors, tuple(sorted(unknown)))
 
-    def _known_cause_of(self, name: str, cause: IdentifiedCause) -> FindingCause:
-        """Return the known cause of a cause, whose first mistake has a finding now; others may have one later."""
+    def _with_a_finding(self, name: str, cause: IdentifiedCause) -> IdentifiedCause:
+        """Return a cause whose first mistake has a finding now; others may have one later."""
         self._layers.mistakes += [mistake for mistake in cause.new if mistake not in self._layers.mistakes]
         self._layers.reported.append(cause.new[0])
         for earlier, explanation in self.explanations.items():
             if (diagnosis := explanation.diagnosis) is not None and earlier != name:
                 self.explanations[earlier] = replace(explanation, diagnosis=diagnosis.without(cause.new[0]))
         unreported = tuple(mistake for mistake in self._layers.mistakes if mistake not in self._layers.reported)
-        return FindingCause(name, self.subject, replace(cause, unreported=unreported))
-
-    def _derived(self, case: Case) -> Mapping[str, Array] | None:
-        return own_derivative(self.subject, case)
+        return replace(cause, unreported=unreported)
 
     def explain(self, finding: Finding, scope: Scope) -> Explanation:
         """Return what is known of why the finding's case fails."""
@@ -360,8 +360,8 @@ class FindingExplainer:
                 return unfit is None or unfit.raised is None
 
             return answers
-        known, config = self._known_causes, finding.case.config
-        vague = {one.name for one in known if not isinstance(one, FindingCause) or _is_vague(one.cause, config)}
+        config = finding.case.config
+        vague = {known.name for known in self._known_causes if _is_vague(known.cause, config)}
         return lambda case, name: name not in vague and observations.of(case, with_probes=False).unfit is None
 
     def _alone(self, finding: Finding) -> partial[Result]:
@@ -523,11 +523,11 @@ def _of_any_size(explanation: Explanation) -> Explanation:
     return replace(explanation, factors=replace(factors, sizes={}, relations=(), either=(), passing=None, numbers=None))
 
 
-def _is_vague(cause: Cause, config: RNNConfig) -> bool:
-    """Tell whether a cause explains numbers that it does not know."""
+def _is_vague(cause: Recognition, config: RNNConfig) -> bool:
+    """Tell whether a known cause explains numbers that it does not know."""
     if isinstance(cause, IdentifiedCause):
         return bool(cause.identified.unknown_of(config))
-    return isinstance(cause, StaleState) and cause.across_cases
+    return isinstance(cause, UnexplainedCause | KernelCause) or (isinstance(cause, StaleState) and cause.across_cases)
 
 
 def _certain(diagnosis: Diagnosis | None) -> bool:

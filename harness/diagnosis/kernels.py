@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result, Verdict
+from harness.diagnosis.experiments import WholeCause
 from harness.diagnosis.failure_conditions import like
 from harness.diagnosis.first_departure import judge_worst
 from harness.search.deadline import DeadlineSubject, Hang
@@ -92,15 +93,14 @@ def _failing(name: str, passes: Mapping[str, float | None], result: Result) -> F
 
 
 @dataclass(frozen=True)
-class KernelCause:
-    """A known cause for failures of a like kind that go away with the same kernel as a finding."""
+class KernelCause(WholeCause):
+    """What recognises failures of a like kind that go away with the same kernel as a finding."""
 
-    name: str
     original: Result
     switched: Subject  # the subject under the switch that makes it go away
     check: SubjectCheck
 
-    def covers(self, observation: Observation, result: Result) -> bool:
+    def explains(self, _subject: Subject, observation: Observation, result: Result) -> bool:
         """Tell whether the failure is of a like kind, and the case that was observed agrees under the switch."""
         if like(result) != like(self.original) or observation.unfit is not None or not result.mismatches:
             return False
