@@ -1,13 +1,10 @@
 """dropout_in_eval: dropout that is applied in evaluation, too, as by a call of it that is not told of the mode."""
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from harness.checks.agreement import Observation
-from harness.checks.result import Result
-from harness.diagnosis.experiments import Question
+from harness.diagnosis.experiments import Question, ShownCause
 from harness.diagnosis.identify.questions import Asker
 from harness.oracle.bounded_array import Floats
 from harness.space.case import Case
@@ -20,32 +17,7 @@ EVALUATION_CALLS: Final = 8
 DIGITS: Final = 6  # of numbers that are the same but for roundings of float32
 
 
-@dataclass(frozen=True)
-class DropoutInEval:
-    """A subject whose outputs between layers are 0 at random, in evaluation."""
-
-    fresh: int  # The calls in which they were
-    without: str  # that with which they are not
-
-    @property
-    def sentence(self) -> str:
-        """The cause for people; it reads on from "the subject"."""
-        return "applies dropout in evaluation, too"
-
-    @property
-    def evidence(self) -> str:
-        """The reason why that is certain."""
-        return (
-            f"of equal numbers, a stack that passes on what it reads gave two different ones at random, in {self.fresh}"
-            f" calls in evaluation; with {self.without}, one"
-        )
-
-    def explains(self, _subject: Subject, observation: Observation, _result: Result) -> bool:
-        """Tell whether a failing case is one in which dropout must do nothing."""
-        return _does_nothing(observation.case.config)
-
-
-def dropped_in_evaluation(question: Question) -> DropoutInEval | None:
+def dropped_in_evaluation(question: Question) -> ShownCause | None:
     """Return whether dropout acts in evaluation, in a stack of which it makes two values of one."""
     config = question.finding.case.config
     if not _does_nothing(config):
@@ -63,10 +35,17 @@ def dropped_in_evaluation(question: Question) -> DropoutInEval | None:
     moves = any(not np.array_equal(dropped[0], v) for v in dropped)
     if not (moves and any(by_chance) and {np.unique(v).size for v in kept} == {1}):
         return None
-    return DropoutInEval(sum(by_chance), ", ".join(f"{name}={value}" for name, value in without.items()))
+    changes = ", ".join(f"{name}={value}" for name, value in without.items())
+    return ShownCause(
+        "applies dropout in evaluation, too",
+        "of equal numbers, a stack that passes on what it reads gave two different ones at random, in "
+        f"{sum(by_chance)} calls in evaluation; with {changes}, one",
+        lambda _subject, observation, _: _does_nothing(observation.case.config),
+    )
 
 
 def _does_nothing(config: RNNConfig) -> bool:
+    """Tell whether dropout must do nothing."""
     return not config.training and config.num_layers > 1
 
 

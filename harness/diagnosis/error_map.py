@@ -4,13 +4,13 @@ Each state is compared with one step from the subject's own previous state, wher
 one where the mistake is made. If all states are right in themselves, arrays are compared end to end.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from harness.checks.agreement import Observation, departures
+from harness.checks.agreement import Departure, Observation, departures
 from harness.oracle.array_layout import h_n_order, time_major
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.compare import over_tolerance
@@ -66,7 +66,7 @@ def error_maps(observation: Observation) -> ErrorMaps | None:
     """Return the maps of an observation; ``None`` if no number is beyond its tolerance."""
     if observation.unfit is not None:
         return None
-    wrong = list(_made_at_steps(observation))
+    wrong = list(wrong_at_steps(departures(observation), observation.case.config))
     local = bool(wrong)
     wrong = wrong or list(_of_whole_run(observation))
     if not wrong:
@@ -75,7 +75,9 @@ def error_maps(observation: Observation) -> ErrorMaps | None:
     return ErrorMaps(observation.case.config, local, maps, len(wrong) - len(maps))
 
 
-class _Wrong(NamedTuple):
+class WrongArray(NamedTuple):
+    """An array, or one layer and direction of it, in which some elements are wrong."""
+
     array: str
     layer: int | None
     direction: int | None
@@ -85,20 +87,24 @@ class _Wrong(NamedTuple):
     labels: tuple[str, ...] = ()  # of the columns, if these are no numbers
     backward: bool = False  # True if later columns are computed first
 
+    @property
+    def first(self) -> tuple[int, int, int]:
+        """The column, the sequence and the row of the first wrong element."""
+        bad = np.argwhere(self.errors[::-1] > 1 if self.backward else self.errors > 1)
+        column, n, row = (int(i) for i in bad[0])
+        return len(self.errors) - 1 - column if self.backward else column, n, row
 
-def _made_at_steps(observation: Observation) -> Iterator[_Wrong]:
-    """Yield the states, and the gradients inside the network, that one step gets wrong."""
-    config = observation.case.config
-    for departure in departures(observation):
+
+def wrong_at_steps(layers: Iterable[Departure], config: RNNConfig) -> Iterator[WrongArray]:
+    """Yield the states, and the gradients inside the network, that one step gets wrong, in the order of computation."""
+    for departure in layers:
         back = departure.array != "output"
-        for direction, over in _by_direction(departure.over, config):
-            if (over > 1).any():
-                yield _Wrong(
-                    departure.array, departure.layer, direction, over, "t", "unit", backward=back != (direction == 1)
-                )
+        for direction, over in _wrong_directions(departure.over, config):
+            backward = back != (direction == 1)
+            yield WrongArray(departure.array, departure.layer, direction, over, "t", "unit", backward=backward)
 
 
-def _of_whole_run(observation: Observation) -> Iterator[_Wrong]:
+def _of_whole_run(observation: Observation) -> Iterator[WrongArray]:
     config = observation.case.config
     with np.errstate(all="ignore"):
         expected = expect_whole_run(Setting.of(observation.case, observation.arithmetic))
@@ -111,37 +117,30 @@ def _of_whole_run(observation: Observation) -> Iterator[_Wrong]:
         if not (over > 1).any():
             continue
         if name == "output":
-            top = config.num_layers - 1
-            for direction, part in _by_direction(time_major(over, config), config):
-                if (part > 1).any():
-                    yield _Wrong(name, top, direction, part, "t", "unit", backward=direction == 1)
+            for direction, part in _wrong_directions(time_major(over, config), config):
+                yield WrongArray(name, config.num_layers - 1, direction, part, "t", "unit", backward=direction == 1)
         elif "T" in spec.axes:
-            yield _Wrong(name, None, None, time_major(over, config), "t", "feature")
+            yield WrongArray(name, None, None, time_major(over, config), "t", "feature")
         elif over.ndim == 3:
             order = h_n_order(config)
             labels = tuple(f"{layer}{(' forward', ' reverse')[d] * config.bidirectional}" for layer, d in order)
-            yield _Wrong(name, None, None, over, "layer", "unit", labels)
+            yield WrongArray(name, None, None, over, "layer", "unit", labels)
         elif over.ndim == 2:
-            yield _Wrong(name, None, None, over.T[:, np.newaxis], "column", "row")
+            yield WrongArray(name, None, None, over.T[:, np.newaxis], "column", "row")
         else:
-            yield _Wrong(name, None, None, over[np.newaxis, np.newaxis], "", "row", ("",))
+            yield WrongArray(name, None, None, over[np.newaxis, np.newaxis], "", "row", ("",))
 
 
-def _by_direction(over: Floats, config: RNNConfig) -> Iterator[tuple[int | None, Floats]]:
-    """Yield each direction with its part of an array (T, N, D*H)."""
-    if not config.bidirectional:
-        yield None, over
-        return
-    for direction in range(2):
-        yield direction, over[..., direction * config.h_size :][..., : config.h_size]
+def _wrong_directions(over: Floats, config: RNNConfig) -> Iterator[tuple[int | None, Floats]]:
+    """Yield each direction in which something is wrong, if there are two, with its part of an array (T, N, D*H)."""
+    for direction, part in enumerate(np.split(over, config.num_directions, axis=-1)):
+        if (part > 1).any():
+            yield direction if config.bidirectional else None, part
 
 
-def _shown(wrong: _Wrong, config: RNNConfig) -> ErrorMap:
+def _shown(wrong: WrongArray, config: RNNConfig) -> ErrorMap:
     """Return the map around the first wrong element."""
-    errors = wrong.errors
-    bad = np.argwhere(errors[::-1] > 1 if wrong.backward else errors > 1)
-    column, n, row = (int(i) for i in bad[0])
-    column = len(errors) - 1 - column if wrong.backward else column
+    errors, (column, n, row) = wrong.errors, wrong.first
     table = errors[:, n].copy()
     if wrong.columns == "t" and config.lengths is not None:
         table[config.lengths[n] :] = np.nan

@@ -7,11 +7,13 @@ needed where there is one step alone. So what seems to be needed is left out of 
 Where a cause is known that can be run without the subject, that tells on which numbers to ask for a changed config.
 """
 
+import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain, combinations, permutations
-from typing import Any, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from harness.checks.case_checks import against
 from harness.checks.result import Result, Verdict
@@ -86,54 +88,37 @@ class FailingSizes:
 
         ``IRREGULAR`` stands for sizes without one.
         """
-        fails = (self.smallest, *self.fails)
         if not self.passes:
             return "" if self.smallest == 1 else f"from {self.smallest} on"
-        if not self.fails:
-            return f"at {self.smallest} only"
-        by_width = next((text for width in WIDTHS if (text := self._by_width(width, fails))), None)
-        if by_width is None and max(fails) < min(self.passes):
-            return f"from {self.smallest} to {max(fails)}"
-        if by_width is None and self._but_powers():
-            return f"from {self.smallest} on, except at powers of 2"
-        if by_width is None and self._but_one():
-            return f"from {self.smallest} on, except at {self.passes[0]}"
-        return by_width or IRREGULAR
+        return next((text for text, _ in self._patterns()), IRREGULAR) if self.fails else f"at {self.smallest} only"
 
     def shows(self, size: int) -> bool:
         """Tell whether the failure would show at a size that was not tried, by its pattern; without one, no."""
-        sizes = (self.smallest, *self.fails, *self.passes)
-        for width in WIDTHS:
-            rest = self.smallest % width
-            if all((tested % width == rest) == (tested not in self.passes) for tested in sizes):
-                return size >= self.smallest and size % width == rest
-            if len(self.passes) > 1 and all((tested % width != 0) == (tested not in self.passes) for tested in sizes):
-                return size >= self.smallest and size % width != 0
-        if self._but_powers():
-            return size >= self.smallest and size & (size - 1) != 0
-        if self._but_one():
-            return size >= self.smallest and size not in self.passes
-        return bool(self.fails) and max(self.fails) < min(self.passes) and self.smallest <= size <= max(self.fails)
+        return size >= self.smallest and next((fails(size) for _, fails in self._patterns()), False)
 
-    def _but_one(self) -> bool:
-        return len(self.passes) == 1 and max(self.smallest, *self.fails, 0) > self.passes[0]
+    def _patterns(self) -> Iterator[tuple[str, Callable[[int], bool]]]:
+        """Yield the patterns that all sizes fit that were tried, each with what tells whether a size fails by it."""
+        tried = (self.smallest, *self.fails, *self.passes)
+        for text, fails in (*chain(*map(self._of_width, WIDTHS)), *self._of_others()):
+            if all(fails(size) == (size not in self.passes) for size in tried):
+                yield text, fails
 
-    def _but_powers(self) -> bool:
-        """Tell whether a failure shows at all sizes but powers of 2, as halves of an axis, or pairs, have it."""
-        sizes = (self.smallest, *self.fails, *self.passes)
-        several = sum(size > self.smallest for size in self.passes) > 1
-        return several and all((size & (size - 1) != 0) == (size not in self.passes) for size in sizes)
+    def _of_width(self, width: int) -> Iterator[tuple[str, Callable[[int], bool]]]:
+        rest, since = self.smallest % width, f"from {self.smallest} on"
+        at = f"at {rest} more than multiples of {width}" if rest else f"at multiples of {width}"
+        at = at if width > 2 else ("even", "odd")[rest]
+        yield at + (f", {since}" if self.smallest > width else ""), lambda size: size % width == rest
+        if len(self.passes) > 1:
+            yield f"{since}, except at multiples of {width}", lambda size: size % width != 0
 
-    def _by_width(self, width: int, fails: tuple[int, ...]) -> str | None:
-        sizes, rest = (*fails, *self.passes), self.smallest % width
-        bound = "" if self.smallest <= width else f", from {self.smallest} on"
-        if width == 2 and all((size % 2 == rest) == (size in fails) for size in sizes):
-            return ("odd" if rest else "even") + bound
-        if all((size % width == rest) == (size in fails) for size in sizes):
-            return (f"at {rest} more than multiples of {width}" if rest else f"at multiples of {width}") + bound
-        if len(self.passes) > 1 and all((size % width != 0) == (size in fails) for size in sizes):
-            return f"from {self.smallest} on, except at multiples of {width}"
-        return None
+    def _of_others(self) -> Iterator[tuple[str, Callable[[int], bool]]]:
+        since, last = f"from {self.smallest} on", max(self.smallest, *self.fails, 0)
+        if self.fails:
+            yield f"from {self.smallest} to {last}", lambda size: size <= last
+        if len(self.passes) > 1:  # as halves of an axis, or pairs, have it
+            yield f"{since}, except at powers of 2", lambda size: size & (size - 1) != 0
+        elif last > self.passes[0]:
+            yield f"{since}, except at {self.passes[0]}", lambda size: size != self.passes[0]
 
 
 @dataclass(frozen=True)
@@ -197,102 +182,41 @@ def depends_on(
     ``may_show`` says in less time where it does not. In ``right`` that cause is mended. ``of_cause`` says whether a
     failure of another kind has it: a gradient that is wrong with one loss is missing with another.
     """
-    return _Dependence(finding, scope, check, explains_all, shows, may_show or shows, of_cause, right).factors()
+    asked = (finding, check, explains_all, of_cause, right)
+    verdicts = _ByRuns(*asked) if shows is None else _ByModel(*asked, shows, may_show or shows)
+    return _Conditions(finding.case.config, scope, verdicts).all()
 
 
 @dataclass(frozen=True)
-class _Dependence:
-    """One failing case, and how further ones are asked for; as ``depends_on`` has it."""
+class _ByRuns:
+    """Whether a config fails as a finding does, where nothing but runs of the subject tells."""
 
     finding: Finding
-    scope: Scope
     check: Callable[[Case], Result]
     explains_all: Callable[[Case, str], bool]
-    shows: Callable[[Case], bool] | None
-    may_show: Callable[[Case], bool] | None
     of_cause: Callable[[Case, Result], bool]
     right: Network
+    known: dict[RNNConfig, bool | None] = field(default_factory=dict, kw_only=True)
     # The configs that fail for what is known, though not for this cause.
-    otherwise: set[RNNConfig] = field(default_factory=set)
-    answers: dict[RNNConfig, bool | None] = field(default_factory=dict)
-    rare: list[bool] = field(default_factory=list)  # whether the cause shows on rare numbers alone, once that is known
-    own: list[NumbersNeeded] = field(default_factory=list)  # what it needs of the numbers, of the case's own config
+    otherwise: set[RNNConfig] = field(default_factory=set, kw_only=True)
 
-    def factors(self) -> FailureConditions:
-        """Return what the failure depends on: first the numbers, so that no factor is taken for what they decide."""
-        config, fails = self.finding.case.config, self.fails
-        if self.shows is None:
-            self.own.extend(filter(None, [self._numbers_at(config)]))
-        tried_sizes = {name: _size(name, config, self.scope, fails) for name in SIZE_NAMES}
-        sizes = {name: size for name, size in tried_sizes.items() if size is not None}
-        units = sizes.get("hidden_size")
-        if config.proj_size and units is not None and (units.smallest, units.passes) == (config.proj_size + 1, ()):
-            del sizes["hidden_size"]  # no projection of that size has fewer
-        here, by_factor = factors_of(config), self._flipped()
-        needs: dict[str, Any] = {}
-        partly: dict[str, tuple[Any, ...]] = {}
-        independent: list[str] = []
-        for name, failures in by_factor.items():
-            if all(failures.values()):
-                independent += [name] * bool(failures)
-            elif any(failures.values()):
-                partly[name] = (here[name], *(value for value, failed in failures.items() if failed))
-            else:
-                needs[name] = here[name]
-        nearest = self._nearest(sizes, by_factor)
-        relations = tuple(_related(config, sizes, self.scope, fails))
-        for first, sign, another in relations:
-            sizes.pop(first, None)
-            size = sizes.pop(another, None) if sign != "!=" else None
-            if size is not None and sign != "==" and size.smallest > 1:
-                sizes[another] = FailingSizes(
-                    size.smallest, size.passes, ()
-                )  # it fails at these where the first is as large
-        either = tuple(self._alternatives(needs, sizes, relations))
-        for (name, _), *_ in either:
-            needs.pop(name, None)
-            sizes.pop(name, None)
-        alone = {name: 1 for name, size in sizes.items() if size.smallest == 1 < getattr(config, name)}
-        if len(alone) > 1 and fails(changed(config, alone)) is False:
-            either += (tuple((name, FailingSizes(2, (), ())) for name in alone),)
-        factors = FailureConditions(needs, partly, tuple(independent), sizes, relations, either, nearest)
-        return replace(factors, numbers=self._numbers(factors))
-
-    def _flipped(self) -> dict[str, dict[Any, bool]]:
-        """Return whether it fails with each factor, but for sizes, at each other value alone.
-
-        Without a loss there are no gradients that could be wrong.
-        """
-        config, by_factor = self.finding.case.config, dict[str, dict[Any, bool]]()
-        here = factors_of(config)
-        for neighbour in flipped(config, self.scope):
-            there = factors_of(neighbour)
-            differing = [name for name in there if there[name] != here[name]]
-            if "proj_size" in differing:  # which may need more units
-                differing = [name for name in differing if name != "hidden_size"]
-            if len(differing) != 1 or differing[0] in SIZE_NAMES:
-                continue
-            if neighbour.loss is None and config.loss is not None and like(self.finding.result) == "gradients":
-                continue
-            if (failed := self.fails(neighbour)) is not None:
-                by_factor.setdefault(differing[0], {})[there[differing[0]]] = failed
-        return by_factor
+    most: ClassVar[float] = math.inf  # the cases on which the failure may show that a config is asked for
 
     def fails(self, config: RNNConfig) -> bool | None:
-        """Tell whether it fails with other factors; ``None`` if it is refused, or fails in another way."""
-        if config not in self.answers:
-            self.answers[config] = self._fails(config)
-        return self.answers[config]
+        """Tell whether a config fails; ``None`` if it is refused, or fails in another way."""
+        if config not in self.known:
+            self.known[config] = self._fails(config)
+        return self.known[config]
 
     def _fails(self, config: RNNConfig) -> bool | None:
-        passed, unsure, shown = True, False, 0
+        passed, unsure, telling = True, False, 0
         for candidate in self._candidates(config):
             result = self.check(candidate)
             if result.verdict is Verdict.UNSUPPORTED:
                 return None
             if against(result) and self._alike(candidate, result):
                 return True
-            if self.shows is not None and not self.shows(candidate):
+            if not self._tells(candidate):
                 unsure |= result.known_as is not None  # roundings may be as large, and another mistake fails there
                 continue
             # where it answers, it does not crash, whatever else is wrong
@@ -300,21 +224,23 @@ class _Dependence:
             if result.known_as is not None or answers:
                 self.otherwise.add(config)
             passed &= answers or self._passes(candidate, result)
-            shown += 1
-            if self.shows is not None and shown == KNOWN_CASES:
+            telling += 1
+            if telling == self.most:
                 break
-        return False if passed and not unsure and (shown or not self._rare) else None
+        return False if passed and not unsure and (telling or not self._rare) else None
+
+    def _tells(self, _case: Case) -> bool:
+        """Tell whether the cause would show on a case."""
+        return True
 
     @property
     def _rare(self) -> bool:
         """True if the cause shows on no draw of the finding's own config, so that no such draw tells anything."""
-        if self.shows is None:
-            return False
-        if not self.rare:
-            config = self.finding.case.config
-            draws = (draw(config, distribution, seed) for distribution in ("normal", "default") for seed in (0, 1))
-            self.rare.append(not any(map(self.shows, draws)))
-        return self.rare[0]
+        return False
+
+    @property
+    def _finite(self) -> bool:
+        return all(mismatch.sort is not MismatchKind.FINITENESS for mismatch in self.finding.result.mismatches)
 
     def _alike(self, case: Case, result: Result) -> bool:
         return like(result) == like(self.finding.result) or self.of_cause(case, result)
@@ -324,17 +250,216 @@ class _Dependence:
         return not against(result) and (result.known_as is None or self.explains_all(case, result.known_as))
 
     def _candidates(self, config: RNNConfig) -> Iterator[Case]:
-        """Yield the cases of a config that the subject is asked for, of a known cause only where it may show."""
-        finite = all(mismatch.sort is not MismatchKind.FINITENESS for mismatch in self.finding.result.mismatches)
-        tries = _tries(self.finding.case, config, finite=finite)
-        if self.may_show is not None:
-            rare = config.nonlinearity == "relu" or config.drops
-            further = (draw(config, "normal", seed) for seed in (FURTHER if rare else ()))
-            return filter(self.may_show, chain(tries, further))
-        own = next(iter(self.own), None)
-        if own is None or own.always:
-            return tries
-        return chain(tries, (drawn(config, number) for number in range(own.telling)))
+        """Yield the cases of a config that the subject is asked for.
+
+        There are enough that numbers show which the own config needs, so that no factor is taken for what they decide.
+        """
+        own = self.own
+        yield from _tries(self.finding.case, config, finite=self._finite)
+        if own is not None and not own.always:
+            yield from (drawn(config, number) for number in range(own.telling))
+
+    @cached_property
+    def own(self) -> NumbersNeeded | None:
+        """What the failure needs of the numbers of its own config."""
+        return self.numbers(self.finding.case.config)
+
+    def numbers(self, config: RNNConfig) -> NumbersNeeded | None:
+        """Return what the failure needs of the numbers of a config; ``None`` if they are not varied.
+
+        Numbers that are not finite are no matter of size or sign, and a process that dies takes too long.
+        """
+        if self.finding.result.failure in PROCESS_LOST or not self._finite or config.cost > HIGHEST_COST:
+            return None
+        return numbers_needed(config, self._fails_on, self.right)
+
+    def _fails_on(self, case: Case) -> bool | None:
+        result = self.check(case)
+        if against(result):
+            return self._alike(case, result) or None
+        return False if self._passes(case, result) and result.verdict is not Verdict.UNSUPPORTED else None
+
+    def holds(self, _numbers: NumbersNeeded) -> bool:
+        """Tell whether the subject bears out what is needed of the numbers."""
+        return True
+
+
+@dataclass(frozen=True)
+class _ByModel(_ByRuns):
+    """The same where a cause is known that tells on which cases it shows, and two of those are run."""
+
+    shows: Callable[[Case], bool]
+    may_show: Callable[[Case], bool]
+
+    most: ClassVar[float] = KNOWN_CASES
+
+    def _tells(self, case: Case) -> bool:
+        return self.shows(case)
+
+    @cached_property
+    def _rare(self) -> bool:
+        config = self.finding.case.config
+        draws = (draw(config, distribution, seed) for distribution in ("normal", "default") for seed in (0, 1))
+        return not any(map(self.shows, draws))
+
+    def _candidates(self, config: RNNConfig) -> Iterator[Case]:
+        rare = config.nonlinearity == "relu" or config.drops
+        further = (draw(config, "normal", seed) for seed in (FURTHER if rare else ()))
+        return filter(self.may_show, chain(_tries(self.finding.case, config, finite=self._finite), further))
+
+    def _fails_on(self, case: Case) -> bool | None:
+        return self.shows(case)
+
+    def holds(self, numbers: NumbersNeeded) -> bool:
+        return all(super(_ByModel, self)._fails_on(case) is not False for case in numbers.failing[:KNOWN_CASES])
+
+
+class _Conditions(NamedTuple):
+    """The search for what one failing config has that others lack."""
+
+    config: RNNConfig
+    scope: Scope
+    verdicts: _ByRuns
+
+    def all(self) -> FailureConditions:
+        """Return what the failure depends on."""
+        config, here = self.config, factors_of(self.config)
+        tried_sizes = {name: self._size(name) for name in SIZE_NAMES}
+        sizes = {name: size for name, size in tried_sizes.items() if size is not None}
+        units = sizes.get("hidden_size")
+        if config.proj_size and units is not None and (units.smallest, units.passes) == (config.proj_size + 1, ()):
+            del sizes["hidden_size"]  # no projection of that size has fewer
+        by_factor = self._flipped()
+        several = {
+            name: [value for value, failed in failures.items() if failed] for name, failures in by_factor.items()
+        }
+        needs = {name: here[name] for name, values in several.items() if not values}
+        independent = tuple(name for name, values in several.items() if len(values) == len(by_factor[name]))
+        partly = {name: (here[name], *values) for name, values in several.items() if name not in {*needs, *independent}}
+        nearest = self._nearest(sizes, by_factor)
+        relations = tuple(self._related(sizes))
+        for first, sign, another in relations:
+            sizes.pop(first, None)
+            size = sizes.pop(another, None) if sign != "!=" else None
+            if size is not None and sign != "==" and size.smallest > 1:
+                # it fails at these where the first is as large
+                sizes[another] = FailingSizes(size.smallest, size.passes, ())
+        either = tuple(self._alternatives(needs, sizes, relations))
+        for (name, _), *_ in either:
+            needs.pop(name, None)
+            sizes.pop(name, None)
+        alone = {name: 1 for name, size in sizes.items() if size.smallest == 1 < getattr(config, name)}
+        if len(alone) > 1 and self._fails(alone) is False:
+            either += (tuple((name, FailingSizes(2, (), ())) for name in alone),)
+        factors = FailureConditions(needs, partly, independent, sizes, relations, either, nearest)
+        return replace(factors, numbers=self._numbers(factors))
+
+    def _fails(self, changes: dict[str, Any]) -> bool | None:
+        """Tell whether it fails with some factors changed."""
+        return self.verdicts.fails(self._changed(changes))
+
+    def _changed(self, changes: dict[str, Any]) -> RNNConfig:
+        return changed(self.config, changes)
+
+    def _flipped(self) -> dict[str, dict[Any, bool]]:
+        """Return whether it fails with each factor, but for sizes, at each other value alone.
+
+        Without a loss there are no gradients that could be wrong.
+        """
+        here, by_factor = factors_of(self.config), dict[str, dict[Any, bool]]()
+        gradients = self.config.loss is not None and like(self.verdicts.finding.result) == "gradients"
+        for neighbour in flipped(self.config, self.scope):
+            there = factors_of(neighbour)
+            differing = [name for name in there if there[name] != here[name]]
+            if "proj_size" in differing:  # which may need more units
+                differing = [name for name in differing if name != "hidden_size"]
+            if len(differing) != 1 or differing[0] in SIZE_NAMES or (neighbour.loss is None and gradients):
+                continue
+            if (failed := self.verdicts.fails(neighbour)) is not None:
+                by_factor.setdefault(differing[0], {})[there[differing[0]]] = failed
+        return by_factor
+
+    def _size(self, name: str) -> FailingSizes | None:
+        own = getattr(self.config, name)
+        smaller = (size for size in dict.fromkeys((1, 2, 3, own - 1)) if 0 < size < own)
+        allowed = (size for size in smaller if self.scope.allows(name, size))
+        # The case is minimal for the values that were tried on it; others may show the failure at smaller sizes.
+        smallest = next((size for size in allowed if self._fails({name: size})), own)
+        failures: dict[int, bool | None] = {} if smallest == own else {own: True}
+        failures |= self._at(name, self._larger(name))
+        passes = [size for size, failed in failures.items() if failed is False and size > smallest]
+        # its multiples, or its powers
+        multiples = {fitting(name, times * base, self.scope) for base in passes[:1] for times in (2, 3)}
+        failures |= self._at(name, sorted(multiples - failures.keys()))
+        failures |= self._beyond(name, failures)
+        if not any(failed is not None for failed in failures.values()):
+            return None
+        fails, passing = (tuple(size for size in sorted(failures) if failures[size] is how) for how in (True, False))
+        return FailingSizes(smallest, fails, passing)
+
+    def _larger(self, name: str) -> list[int]:
+        size = getattr(self.config, name)
+        larger = {fitting(name, size + step, self.scope) for step in (LARGER if name != "num_layers" else (1, 2))}
+        return sorted(other for other in larger if other > size)
+
+    def _at(self, name: str, sizes: Iterable[int]) -> dict[int, bool | None]:
+        """Return whether it fails at some other sizes, as far as there are such configs."""
+        configs = {size: self._changed({name: size}) for size in sizes}
+        return {size: self.verdicts.fails(config) for size, config in configs.items() if config != self.config}
+
+    def _beyond(self, name: str, failures: Mapping[int, bool | None]) -> dict[int, bool | None]:
+        """Try far sizes, if no nearer one passes, and then sizes down to the last that fails.
+
+        Without them, a failure at sizes from 21 to 39 would be told as one from 21 on. All far ones are tried, because
+        a failure that is also behind the first that passes is no band.
+        """
+        if name == "num_layers":
+            return {}
+        own = getattr(self.config, name)
+        steps = () if False in failures.values() else FAR_SIZES
+        sizes = [size for size in (fitting(name, own + step, self.scope) for step in steps) if size > own]
+        cheap = (size for size in sizes if self._changed({name: size}).cost <= HIGHEST_COST)
+        far = self._at(name, (size for size in cheap if size not in failures))
+        every = {own: True, **failures, **far}
+        passes = [size for size, failed in every.items() if failed is False]
+        last = max(size for size, failed in every.items() if failed)
+        between = [size for size in range(last + 1, min(passes, default=0)) if self.scope.allows(name, size)]
+        while between:  # the end of the band is between the last that fails and the first that passes
+            middle = len(between) // 2
+            far[between[middle]] = failed = self._fails({name: between[middle]})
+            if failed is None:
+                break
+            between = between[middle + 1 :] if failed else between[:middle]
+        return far
+
+    def _related(self, sizes: Mapping[str, FailingSizes]) -> Iterator[tuple[str, str, str]]:
+        """Yield pairs of sizes that fail only where they are equal, only where they are not, or where one is larger."""
+        for first, second in combinations(sizes, 2):
+            here, there = getattr(self.config, first), getattr(self.config, second)
+            if here == there and not sizes[first].fails and not sizes[second].fails:
+                both = [self._changed({first: size, second: size}) for size in self._larger(first)]
+                if any(self.verdicts.fails(larger) for larger in both if larger != self.config):
+                    yield first, "==", second
+        for first, second in permutations(sizes, 2):
+            if sizes[first].fails and sizes[first].passes == (getattr(self.config, second),):
+                yield first, "!=", second
+        for first, second in permutations(sizes, 2):
+            sign = {0: ">=", 1: ">"}.get(getattr(self.config, first) - getattr(self.config, second))
+            alone = sizes[first].fails and not sizes[first].passes and sizes[second].passes and not sizes[second].fails
+            if sign is not None and alone and self._ordered(first, second):
+                yield first, sign, second
+
+    def _ordered(self, first: str, second: str) -> bool:
+        """Tell whether it fails with both sizes larger by the same steps, and passes if the other is larger by more."""
+        here, there = getattr(self.config, first), getattr(self.config, second)
+        for step in LARGER:
+            if not self.scope.allows(first, here + step) or not self.scope.allows(second, there + step + 1):
+                return False
+            if not self._fails({first: here + step, second: there + step}):
+                return False
+            if self._fails({first: here + step, second: there + step + 1}) is not False:
+                return False
+        return True
 
     def _alternatives(
         self, needs: Mapping[str, Any], sizes: Mapping[str, FailingSizes], relations: tuple[tuple[str, str, str], ...]
@@ -343,38 +468,34 @@ class _Dependence:
 
         Nothing is needed in its place where no single change does.
         """
-        config = self.finding.case.config
         thresholds = {name: size for name, size in sizes.items() if size.smallest > 1 and not size.passes}
         if not needs and not thresholds:
             return
-        large = wider(config, self.scope)
+        large = wider(self.config, self.scope)
         for first, sign, another in relations:
             large = changed(large, {another: getattr(large, first)}) if sign == "==" else large
-        for name, value in (("hx", True), ("bias", True)):
-            if name not in needs and self.scope.allows(name, value):
-                large = changed(large, {name: value})
-        if not self.fails(large):
+        for name in ("hx", "bias"):
+            if name not in needs and self.scope.allows(name, True):
+                large = changed(large, {name: True})
+        if not self.verdicts.fails(large):
             return
-        here, wide = factors_of(config), factors_of(large)
+        here, wide = factors_of(self.config), factors_of(large)
         companions = [name for name in (*SIZE_NAMES, "hx", "bias") if here[name] != wide[name]]
         covered = set[str]()
         for name, need in {**needs, **thresholds}.items():
             without = self._without(name, need)
-            if name in covered or without is None or not self.fails(changed(large, without)):
+            if name in covered or without is None or not self.verdicts.fails(changed(large, without)):
                 continue
             others: list[tuple[str, Any]] = []
             for partner in (factor for factor in companions if factor != name):
-                values = range(here[partner] + 1, here[partner] + 4) if partner in SIZE_NAMES else (wide[partner],)
-                at = next(
-                    (v for v in values if self.scope.allows(partner, v) and self._fails_with(without, partner, v)), None
-                )
+                is_size = partner in SIZE_NAMES
+                values = range(here[partner] + 1, here[partner] + 4) if is_size else (wide[partner],)
+                allowed = (value for value in values if self.scope.allows(partner, value))
+                at = next((value for value in allowed if self._fails({**without, partner: value})), None)
                 if at is not None:
-                    others.append((partner, FailingSizes(at, (), ()) if partner in SIZE_NAMES else at))
+                    others.append((partner, FailingSizes(at, (), ()) if is_size else at))
             covered |= {name, *(partner for partner, _ in others)}
             yield ((name, need), *others)
-
-    def _fails_with(self, without: dict[str, Any], name: str, value: Any) -> bool | None:
-        return self.fails(changed(self.finding.case.config, {**without, name: value}))
 
     def _without(self, name: str, need: Any) -> dict[str, Any] | None:
         """Return a change by which a need is not met; ``None`` if the scope has none."""
@@ -385,33 +506,10 @@ class _Dependence:
 
     def _numbers(self, factors: FailureConditions) -> NumbersNeeded | None:
         """Return what the failure needs of the numbers: of a wider config, where all that could hide it is rare."""
-        config = self.finding.case.config
-        wide, numbers = wider(config, self.scope), None
-        if factors.covers(wide):
-            numbers = self._numbers_at(wide)
-        if numbers is None or not numbers.fails:
-            numbers = self.own[0] if self.own else self._numbers_at(config)
-        if numbers is not None and self.shows is not None:
-            borne_out = all(self._fails_on(case) is not False for case in numbers.failing[:KNOWN_CASES])
-            return numbers if borne_out else None
-        return numbers
-
-    def _numbers_at(self, config: RNNConfig) -> NumbersNeeded | None:
-        """Return what the failure needs of the numbers of a config; ``None`` if they are not varied.
-
-        Numbers that are not finite are no matter of size or sign, and a process that dies takes too long.
-        """
-        result = self.finding.result
-        finite = all(mismatch.sort is not MismatchKind.FINITENESS for mismatch in result.mismatches)
-        if result.failure in PROCESS_LOST or not finite or config.cost > HIGHEST_COST:
-            return None
-        return numbers_needed(config, self.shows or self._fails_on, self.right)
-
-    def _fails_on(self, case: Case) -> bool | None:
-        result = self.check(case)
-        if against(result):
-            return self._alike(case, result) or None
-        return False if self._passes(case, result) and result.verdict is not Verdict.UNSUPPORTED else None
+        wide = wider(self.config, self.scope)
+        numbers = self.verdicts.numbers(wide) if factors.covers(wide) else None
+        numbers = numbers if numbers is not None and numbers.fails else self.verdicts.own
+        return numbers if numbers is not None and self.verdicts.holds(numbers) else None
 
     def _nearest(
         self, sizes: Mapping[str, FailingSizes], by_factor: Mapping[str, Mapping[Any, bool]]
@@ -420,19 +518,17 @@ class _Dependence:
 
         It is none of those that fail ``otherwise``.
         """
-        config = self.finding.case.config
-        for size, name in sorted(((getattr(config, name), name) for name in sizes), reverse=True):
-            allowed = size > 1 and fitting(name, size - 1, self.scope) == size - 1
-            smaller = changed(config, {name: size - 1}) if allowed else config
-            if smaller != config and self.fails(smaller) is False and smaller not in self.otherwise:
+        for size, name in sorted(((getattr(self.config, name), name) for name in sizes), reverse=True):
+            smaller = self._changed({name: size - 1}) if size > 1 and self.scope.allows(name, size - 1) else self.config
+            passes = smaller != self.config and self.verdicts.fails(smaller) is False
+            if passes and smaller not in self.verdicts.otherwise:
                 return name, size - 1
         others = [(name, min(size.passes)) for name, size in sizes.items() if size.passes]
         for name, failures in by_factor.items():
             # Without a loss there are no gradients.
-            others += [
-                (name, value) for value, failed in failures.items() if not failed and (name, value) != ("loss", None)
-            ]
-        return next((change for change in others if changed(config, dict([change])) not in self.otherwise), None)
+            passing = [value for value, failed in failures.items() if not failed and (name != "loss" or value)]
+            others += [(name, value) for value in passing]
+        return next((change for change in others if self._changed(dict([change])) not in self.verdicts.otherwise), None)
 
 
 def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
@@ -447,104 +543,6 @@ def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
         for generic in (draw(config, *which) for which in LARGE_GRADIENT_SETS):
             cotangents = {name: array * array.dtype.type(GRADIENT_FACTOR) for name, array in generic.cotangents.items()}
             yield Case.from_arrays(config, {**generic.arrays, **cotangents})
-
-
-def _larger(name: str, smallest: int, scope: Scope) -> list[int]:
-    larger = {fitting(name, smallest + step, scope) for step in (LARGER if name != "num_layers" else (1, 2))}
-    return sorted(size for size in larger if size > smallest)
-
-
-def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig], bool | None]) -> FailingSizes | None:
-    own = getattr(config, name)
-    smaller = (size for size in dict.fromkeys((1, 2, 3, own - 1)) if 0 < size < own)
-    allowed = (size for size in smaller if fitting(name, size, scope) == size)
-    # The case is minimal for the values that were tried on it; others may show the failure at smaller sizes.
-    smallest = next((size for size in allowed if fails(changed(config, {name: size}))), own)
-    failures: dict[int, bool | None] = {} if smallest == own else {own: True}
-    for size in _larger(name, own, scope):
-        if (larger := changed(config, {name: size})) != config:
-            failures[size] = fails(larger)
-    passes = [size for size, failed in failures.items() if failed is False and size > smallest]
-    for size in sorted({fitting(name, times * base, scope) for base in passes[:1] for times in (2, 3)}):
-        if size not in failures and (larger := changed(config, {name: size})) != config:  # its multiples, or its powers
-            failures[size] = fails(larger)
-    failures |= _beyond(name, config, scope, fails, failures)
-    if not any(failed is not None for failed in failures.values()):
-        return None
-    return FailingSizes(
-        smallest,
-        tuple(size for size, failed in sorted(failures.items()) if failed),
-        tuple(size for size, failed in sorted(failures.items()) if failed is False),
-    )
-
-
-def _beyond(
-    name: str,
-    config: RNNConfig,
-    scope: Scope,
-    fails: Callable[[RNNConfig], bool | None],
-    failures: Mapping[int, bool | None],
-) -> dict[int, bool | None]:
-    """Try far sizes, if no nearer one passes, and then sizes down to the last that fails.
-
-    Without them, a failure at sizes from 21 to 39 would be told as one from 21 on. All far ones are tried, because a
-    failure that is also behind the first that passes is no band.
-    """
-    own = getattr(config, name)
-    far: dict[int, bool | None] = {}
-    if name == "num_layers":
-        return far
-    for size in () if False in failures.values() else (fitting(name, own + step, scope) for step in FAR_SIZES):
-        candidate = changed(config, {name: size})
-        if size > own and size not in failures and candidate != config and candidate.cost <= HIGHEST_COST:
-            far[size] = fails(candidate)
-    every = {own: True, **failures, **far}
-    passes = [size for size, failed in every.items() if failed is False]
-    last = max(size for size, failed in every.items() if failed)
-    between = [size for size in range(last + 1, min(passes, default=0)) if scope.allows(name, size)]
-    while between:  # the end of the band is between the last that fails and the first that passes
-        middle = len(between) // 2
-        far[between[middle]] = failed = fails(changed(config, {name: between[middle]}))
-        if failed is None:
-            break
-        between = between[middle + 1 :] if failed else between[:middle]
-    return far
-
-
-def _related(
-    config: RNNConfig, sizes: Mapping[str, FailingSizes], scope: Scope, fails: Callable[[RNNConfig], bool | None]
-) -> Iterator[tuple[str, str, str]]:
-    """Yield pairs of sizes that fail only where they are equal, only where they are not, or where one is larger."""
-    for first, second in combinations(sizes, 2):
-        here, there = getattr(config, first), getattr(config, second)
-        if here == there and not sizes[first].fails and not sizes[second].fails:
-            both = [changed(config, {first: size, second: size}) for size in _larger(first, here, scope)]
-            if any(fails(larger) for larger in both if larger != config):
-                yield first, "==", second
-    for first, size in sizes.items():
-        for second in sizes:
-            if second != first and size.fails and size.passes == (getattr(config, second),):
-                yield first, "!=", second
-    for first, second in permutations(sizes, 2):
-        sign = {0: ">=", 1: ">"}.get(getattr(config, first) - getattr(config, second))
-        alone = sizes[first].fails and not sizes[first].passes and sizes[second].passes and not sizes[second].fails
-        if sign is not None and alone and _ordered(config, first, second, scope, fails):
-            yield first, sign, second
-
-
-def _ordered(
-    config: RNNConfig, first: str, second: str, scope: Scope, fails: Callable[[RNNConfig], bool | None]
-) -> bool:
-    """Tell whether it fails with both sizes larger by the same steps, and passes where the other is larger by more."""
-    here, there = getattr(config, first), getattr(config, second)
-    for step in LARGER:
-        if not scope.allows(first, here + step) or not scope.allows(second, there + step + 1):
-            return False
-        if not fails(changed(config, {first: here + step, second: there + step})):
-            return False
-        if fails(changed(config, {first: here + step, second: there + step + 1})) is not False:
-            return False
-    return True
 
 
 def like(result: Result) -> str:

@@ -268,11 +268,7 @@ def _skipped(runs: Sequence[LineRun], at: int, depth: int) -> SourceLine | None:
     The line stands in the frame that is the ``depth``-th from outside.
     """
     site = runs[at].stack[-depth]
-    every = linecache.getlines(site.file)
-    try:
-        nodes = list(ast.walk(ast.parse("".join(every))))
-    except SyntaxError:  # it was changed since it was imported
-        return None
+    every, nodes = _source(site.file)
     bodies = [body for node in nodes if isinstance(body := getattr(node, "body", None), list)]
     pairs = [pair for body in bodies for pair in pairwise(body) if pair[0].lineno == site.line]
     if not pairs or not isinstance(after := pairs[0][1], ast.If) or after.orelse:
@@ -290,6 +286,15 @@ def _skipped(runs: Sequence[LineRun], at: int, depth: int) -> SourceLine | None:
     return SourceLine(site.file, after.lineno, " ".join(every[after.lineno - 1].split()))
 
 
+def _source(file: str) -> tuple[list[str], list[ast.AST]]:
+    """Return the lines and the nodes of a file; no node if it was changed since it was imported, and is no Python."""
+    every = linecache.getlines(file)
+    try:
+        return every, list(ast.walk(ast.parse("".join(every))))
+    except SyntaxError:
+        return every, []
+
+
 def _assigned(node: ast.AST) -> set[str]:
     return {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
 
@@ -300,10 +305,8 @@ def _shown(stack: tuple[CodeSite, ...], roles: set[str]) -> SourceLine | None:
     A function that only returns an expression may be right, and be given what is wrong: its caller is named, too.
     """
     (file, line, _), end, caller = stack[0], stack[0].line, ""
-    every = linecache.getlines(file)
-    try:
-        nodes = list(ast.walk(ast.parse("".join(every))))
-    except SyntaxError:  # it was changed since it was imported
+    every, nodes = _source(file)
+    if not nodes:
         return None
     named = {f"{role}{layer}{after}" for role in roles for layer in ("", "_l0", "_l1") for after in ("", ".grad")}
     for node in nodes:

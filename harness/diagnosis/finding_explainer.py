@@ -7,44 +7,32 @@ to earlier findings of a search are known when a later one is explained.
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import chain, islice
-from typing import Any, Final, NamedTuple
+from itertools import islice
+from typing import Any, Final, NamedTuple, Self
 
 from harness.checks.case_checks import against, check as check_everything
-from harness.checks.known_issues import KnownCause
 from harness.checks.relation_check import relations_of
 from harness.checks.repeatability import answers_of, check_repeatability
-from harness.checks.result import Result, Verdict
+from harness.checks.result import Result
 from harness.diagnosis.argument_order import other_order
-from harness.diagnosis.defects import noted_defects
 from harness.diagnosis.dropout_in_eval import dropped_in_evaluation
 from harness.diagnosis.effort import CountedSubject, Effort, spend
 from harness.diagnosis.error_map import ErrorMaps, error_maps
-from harness.diagnosis.experiments import ExperimentCause, KnownByExperiment, KnownByModel, Question
+from harness.diagnosis.experiments import Cause, FindingCause, Question, Recognition
 from harness.diagnosis.failure_conditions import FailureConditions, depends_on, like
 from harness.diagnosis.faulty_source_line import SourceLine, own_line
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst, locate
 from harness.diagnosis.fresh_cases import changed, wider
-from harness.diagnosis.gradient_of_forward import own_derivative
+from harness.diagnosis.identified_layers import IdentifiedLayers
 from harness.diagnosis.identify.cases_of_one_mistake import shown_alone
-from harness.diagnosis.identify.cause import (
-    IdentifiedCause,
-    cause_of,
-    identified_of,
-    ill_shaped,
-    lacks_gradients,
-    of_shapes,
-    seen_of,
-)
-from harness.diagnosis.identify.elman_layer_inquiry import Identification
+from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.mistake import Mistake
-from harness.diagnosis.identify.questions import LONG_TIMES, Asker, SubjectTooSlow
-from harness.diagnosis.identify.wiring_inquiry import shown_by
+from harness.diagnosis.identify.questions import Asker, SubjectTooSlow
 from harness.diagnosis.kernels import NONE, KernelCause, KernelSwitchResults, kernels_of
 from harness.diagnosis.nan_and_inf import special_of
 from harness.diagnosis.observation_cache import ObservationCache, nameable
@@ -52,7 +40,6 @@ from harness.diagnosis.padding import padding_of
 from harness.diagnosis.precision import ShownPrecision, estimate, estimate_arrays
 from harness.diagnosis.roundings import roundings_of
 from harness.diagnosis.stale_state import (
-    AccumulationCause,
     GradientAccumulation,
     StaleState,
     accumulated_of,
@@ -69,13 +56,13 @@ from harness.oracle.judge import Judgement
 from harness.search.deadline import Hang, TimeOver
 from harness.search.search import RecognisedCause
 from harness.search.search_record import Finding, SearchRecord
-from harness.space.case import Array, Case
+from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.factor_table import SIZE_FACTORS
 from harness.space.outcome import Outcome, is_last
 from harness.space.scope import Scope
 from harness.space.values import draw
-from harness.subjects.protocol import Subject, SubjectUnavailable, environment_of
+from harness.subjects.protocol import Subject, environment_of
 
 SEARCH_OVER: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
 TIME_OVER: Final = "the time was over before it was found"
@@ -88,19 +75,21 @@ ONE_CAUSE: Final = (2 / 3, 1.0)
 ONE_DETAIL: Final = (1 / 2, 1 / 2)  # the same of the factors that a failure needs, and of where it begins
 
 ANSWER_DRAWS: Final = 3  # sets of numbers on which a flaky subject must give one answer, to be called deterministic
-# A subject may compute one thing with a value of these, and another one with others.
-BEHAVIOUR_FACTORS: Final = ("hx", "bias", "batch_first", "batched", "dtype")
 
 
 @dataclass(frozen=True)
 class Diagnosis:
     """The cause of a finding, or else how coarse the subject's arithmetic is."""
 
-    cause: ExperimentCause | None = None  # A cause that an experiment told, which is certain
+    cause: Cause | None = None  # A cause that an experiment told, which is certain
     elsewhere: tuple[Mistake, ...] = ()  # Further mistakes that the case shows
     precision: ShownPrecision | None = None  # If no cause is known, and coarser arithmetic may explain the failure
     line: SourceLine | None = None  # The line of the subject's own code that makes the mistake, if that is known
     order_assumed: bool = False  # no run told which rows of the subject are of which gate
+
+    def without(self, mistake: Mistake) -> Self:
+        """Return it without a further mistake, which has a finding of its own."""
+        return replace(self, elsewhere=tuple(other for other in self.elsewhere if other != mistake))
 
     @property
     def certain(self) -> bool:
@@ -139,20 +128,13 @@ class FindingExplainer:
     subject: Subject
     accepted: AcceptedErrors = STRICT
     explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
-    _known_causes: list[KnownCause] = field(default_factory=list)
-    _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
+    _known_causes: list[FindingCause] = field(default_factory=list)
     _same_cause: dict[str, str] = field(default_factory=dict)  # the id of an earlier finding, by that of a later one
-    _mistakes: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
-    _reported: list[Mistake] = field(default_factory=list)  # those that have a finding of their own
+    _layers: IdentifiedLayers = field(default_factory=IdentifiedLayers)
     _nondeterministic: bool = False  # True if the subject was seen to give two answers to one question
-    # The values of factors with which a nondeterministic subject is deterministic, and its gradients that never are.
-    _deterministic: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    _hidden: frozenset[str] = frozenset()
     _for_causes: Effort = field(default_factory=partial(Effort, CAUSES))
     _for_details: Effort = field(default_factory=partial(Effort, 1 - CAUSES))
-    _defects: list[str] = field(default_factory=list)  # lines on mistakes of this package since the last finding
     interrupted: bool = False  # True if an interrupt came; what was known by then is kept
-    _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
 
     def recognise(self, finding: Finding, record: SearchRecord) -> RecognisedCause:
         """Explain the last finding of a search, and return how its cause is recognised from now on.
@@ -167,53 +149,48 @@ class FindingExplainer:
         if (again := next((old for old in earlier if old.id == same), None)) is not None:
             return self._met_again(again)
         explanation = self._explanation(finding, record.scope, record.explaining_until)
-        first = next(
-            (
-                old
-                for old in earlier
-                if (before := self.explanations.get(old.id)) is not None
-                and one_cause(identity_of(old, before), identity_of(finding, explanation))
-            ),
-            None,
-        )
+        explained = [(old, self.explanations[old.id]) for old in earlier if old.id in self.explanations]
+        identity = identity_of(finding, explanation)
+        first = next((old for old, its in explained if one_cause(identity_of(old, its), identity)), None)
         if finding.result.inaccurate and not _certain(explanation.diagnosis) and not explanation.kernels.passes:
             self._keep(finding, explanation)
             return RecognisedCause()
-        if (
-            first is None
-            and len(alike := [old for old in earlier if self._differ_in_sizes_alone(old, finding, explanation)]) > 1
-        ):
-            first, explanation = alike[0], _of_any_size(explanation)  # as a third one is
+        if first is None:
+            of_any_size = _of_any_size(explanation)
+            identity = identity_of(finding, of_any_size)
+            unknown = not (identity.causes or identity.error or identity.kernels) and identity.needs
+            alike = [old for old, its in explained if unknown and identity_of(old, _of_any_size(its)) == identity]
+            if len(alike) > 1:  # as a third one, it differs in the sizes at which it fails alone
+                first, explanation = alike[0], of_any_size
         if first is None:
             self._keep(finding, explanation)
         else:
             self._same_cause[finding.id] = first.id
-        known_cause = self._told_again(finding, explanation, (first or finding).id)
-        if known_cause is not None:
-            self._known_causes.append(known_cause)
-        return RecognisedCause(known_cause, None if first is None else first.id, partial(self._alone_on, record))
+        name = (first or finding).id
+        known = self._known(name, self._recognition(finding, explanation, name))
+        return RecognisedCause(known, None if first is None else first.id, partial(self._alone_on, record))
+
+    def _known(self, name: str, recognition: Recognition | None) -> FindingCause | None:
+        """Count failures as known that are recognised as a finding; none where nothing recognises them."""
+        if recognition is None:
+            return None
+        self._known_causes.append(FindingCause(name, self.subject, recognition))
+        return self._known_causes[-1]
 
     def _alone_on(self, record: SearchRecord) -> Iterator[Case]:
         """Yield cases on which mistakes that are known beside others alone may be all that is wrong."""
         for finding in tuple(record.findings):
-            explanation = self.explanations.get(finding.id)
-            diagnosis = None if explanation is None else explanation.diagnosis
+            diagnosis = self._diagnosis_of(finding.id)
             if diagnosis is None or (computed := _computed_of(diagnosis)) is None:
                 continue
-            for mistake in diagnosis.elsewhere:
-                if mistake not in self._reported:
-                    with self._surviving():
-                        config = finding.case.config
-                        yield from islice(
-                            shown_alone(computed.identified, mistake, self._reported, config, record.scope), 1
-                        )
+            for mistake in (mistake for mistake in diagnosis.elsewhere if mistake not in self._layers.reported):
+                with self._layers.surviving():
+                    config = finding.case.config
+                    cases = shown_alone(computed.identified, mistake, self._layers.reported, config, record.scope)
+                    yield from islice(cases, 1)
 
-    def _differ_in_sizes_alone(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
-        """Tell whether two findings of unknown cause differ in the sizes at which they fail alone."""
-        if (before := self.explanations.get(earlier.id)) is None:
-            return False
-        old, new = (identity_of(each, _of_any_size(its)) for each, its in ((earlier, before), (finding, explanation)))
-        return not (old.causes or old.error or old.kernels or not old.needs) and old == new
+    def _diagnosis_of(self, name: str) -> Diagnosis | None:
+        return None if (explanation := self.explanations.get(name)) is None else explanation.diagnosis
 
     def _met_again(self, earlier: Finding) -> RecognisedCause:
         """Recognise a case that was found once more by its region from now on, which is where it shows.
@@ -222,46 +199,38 @@ class FindingExplainer:
         cannot recognise it, either, which ends the search.
         """
         explanation = self.explanations.get(earlier.id)
-        tries = sum(isinstance(cause, UnexplainedCause) and cause.name == earlier.id for cause in self._known_causes)
+        known = [known.cause for known in self._known_causes if known.name == earlier.id]
+        tries = sum(isinstance(cause, UnexplainedCause) for cause in known)
         explanation = explanation if explanation is None or not tries else _of_any_size(explanation)
         if explanation is None or explanation.factors is None or tries > 1:
             return RecognisedCause(None, earlier.id)
-        known_cause = UnexplainedCause(earlier.id, earlier.result, explanation.factors, self._derived)
-        self._known_causes.append(known_cause)
-        return RecognisedCause(known_cause, earlier.id)
+        again = UnexplainedCause(earlier.result, explanation.factors)
+        return RecognisedCause(self._known(earlier.id, again), earlier.id)
 
-    def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> KnownCause | None:
-        diagnosis, kernels = explanation.diagnosis, explanation.kernels
+    def _recognition(self, finding: Finding, explanation: Explanation, name: str) -> Recognition | None:
+        """Return what recognises further failures like a finding: its cause, or else where and how it shows."""
+        result, kernels = finding.result, explanation.kernels
         if _of_derivatives(finding):
-            return UnexplainedCause(name, finding.result, FailureConditions())
-        if diagnosis is not None and diagnosis.cause is not None:
-            if isinstance(diagnosis.cause, IdentifiedCause):
-                return self._known_cause_of(name, diagnosis.cause)
-            by: Any = AccumulationCause if isinstance(diagnosis.cause, GradientAccumulation) else KnownByExperiment
-            known_cause: KnownCause = by(name, self.subject, diagnosis.cause)
-            return known_cause
-        if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
+            return UnexplainedCause(result, FailureConditions())
+        if (diagnosis := explanation.diagnosis) is not None and (cause := diagnosis.cause) is not None:
+            return self._with_a_finding(name, cause) if isinstance(cause, IdentifiedCause) else cause
+        if is_last(result.failure, result.message) or explanation.factors is None:
             return None
         process = self.subject.capabilities.process
-        if kernels.passes and finding.result.mismatches and process is not None:
-            return KernelCause(name, finding.result, process.switched(kernels.passes[0]), self._alone(finding))
-        identified = filter(None, self._identified.values())
-        unknown = {array for layer in identified for array in layer.unknown_of(finding.case.config)}
-        return UnexplainedCause(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
+        if kernels.passes and result.mismatches and process is not None:
+            return KernelCause(result, process.switched(kernels.passes[0]), self._alone(finding))
+        unknown = {array for layer in self._layers.known for array in layer.unknown_of(finding.case.config)}
+        return UnexplainedCause(result, explanation.factors, tuple(sorted(unknown)))
 
-    def _known_cause_of(self, name: str, cause: IdentifiedCause) -> KnownByModel:
-        """Return the known cause of a cause, whose first mistake has a finding now; others may have one later."""
-        self._mistakes += [mistake for mistake in cause.new if mistake not in self._mistakes]
-        self._reported.append(cause.new[0])
+    def _with_a_finding(self, name: str, cause: IdentifiedCause) -> IdentifiedCause:
+        """Return a cause whose first mistake has a finding now; others may have one later."""
+        self._layers.mistakes += [mistake for mistake in cause.new if mistake not in self._layers.mistakes]
+        self._layers.reported.append(cause.new[0])
         for earlier, explanation in self.explanations.items():
             if (diagnosis := explanation.diagnosis) is not None and earlier != name:
-                elsewhere = tuple(mistake for mistake in diagnosis.elsewhere if mistake != cause.new[0])
-                self.explanations[earlier] = replace(explanation, diagnosis=replace(diagnosis, elsewhere=elsewhere))
-        unreported = tuple(mistake for mistake in self._mistakes if mistake not in self._reported)
-        return KnownByModel(name, self.subject, replace(cause, unreported=unreported))
-
-    def _derived(self, case: Case) -> Mapping[str, Array] | None:
-        return own_derivative(self.subject, case)
+                self.explanations[earlier] = replace(explanation, diagnosis=diagnosis.without(cause.new[0]))
+        unreported = tuple(mistake for mistake in self._layers.mistakes if mistake not in self._layers.reported)
+        return replace(cause, unreported=unreported)
 
     def explain(self, finding: Finding, scope: Scope) -> Explanation:
         """Return what is known of why the finding's case fails."""
@@ -269,9 +238,8 @@ class FindingExplainer:
 
     def diagnosis(self, finding: Finding, scope: Scope) -> Diagnosis | None:
         """Return the cause of a finding alone, which takes less time than all that is known of it."""
-        observations = ObservationCache(CountedSubject(self.subject), self._within(finding))
         with self._for_causes.part(1, 1):
-            return self._diagnosis(observations, finding, scope, math.inf)
+            return self._diagnosis(self._question(finding, scope))
         return None
 
     def known_of(self, finding: Finding) -> Explanation:
@@ -279,8 +247,8 @@ class FindingExplainer:
         return self.explanations.get(finding.id) or self._keep(finding, Explanation(why_unknown=SEARCH_OVER))
 
     def _keep(self, finding: Finding, explanation: Explanation) -> Explanation:
-        defects = (*explanation.defects, *dict.fromkeys(self._defects))
-        self._defects.clear()
+        defects = (*explanation.defects, *dict.fromkeys(self._layers.defects))
+        self._layers.defects.clear()
         explanation = replace(explanation, judgement=judge_worst(finding.result), defects=defects)
         self.explanations[finding.id] = explanation
         return explanation
@@ -288,173 +256,95 @@ class FindingExplainer:
     def _explanation(self, finding: Finding, scope: Scope, until: float = math.inf) -> Explanation:
         explanation = Explanation()
         if not is_last(finding.result.failure, finding.result.message) and not _of_derivatives(finding):
+            explain = self._flaky if finding.result.nondeterministic else self._explained
             with suppress(Hang, TimeOver):
-                if finding.result.nondeterministic:
-                    explanation = self._wavering(finding, scope, until)
-                else:
-                    explanation = self._explained(finding, scope, until)
+                explanation = explain(self._question(finding, scope, until))
         if self.interrupted:  # a new process would be asked for its environment
             return explanation
         return replace(explanation, environment=environment_of(self.subject, finding.case.config.device))
 
-    def _surviving(self) -> AbstractContextManager[None]:
-        """Return a context in which a mistake of this package loses nothing but what was looked for."""
-        return noted_defects(self._defects, SubjectTooSlow, SubjectUnavailable)
+    def _question(self, finding: Finding, scope: Scope, until: float = math.inf) -> Question:
+        """Return the question what the cause of a finding is."""
+        flaky = self._nondeterministic or finding.result.nondeterministic
+        subject, alone = CountedSubject(self.subject, until), self._alone(finding)
+        observations = ObservationCache(subject, self._within(finding), nondeterministic=flaky)
 
-    def _wavering(self, finding: Finding, scope: Scope, until: float) -> Explanation:
+        def check(case: Case) -> Result:
+            spend()  # also where the observation is known: known causes run their models
+            observation = observations.of(case, with_probes=_probed(finding))
+            return alone(subject, case, scope=scope, known_causes=self._known_causes, observation=observation)
+
+        return Question(observations, finding, scope, check, until, self._layers.known[::-1])
+
+    def _flaky(self, question: Question) -> Explanation:
         """Return what can be said of a subject that gives two answers to one question."""
-        observations = ObservationCache(
-            CountedSubject(self.subject, until), self._within(finding), nondeterministic=True
-        )
-        question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
-        diagnosis: Diagnosis | None = None
+        cause: Cause | None = None
         with self._for_causes.part(*ONE_CAUSE):
-            diagnosis = _first_of(CHECKS_IF_NONDETERMINISTIC, question)
-        if diagnosis is not None:
-            if isinstance(diagnosis.cause, StaleState):
-                self._deterministic = diagnosis.cause.pins
-            if isinstance(diagnosis.cause, GradientAccumulation):
-                self._hidden = frozenset(diagnosis.cause.roles)
-            return Explanation(diagnosis)
+            cause = _first_of(CHECKS_IF_NONDETERMINISTIC, question)
+        if isinstance(cause, StaleState):
+            self._layers.deterministic = cause.pins
+        if isinstance(cause, GradientAccumulation):
+            self._layers.hidden = frozenset(cause.roles)
+        if cause is not None:
+            return Explanation(Diagnosis(cause))
+        subject, case = question.subject, question.finding.case
         with self._for_details.part(*ONE_DETAIL):
-            self._deterministic = _deterministic_with(observations.subject, finding.case.config, scope)
-        answers = answers_of(observations.subject, finding.case)
-        return Explanation(answers=answers, deterministic=self._deterministic)
+            self._layers.deterministic = _deterministic_with(subject, case.config, question.scope)
+        return Explanation(answers=answers_of(subject, case), deterministic=self._layers.deterministic)
 
-    def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
+    def _explained(self, question: Question) -> Explanation:
         """Return what can be said until a moment, what matters most first."""
-        subject, causes, details = CountedSubject(self.subject, until), self._for_causes, self._for_details
-        explanation, case = Explanation(why_unknown=TIME_OVER), nameable(finding)
-        observations = ObservationCache(subject, self._within(finding), nondeterministic=self._nondeterministic)
+        observations, finding, scope, check, until, _ = question
+        causes, details, case = self._for_causes, self._for_details, nameable(finding)
+        known: dict[str, Any] = {"why_unknown": TIME_OVER}  # of an ``Explanation``
         diagnosis: Diagnosis | None = None
         try:
-            with causes.part(*ONE_CAUSE), self._surviving():
-                diagnosis = self._diagnosis(observations, finding, scope, until)
-            why_unknown = "" if _certain(diagnosis) else causes.over or self._slow
-            explanation = replace(explanation, diagnosis=diagnosis, why_unknown=why_unknown)
-            computed = _computed_of(diagnosis)
-            check = self._check(observations, finding, scope)
-            with details.part(*ONE_DETAIL), self._surviving():
-                factors = depends_on(
-                    finding,
-                    scope,
-                    check,
-                    explains_all=self._explains_all(observations, finding),
-                    shows=None if computed is None else _shows(observations, computed, check),
-                    may_show=None if computed is None else partial(_may_show, observations, computed),
-                    of_cause=_of_cause(observations, diagnosis),
-                    right=right_of(finding.case.config) if computed is None else computed.mended,
-                )
-                explanation = replace(explanation, factors=factors)
-            with details.part(*ONE_DETAIL), self._surviving():
+            with causes.part(*ONE_CAUSE), self._layers.surviving():
+                diagnosis = self._diagnosis(question)
+            known["diagnosis"] = diagnosis
+            known["why_unknown"] = "" if _certain(diagnosis) else causes.over or self._layers.slow
+            with details.part(*ONE_DETAIL), self._layers.surviving():
+                options = _options_by_cause(question, None if diagnosis is None else diagnosis.cause)
+                explains_all = self._explains_all(observations, finding)
+                known["factors"] = depends_on(finding, scope, check, explains_all=explains_all, **options)
+            with details.part(*ONE_DETAIL), self._layers.surviving():
                 if time.perf_counter() < until and not _certain(diagnosis) and not details.spent:
-                    kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
-                    explanation = replace(explanation, kernels=kernels)
-                where = None if case is None else locate(observations, case, scope)
-                explanation = replace(explanation, where=where)
-                if case is not None:
-                    explanation = replace(explanation, error_maps=_mapped(observations, case, scope, where))
+                    known["kernels"] = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
+                known["where"] = where = None if case is None else locate(observations, case, scope)
+                known["error_maps"] = None if case is None else _mapped(observations, case, scope, where)
         except TimeOver:
             pass
         except KeyboardInterrupt:
             self.interrupted = True
-            explanation = replace(explanation, why_unknown=explanation.why_unknown and INTERRUPTION)
-        return replace(explanation, outcome=observations.outcome(finding.case))
+            known["why_unknown"] = known["why_unknown"] and INTERRUPTION
+        return Explanation(**known, outcome=observations.outcome(finding.case))
 
-    def _diagnosis(
-        self, observations: ObservationCache, finding: Finding, scope: Scope, until: float
-    ) -> Diagnosis | None:
-        """Return the cause of a finding: the first that a check tells, or what was identified.
+    def _diagnosis(self, question: Question) -> Diagnosis | None:
+        """Return the cause of a finding, or else how coarse the subject's arithmetic is.
 
         The checks before come first because what they look for shows as many mistakes; those after, because many
         mistakes show as what they look for.
         """
-        identified = [layer for layer in reversed(self._identified.values()) if layer is not None]
-        question = Question(observations, finding, scope, self._check(observations, finding, scope), until, identified)
-        if (diagnosis := _first_of(CHECKS_BEFORE, question)) is not None:
-            return diagnosis
-        cause = self._computed(observations, finding, scope)
-        if cause is not None:
-            line: SourceLine | None = None
-            with suppress(TimeOver, SubjectTooSlow), self._surviving():
-                asker = Asker(observations, scope, finding.case.config.nonlinearity)
-                line = own_line(asker, cause.identified, cause.new[0])
-            assumed = self.subject.capabilities.order_assumed
-            return Diagnosis(cause, cause.new[1:], line=line, order_assumed=assumed)
-        return _first_of(CHECKS_AFTER, question) or _precision(observations, finding)
-
-    def _computed(self, observations: ObservationCache, finding: Finding, scope: Scope) -> IdentifiedCause | None:
-        """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
-        result = finding.result
-        tells = nameable(finding) is not None or lacks_gradients(result)
-        unequal = of_shapes(result) and _fails_if_unequal(observations, finding.case.config, result)
-        if not (tells or unequal) or result.nondeterministic:
-            return None
-        responses = seen_of(observations.subject, observations.of(finding.case), result)
-        long = LONG_TIMES[-1] < finding.case.config.T  # then the cases of an identification may be too short to show it
-        attempts: list[tuple[dict[str, Any], int]] = [({}, 1), *([({}, finding.case.config.T)] if long else [])]
-        for pins, longest in chain(attempts, ((pins, 1) for pins in self._pins(observations, finding, scope))):
-            identified = self._identification(observations, finding.case, scope, pins, longest)
-            if identified is None:
-                continue
-            cause = cause_of(identified, responses, result, self._mistakes)
-            if unequal:
-                cause = ill_shaped(identified, observations.of(finding.case), result, self._mistakes)
-            if cause is not None:
-                self._place(cause)
-                return cause
-        return None
-
-    def _pins(self, observations: ObservationCache, finding: Finding, scope: Scope) -> Iterator[dict[str, Any]]:
-        """Yield the pins of an identification: those of others, each value whose others pass, one loss, and N=1.
-
-        The way back may depend on the loss, and go from one sequence to the next.
-        """
-        config, check, values = finding.case.config, self._check(observations, finding, scope), scope.values()
-        before = [dict(layer.pins) for layer in self._identified.values() if layer is not None]
-        yield from (pins for pins in before if pins and all(getattr(config, n) in some for n, some in pins.items()))
-        for name in BEHAVIOUR_FACTORS:
-            value = getattr(config, name)
-            others = (changed(config, {name: alternative}) for alternative in values[name] if alternative != value)
-            verdicts = [check(draw(candidate, "normal", 1)).verdict for candidate in others if candidate != config]
-            if verdicts and all(verdict is Verdict.AGREES for verdict in verdicts):
-                yield {name: (value,)}
-        longer = [changed(config, {"T": T}) for T in (2, 3, 4) if config.T == 1 and scope.allows("T", T)]
-        if longer and all(check(draw(candidate, "normal", 1)).verdict is Verdict.AGREES for candidate in longer):
-            yield {"T": (1,)}  # a single step may be computed in a way of its own
-        if like(finding.result) == "gradients":
-            if {*values["loss"]} - {None, config.loss}:
-                yield {"loss": (None, config.loss)}
-            if config.N == 1 < max(values["N"]):
-                yield {"N": (1,)}
-
-    def _identification(
-        self, observations: ObservationCache, case: Case, scope: Scope, pins: dict[str, Any], longest: int
-    ) -> Identification | None:
-        config = case.config
-        shown = (config.nonlinearity, *shown_by(config), *pins.items(), longest)
-        if shown not in self._identified:
-            earlier = [layer for layer in self._identified.values() if layer is not None and layer.pins == pins]
-            identified: Identification | None = None
-            try:
-                with self._surviving():
-                    taken = scope.only(**{**self._deterministic, **pins})
-                    before = earlier[-1] if earlier else None
-                    identified = identified_of(observations, taken, case, before, longest=longest, hidden=self._hidden)
-            except SubjectTooSlow as slow:
-                self._slow = str(slow)
-            self._identified[shown] = None if identified is None else replace(identified, pins=pins)
-        return self._identified[shown]
+        cause = _first_of((*CHECKS_BEFORE, self._layers.cause, *CHECKS_AFTER), question)
+        if cause is None:
+            return _precision(question)
+        if not isinstance(cause, IdentifiedCause):
+            return Diagnosis(cause)
+        self._place(cause)
+        line: SourceLine | None = None
+        with suppress(TimeOver, SubjectTooSlow), self._layers.surviving():
+            asker = Asker(question.observations, question.scope, question.finding.case.config.nonlinearity)
+            line = own_line(asker, cause.identified, cause.new[0])
+        return Diagnosis(cause, cause.new[1:], line=line, order_assumed=self.subject.capabilities.order_assumed)
 
     def _place(self, cause: IdentifiedCause) -> None:
         """Say of earlier findings where their mistakes are made, as a cause knows it."""
         for name, explanation in self.explanations.items():
-            if (computed := _computed_of(explanation.diagnosis)) is not None:
+            diagnosis = explanation.diagnosis
+            if diagnosis is not None and (computed := _computed_of(diagnosis)) is not None:
                 placed = computed.placed(cause)
-                diagnosis = replace(explanation.diagnosis or Diagnosis(), cause=placed)
-                diagnosis = replace(
-                    diagnosis, elsewhere=tuple(mistake for mistake in placed.new if mistake in diagnosis.elsewhere)
-                )
+                elsewhere = tuple(mistake for mistake in placed.new if mistake in diagnosis.elsewhere)
+                diagnosis = replace(diagnosis, cause=placed, elsewhere=elsewhere)
                 self.explanations[name] = replace(explanation, diagnosis=diagnosis)
 
     def _explains_all(self, observations: ObservationCache, finding: Finding) -> Callable[[Case, str], bool]:
@@ -470,20 +360,11 @@ class FindingExplainer:
                 return unfit is None or unfit.raised is None
 
             return answers
-        vague = {
-            known.name
-            for known in self._known_causes
-            if isinstance(known, UnexplainedCause | KernelCause)
-            or (
-                isinstance(known, KnownByExperiment)
-                and isinstance(known.cause, StaleState)
-                and known.cause.across_cases
-            )
-            or (isinstance(known, KnownByModel) and known.cause.identified.unknown_of(finding.case.config))
-        }
+        config = finding.case.config
+        vague = {known.name for known in self._known_causes if _is_vague(known.cause, config)}
         return lambda case, name: name not in vague and observations.of(case, with_probes=False).unfit is None
 
-    def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:
+    def _alone(self, finding: Finding) -> partial[Result]:
         """Return a check that asks any subject for what the finding's subject fails at."""
         relations = relations_of(finding.result)
         return partial(
@@ -494,62 +375,27 @@ class FindingExplainer:
         """Return the tolerance that a finding's subject is held to."""
         return self.accepted if finding.accepted is None else finding.accepted
 
-    def _check(self, observations: ObservationCache, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
-        relations, with_probes = relations_of(finding.result), _probed(finding)
 
-        def check(case: Case) -> Result:
-            spend()  # also where the observation is known: known causes run their models
-            return check_everything(
-                observations.subject,
-                case,
-                accepted=observations.accepted,
-                relations=relations,
-                scope=scope,
-                with_probes=with_probes,
-                known_causes=self._known_causes,
-                observation=observations.of(case, with_probes=with_probes),
-            )
-
-        return check
+def _redeclared(question: Question, *, declares: bool) -> Cause | None:
+    """Look for another declaration, of a subject that has one, or for one that is missing."""
+    subject, finding = question.subject, question.finding
+    if bool(subject.capabilities.conventions.forms) is not declares or not (declares or finding.result.failure is None):
+        return None
+    return instead_of(subject, finding.case, question.scope, question.observations.accepted, question.until)
 
 
-def _fails_if_unequal(observations: ObservationCache, config: RNNConfig, result: Result) -> bool:
-    """Tell whether it fails so wherever input_size is not hidden_size, and nowhere else.
-
-    Sizes of 1 are left out, which are broadcast.
-    """
-
-    def unfit(input_size: int, hidden_size: int) -> Result | None:
-        sizes = {"input_size": input_size, "hidden_size": hidden_size}
-        return observations.of(draw(changed(config, sizes), "normal", 1), with_probes=False).unfit
-
-    unequal = unfit(3, 2), unfit(2, 3)
-    return unfit(2, 2) is None and all(
-        answer is not None and answer.raised == result.raised and like(answer) == like(result) for answer in unequal
-    )
-
-
-def _declared(question: Question) -> ExperimentCause | None:
-    """Look for another declaration, if there is one."""
-    return _redeclared(question) if question.subject.capabilities.conventions.forms else None
-
-
-def _undeclared(question: Question) -> ExperimentCause | None:
-    """Look for a declaration that is missing, if there is none."""
-    declares = question.subject.capabilities.conventions.forms
-    return None if declares or question.finding.result.failure is not None else _redeclared(question)
-
-
-def _redeclared(question: Question) -> ExperimentCause | None:
-    return instead_of(
-        question.subject, question.finding.case, question.scope, question.observations.accepted, question.until
-    )
-
-
-SmallCheck = Callable[[Question], ExperimentCause | None]
-CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, exchanged_of, stale_of, _declared)
-CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, unwritten_of, padding_of, special_of, roundings_of)
-CHECKS_IF_NONDETERMINISTIC: Final[tuple[SmallCheck, ...]] = (
+CauseCheck = Callable[[Question], Cause | None]
+CHECKS_BEFORE: Final[tuple[CauseCheck, ...]] = (
+    other_order,
+    exchanged_of,
+    stale_of,
+    partial(_redeclared, declares=True),
+)
+CHECKS_AFTER: Final[tuple[CauseCheck, ...]] = (
+    partial(_redeclared, declares=False),
+    *(unwritten_of, padding_of, special_of, roundings_of),
+)
+CHECKS_IF_NONDETERMINISTIC: Final[tuple[CauseCheck, ...]] = (
     unwritten_of,
     dropped_in_evaluation,
     stale_in_fresh_processes,
@@ -573,9 +419,8 @@ def _deterministic_with(subject: Subject, config: RNNConfig, scope: Scope) -> di
     return {}
 
 
-def _first_of(checks: tuple[SmallCheck, ...], question: Question) -> Diagnosis | None:
-    first = next((cause for check in checks if (cause := check(question)) is not None), None)
-    return None if first is None else Diagnosis(first)
+def _first_of(checks: Iterable[CauseCheck], question: Question) -> Cause | None:
+    return next((cause for check in checks if (cause := check(question)) is not None), None)
 
 
 def _of_derivatives(finding: Finding) -> bool:
@@ -596,11 +441,12 @@ class CauseIdentity(NamedTuple):
 
 def identity_of(finding: Finding, explanation: Explanation) -> CauseIdentity:
     """Return what is known of a finding's cause."""
-    factors, computed = explanation.factors, _computed_of(explanation.diagnosis)
+    factors, diagnosis = explanation.factors, explanation.diagnosis
+    computed = _computed_of(diagnosis)
     return CauseIdentity(
         like(finding.result),
         "" if finding.result.error is None else str(finding.result.error),
-        _causes(explanation),
+        () if diagnosis is None or diagnosis.cause is None else (diagnosis.cause.sentence,),
         explanation.kernels.passes,
         "" if factors is None else json.dumps(asdict(factors), sort_keys=True, default=str),
         "" if computed is None else computed.new[0].what,
@@ -632,51 +478,39 @@ def _mapped(observations: ObservationCache, case: Case, scope: Scope, where: Fir
     return next((maps for candidate in every if (maps := error_maps(observations.of(candidate))) is not None), None)
 
 
-def _shows(
-    observations: ObservationCache, cause: IdentifiedCause, check: Callable[[Case], Result]
-) -> Callable[[Case], bool]:
-    """Tell on which cases a cause shows; where dropout draws masks, with those that the subject draws.
-
-    Where the cause does not tell, a case that fails may show it.
-    """
-
-    def shows(case: Case) -> bool:
-        shown = cause.shows_on(_run_as(observations, case))
-        if shown is None:
-            return against(check(case))
-        return shown
-
-    return shows
-
-
-def _may_show(observations: ObservationCache, cause: IdentifiedCause, case: Case) -> bool:
-    """Tell the same without bounds, which takes a fifth of the time: of a difference that is roundings, too."""
-    return cause.shows_on(_run_as(observations, case), bounds=False) is not False
-
-
-def _run_as(observations: ObservationCache, case: Case) -> Case:
-    return observations.of(case, with_probes=False).case if case.config.drops else case
-
-
 def _computed_of(diagnosis: Diagnosis | None) -> IdentifiedCause | None:
     """Return the cause that was found in what the subject computes."""
     return diagnosis.cause if diagnosis is not None and isinstance(diagnosis.cause, IdentifiedCause) else None
 
 
-def _of_cause(observations: ObservationCache, diagnosis: Diagnosis | None) -> Callable[[Case, Result], bool]:
-    """Tell which failures have the cause of a finding; none if it is not known.
+def _options_by_cause(question: Question, cause: Cause | None) -> dict[str, Any]:
+    """Return what ``depends_on`` is told by the cause of a finding, if that is known."""
+    observations = question.observations
+    options: dict[str, Any] = {"right": right_of(question.finding.case.config)}
+    if cause is not None:
+        # A declaration that is wrong shows as wrong numbers, wrong shapes or an error, from one size to another.
+        options["of_cause"] = lambda case, result: cause.explains(observations.subject, observations.of(case), result)
+    if not isinstance(cause, IdentifiedCause):
+        return options
 
-    A declaration that is wrong shows as wrong numbers, wrong shapes or an error, from one size to another.
-    """
-    if diagnosis is None or (cause := diagnosis.cause) is None:
-        return lambda _case, _result: False
-    return lambda case, result: cause.explains(observations.subject, observations.of(case), result)
+    def run_as(case: Case) -> Case:  # where dropout draws masks, with those that the subject draws
+        return observations.of(case, with_probes=False).case if case.config.drops else case
+
+    def shows(case: Case) -> bool:  # where the cause does not tell, a case that fails may show it
+        shown = cause.shows_on(run_as(case))
+        return against(question.check(case)) if shown is None else shown
+
+    def may_show(case: Case) -> bool:  # without bounds, in a fifth of the time: of a difference that is roundings, too
+        return cause.shows_on(run_as(case), bounds=False) is not False
+
+    return options | {"shows": shows, "may_show": may_show, "right": cause.mended}
 
 
-def _precision(observations: ObservationCache, finding: Finding) -> Diagnosis | None:
+def _precision(question: Question) -> Diagnosis | None:
     """Return how coarse the subject's arithmetic is, where finite numbers are wrong."""
-    case = nameable(finding)
-    if case is None or any(mismatch.sort is MismatchKind.FINITENESS for mismatch in finding.result.mismatches):
+    observations, case = question.observations, nameable(question.finding)
+    mismatches = question.finding.result.mismatches
+    if case is None or any(mismatch.sort is MismatchKind.FINITENESS for mismatch in mismatches):
         return None
     precision = estimate(observations, case) if case.config.loss is None else None  # of sums, noise tells the bits
     return Diagnosis(precision=precision or estimate_arrays(observations, case))
@@ -689,13 +523,15 @@ def _of_any_size(explanation: Explanation) -> Explanation:
     return replace(explanation, factors=replace(factors, sizes={}, relations=(), either=(), passing=None, numbers=None))
 
 
+def _is_vague(cause: Recognition, config: RNNConfig) -> bool:
+    """Tell whether a known cause explains numbers that it does not know."""
+    if isinstance(cause, IdentifiedCause):
+        return bool(cause.identified.unknown_of(config))
+    return isinstance(cause, UnexplainedCause | KernelCause) or (isinstance(cause, StaleState) and cause.across_cases)
+
+
 def _certain(diagnosis: Diagnosis | None) -> bool:
     return diagnosis is not None and diagnosis.certain
-
-
-def _causes(explanation: Explanation) -> tuple[str, ...]:
-    diagnosis = explanation.diagnosis
-    return () if diagnosis is None or diagnosis.cause is None else (diagnosis.cause.sentence,)
 
 
 def _probed(finding: Finding) -> bool:

@@ -4,7 +4,6 @@ Every state is compared with one step from the subject's own previous state, so 
 mistake is made. An element that is off end to end, but right by that measure, follows from what came before.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,15 +12,16 @@ from numpy.typing import NDArray
 
 from harness.checks.agreement import Departure, Observation, departures
 from harness.checks.result import Result
+from harness.diagnosis.error_map import wrong_at_steps
 from harness.diagnosis.fresh_cases import wider
 from harness.diagnosis.observation_cache import ObservationCache
-from harness.oracle.array_layout import time_major, time_order
+from harness.oracle.array_layout import time_major
 from harness.oracle.compare import MismatchKind, beyond
 from harness.oracle.expectation import end_to_end_states
 from harness.oracle.judge import Judgement, WrongSide, judge
 from harness.oracle.setting import Setting
 from harness.space.case import Case
-from harness.space.config import DIRECTIONS, RNNConfig
+from harness.space.config import DIRECTIONS
 from harness.space.scope import Scope
 from harness.space.values import draw
 
@@ -62,42 +62,25 @@ def locate(observations: ObservationCache, case: Case, scope: Scope) -> FirstDep
 
 def first_departure(observation: Observation) -> FirstDeparture | None:
     """Return the first departure in the order of computation: forward, layer by layer; then back, from the last."""
-    layers = departures(observation)
-    config = observation.case.config
-    first = next((departure for departure in layers if departure.bad.any()), None)
+    layers, config = departures(observation), observation.case.config
+    first = next(wrong_at_steps(layers, config), None)
     if first is None:
         return None
-    bad = _by_direction(first.bad, config)
-    direction, t, n, unit = next(_in_order(bad, config, back=first.array != "output"))
-    place: dict[str, int | str] = {"direction": DIRECTIONS[direction]} if config.bidirectional else {}
-    place |= {"t": t, "n": n, "unit": unit}
-    states = [departure for departure in layers if departure.array == "output"]
-    wrong = sum(int(departure.bad.sum()) for departure in states)
-    total = sum(departure.bad.size for departure in states)
-    if first.array != "output":
-        own = [departure for departure in layers if departure.array == first.array]
-        wrong, total = sum(int(d.bad.sum()) for d in own), sum(d.bad.size for d in own)
-        follows = 0
-    else:
-        follows = _following(observation, states)
-    pattern = _pattern(bad)
+    t, n, unit = first.first
+    place: dict[str, int | str] = {} if first.direction is None else {"direction": DIRECTIONS[first.direction]}
+    alike = [departure for departure in layers if departure.array == first.array]
+    here = next(departure for departure in alike if departure.layer == first.layer)
     return FirstDeparture(
-        observation.case, first.array, first.layer, place, pattern, wrong, follows, total, observation
+        observation.case,
+        here.array,
+        here.layer,
+        place | {"t": t, "n": n, "unit": unit},
+        _pattern(here.bad.reshape(config.T, config.N, config.num_directions, config.h_size)),
+        wrong=sum(int(departure.bad.sum()) for departure in alike),
+        follows=_following(observation, alike) if here.array == "output" else 0,
+        total=sum(departure.bad.size for departure in alike),
+        observation=observation,
     )
-
-
-def _by_direction(bad: Mask, config: RNNConfig) -> Mask:
-    """Return a layer's mask (T, N, D*H) as (T, N, D, H)."""
-    return bad.reshape(config.T, config.N, config.num_directions, config.h_size)
-
-
-def _in_order(bad: Mask, config: RNNConfig, *, back: bool) -> Iterator[tuple[int, int, int, int]]:
-    """Yield wrong elements as (direction, t, n, unit), in the order in which they are computed."""
-    for direction in range(config.num_directions):
-        order = time_order(config, direction)
-        for t in reversed(order) if back else order:
-            for n, unit in np.argwhere(bad[t, :, direction]):
-                yield direction, t, int(n), int(unit)
 
 
 def _following(observation: Observation, states: list[Departure]) -> int:
@@ -120,25 +103,16 @@ def _following(observation: Observation, states: list[Departure]) -> int:
 
 
 def _pattern(bad: Mask) -> str:
-    """Return which places of each axis have a wrong element, where not all of them do."""
-    axes = {"t": 0, "n": 1, "direction": 2, "unit": 3}
+    """Return which places of each axis have a wrong element, such as ``t: all but the first``, where not all do."""
     parts = []
-    for name, axis in axes.items():
-        others = tuple(i for i in range(4) if i != axis)
-        touched: Mask = np.asarray(bad.any(axis=others))
-        if (text := _places(touched, name)) is not None:
-            parts.append(text)
+    for axis, (name, size) in enumerate(zip(("t", "n", "direction", "unit"), bad.shape, strict=True)):
+        where = np.unique(np.argwhere(bad)[:, axis]).tolist()
+        if len(where) < size:
+            only = name == "direction"
+            parts.append(
+                f"{DIRECTIONS[where[0]]} only" if only else f"{name}: {_run(where, size) or _listed(where, size)}"
+            )
     return "; ".join(parts)
-
-
-def _places(touched: NDArray[np.bool_], name: str) -> str | None:
-    """Return the places as text, such as ``t: all but the first``; ``None`` where it is everywhere."""
-    size, where = len(touched), [int(i) for i in np.flatnonzero(touched)]
-    if len(where) == size:
-        return None
-    if name == "direction":
-        return f"{DIRECTIONS[where[0]]} only"
-    return f"{name}: {_run(where, size) or _listed(where, size)}"
 
 
 def _run(where: list[int], size: int) -> str | None:

@@ -7,12 +7,13 @@ run stage by stage.
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result, Verdict
+from harness.diagnosis.experiments import WholeCause
 from harness.diagnosis.failure_conditions import like
 from harness.diagnosis.first_departure import judge_worst
 from harness.search.deadline import DeadlineSubject, Hang
@@ -59,11 +60,8 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck
         if not switch.alone or switch.on != case.config.device.partition(":")[0]:
             continue
         with suppress(UsageError, Hang):  # a process that does not start, or does not answer, tells nothing
-            switched = process.switched(name)
-            try:
+            with closing(process.switched(name)) as switched:
                 answer = check(DeadlineSubject(switched), case)
-            finally:
-                switched.close()
             if answer.verdict is Verdict.AGREES:
                 passes.append(name)
             elif like(answer) == like(result):
@@ -94,20 +92,20 @@ def _failing(name: str, passes: Mapping[str, float | None], result: Result) -> F
     return FailingStage(name, tuple(passes), tuple(passes.values()), off)
 
 
-class KernelCause:
-    """A known cause for failures of a like kind that go away with the same kernel as a finding."""
+@dataclass(frozen=True)
+class KernelCause(WholeCause):
+    """What recognises failures of a like kind that go away with the same kernel as a finding."""
 
-    def __init__(self, name: str, original: Result, switched: Subject, check: SubjectCheck) -> None:
-        """Excuse failures as ``original``; ``switched`` is the subject under the switch that makes it go away."""
-        self.name = name
-        self._original, self._switched, self._check = original, switched, check
+    original: Result
+    switched: Subject  # the subject under the switch that makes it go away
+    check: SubjectCheck
 
-    def covers(self, observation: Observation, result: Result) -> bool:
+    def explains(self, _subject: Subject, observation: Observation, result: Result) -> bool:
         """Tell whether the failure is of a like kind, and the case that was observed agrees under the switch."""
-        if like(result) != like(self._original) or observation.unfit is not None or not result.mismatches:
+        if like(result) != like(self.original) or observation.unfit is not None or not result.mismatches:
             return False
-        if result.mismatches[0].sort is not self._original.mismatches[0].sort:
+        if result.mismatches[0].sort is not self.original.mismatches[0].sort:
             return False
         with suppress(Hang):
-            return self._check(DeadlineSubject(self._switched), observation.case).verdict is Verdict.AGREES
+            return self.check(DeadlineSubject(self.switched), observation.case).verdict is Verdict.AGREES
         return False

@@ -13,7 +13,7 @@ from typing import Final
 from harness.checks.agreement import Observation, assess
 from harness.checks.known_issues import next_times_zero, times_zero
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.experiments import Question
+from harness.diagnosis.experiments import Question, WholeCause
 from harness.diagnosis.fresh_cases import changed, infinite, wider
 from harness.oracle.bounded_array import Floats
 from harness.oracle.compare import MismatchKind
@@ -33,7 +33,7 @@ FAILING_FRESH: Final = 3  # the fresh cases that must fail, and be explained; as
 
 
 @dataclass(frozen=True)
-class NonFiniteMistake:
+class NonFiniteMistake(WholeCause):
     """A reference that has a mistake with numbers that are not finite."""
 
     reference: Reference
@@ -42,7 +42,6 @@ class NonFiniteMistake:
 
     @property
     def evidence(self) -> str:
-        """The reason why that is certain."""
         return f"nn.RNN with that mistake gives every number on this case and on {self.fresh} fresh ones"
 
     def explains(self, _subject: Subject, observation: Observation, _result: Result) -> bool:

@@ -20,27 +20,22 @@ class ObservationCache:
 
     def __init__(self, subject: Subject, accepted: AcceptedErrors = STRICT, *, nondeterministic: bool = False) -> None:
         self.subject, self.accepted, self.nondeterministic = subject, accepted, nondeterministic
-        self._known: dict[bytes, Observation] = {}
-        self._probed: dict[bytes, Observation] = {}
-        """The known ones that were made with probes."""
+        self._known: dict[tuple[bytes, bool], Observation] = {}  # by the case's digest, and whether with probes
 
     def of(self, case: Case, *, with_probes: bool = True) -> Observation:
         """Return what ``observe`` gives on a case; without a loss, there is nothing to probe."""
-        with_probes = with_probes and case.config.loss is not None
-        key = case.digest
-        earlier = (self._probed if with_probes else self._known).get(key)
-        if earlier is not None:
-            return earlier
-        made = observe(self.subject, case, self.accepted, with_probes=with_probes)
+        key = case.digest, with_probes and case.config.loss is not None
+        if key in self._known:
+            return self._known[key]
+        made = observe(self.subject, case, self.accepted, with_probes=key[1])
         if not self.nondeterministic:
-            self._known[key] = replace(made, probed=None) if with_probes else made
-            if with_probes:
-                self._probed[key] = made
+            self._known[case.digest, False] = replace(made, probed=None) if key[1] else made
+            self._known[key] = made
         return made
 
     def outcome(self, case: Case) -> Outcome | None:
         """Return what the subject returned on a case, if the case was observed."""
-        earlier = self._known.get(case.digest)
+        earlier = self._known.get((case.digest, False))
         return None if earlier is None else earlier.raw
 
 

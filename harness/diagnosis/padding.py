@@ -4,7 +4,6 @@ nn.RNN reads nothing there, and the cases have NaN there. So the subject is run 
 others: if what it returns follows them, it reads them; if not, it only lets a NaN through.
 """
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result
-from harness.diagnosis.experiments import Question
+from harness.diagnosis.experiments import Question, ShownCause
 from harness.diagnosis.fresh_cases import fresh_cases
 from harness.oracle.compare import MismatchKind
 from harness.space.case import Array, Case, padding
@@ -22,35 +21,18 @@ PADDING_FILLS: Final = (0.5, 0.25)  # different, and small enough that tanh is n
 FRESH_WITH_PADDING: Final = 3  # fresh cases on which it is seen, too
 MOST_PADDED: Final = 12  # that are tried at most
 
-
-@dataclass(frozen=True)
-class PaddingDependence:
-    """A subject that computes with the padding of a packed batch."""
-
-    follows: bool  # whether its results follow the numbers there
-    fresh: int  # the number of fresh cases, beside the failing one, on which it is so
-
-    @property
-    def sentence(self) -> str:
-        """The cause for people; it reads on from "the subject"."""
-        if self.follows:
-            return "reads what stands in the padding of a packed batch: other numbers there change its results"
-        return "lets a NaN in the padding of a packed batch through, as a mask does that is a factor"
-
-    @property
-    def evidence(self) -> str:
-        """The reason why that is certain."""
-        if self.follows:
-            return f"its results follow the numbers there on {self.fresh} fresh cases"
-        return f"with finite numbers there its results are finite and the same on {self.fresh} fresh cases"
-
-    def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
-        """Tell whether a result is not finite, and is with finite numbers in the padding."""
-        follows = _follows(subject, observation.case) if _not_finite(result) else None
-        return follows is not None and follows <= self.follows  # a matrix of zeros hides what is read
+# The sentence and the evidence, with the number of fresh cases.
+READ: Final = (
+    "reads what stands in the padding of a packed batch: other numbers there change its results",
+    "its results follow the numbers there on {} fresh cases",
+)
+LET_THROUGH: Final = (
+    "lets a NaN in the padding of a packed batch through, as a mask does that is a factor",
+    "with finite numbers there its results are finite and the same on {} fresh cases",
+)
 
 
-def padding_of(question: Question) -> PaddingDependence | None:
+def padding_of(question: Question) -> ShownCause | None:
     """Return what a subject makes of padding, if NaN there is all that is wrong on a case."""
     subject, case = question.subject, question.finding.case
     if not _not_finite(question.finding.result) or _follows(subject, case) is None:
@@ -58,9 +40,16 @@ def padding_of(question: Question) -> PaddingDependence | None:
     packed = (fresh for fresh in fresh_cases(case.config, question.scope) if fresh.config.lengths is not None)
     answers = [_follows(subject, fresh) for fresh in islice(packed, MOST_PADDED)]
     verdicts = [follows for follows in answers if follows is not None]
-    return (
-        PaddingDependence(any(verdicts), verdicts.count(any(verdicts))) if len(verdicts) >= FRESH_WITH_PADDING else None
-    )
+    if len(verdicts) < FRESH_WITH_PADDING:
+        return None
+    reads = any(verdicts)
+    sentence, evidence = READ if reads else LET_THROUGH
+
+    def explains(subject: Subject, observation: Observation, result: Result) -> bool:
+        follows = _follows(subject, observation.case) if _not_finite(result) else None
+        return follows is not None and follows <= reads  # a matrix of zeros hides what is read
+
+    return ShownCause(sentence, evidence.format(verdicts.count(reads)), explains)
 
 
 def _not_finite(result: Result) -> bool:

@@ -140,7 +140,7 @@ def estimate(observations: ObservationCache, case: Case) -> ShownPrecision | Non
         rounded = [_see(observations, _of_one_sum(draw(config, "normal", seed))) for seed in range(PRECISION_SEEDS)]
         if None not in exact + rounded:
             plain, generic = ([step for step in cases if step] for cases in (exact, rounded))
-            if _passes(plain + generic, observations.accepted):
+            if _all_agree([step.observation for step in plain + generic], observations.accepted):
                 return first
             precision = _estimated(plain, generic, observations.of(case))
             if precision.explains:
@@ -190,12 +190,17 @@ def estimate_arrays(observations: ObservationCache, case: Case) -> ShownPrecisio
     for name in config.outputs if config.loss is None else config.gradients:
         if any(name not in observation.outcome.arrays for observation in observed):
             continue
-        actual = np.concatenate([to_float64(observation.outcome.arrays[name]).ravel() for observation in observed])
-        expected = np.concatenate([run[name].ravel() for run in right])
-        error = float((np.abs(actual - expected) / np.maximum(np.abs(expected), 1)).max(initial=0))
+        arrays = [to_float64(observation.outcome.arrays[name]) for observation in observed]
         what = f"values of {name}" if config.loss is None else "gradients"
-        precisions.append(ShownPrecision(bits, significant_bits(actual), error, 0.0, 0.0, None, None, what))
+        returned = _returned(arrays, [run[name] for run in right])
+        precisions.append(ShownPrecision(bits, *returned, 0.0, 0.0, None, None, what))
     return next((precision for precision in precisions if precision.rounds_results), None)
+
+
+def _returned(arrays: list[Floats], expected: list[Floats]) -> tuple[int, float]:
+    """Return the significant bits of what was returned, and its largest error."""
+    actual, right = (np.concatenate([array.ravel() for array in several]) for several in (arrays, expected))
+    return significant_bits(actual), float((np.abs(actual - right) / np.maximum(np.abs(right), 1)).max(initial=0))
 
 
 def _see(observations: ObservationCache, case: Case) -> _SingleStep | None:
@@ -236,12 +241,11 @@ def _estimated(exact: list[_SingleStep], rounded: list[_SingleStep], failing: Ob
     looser = [] if of_tanh is None else [of_tanh]
     looser += [n for n, tolerance in TOLERANCES.items() if tolerance.product_error > arithmetic.accepted.product_error]
     tolerances = (name for name in looser if _all_agree(observations, tolerance_of(name)))
-    returned = np.concatenate([step.actual.ravel() for step in rounded])
-    right = np.concatenate([step.expected.ravel() for step in rounded])
+    bits, error = _returned([step.actual for step in rounded], [step.expected for step in rounded])
     return ShownPrecision(
         dtype_bits=bits_of(arithmetic.format.u),
-        returned_bits=significant_bits(returned),
-        returned_error=float((np.abs(returned - right) / np.maximum(np.abs(right), 1)).max(initial=0)),
+        returned_bits=bits,
+        returned_error=error,
         activation_error=off,
         activation_units=units,
         sum_bits=_sum_bits(rounded),
@@ -276,10 +280,6 @@ def _sum_bits(cases: list[_SingleStep]) -> float | None:
     if not 0 < size < 2.0**-FEWEST_BITS or not like_noise:
         return None
     return float(-np.log2(size))
-
-
-def _passes(cases: list[_SingleStep], tolerance: AcceptedErrors) -> bool:
-    return _all_agree([step.observation for step in cases], tolerance)
 
 
 def _all_agree(observations: list[Observation], tolerance: AcceptedErrors) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.experiments import Question
+from harness.diagnosis.experiments import Question, WholeCause
 from harness.diagnosis.fresh_cases import wider
 from harness.diagnosis.value_threshold import drawn
 from harness.oracle.arithmetic_assumptions import FORMATS
@@ -46,7 +46,7 @@ HINT: Final = (
 
 
 @dataclass(frozen=True)
-class RoundingOnlyCause:
+class RoundingOnlyCause(WholeCause):
     """The largest errors of a subject whose errors are roundings, in units of u of the largest number of the case."""
 
     off: Mapping[str, float]  # by dtype
@@ -54,13 +54,11 @@ class RoundingOnlyCause:
 
     @property
     def sentence(self) -> str:
-        """The cause for people; it reads on from "the subject"."""
         sizes = [f"{float(f'{units / 2:.2g}'):g} ulp in {dtype}" for dtype, units in self.off.items()]
         return f"rounds more than nn.RNN's operations can: it is off by up to {' and '.join(sizes)}"
 
     @property
     def evidence(self) -> str:
-        """The reason why that is certain."""
         return (
             f"its errors shrink with the dtype's roundoff, on this case and on {self.fresh} fresh ones; "
             "an ulp is one of the largest number of the case"

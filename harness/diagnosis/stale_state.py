@@ -16,7 +16,7 @@ import numpy as np
 from harness.checks.agreement import Observation, assess, observe
 from harness.checks.relation_check import GRADIENT_SUFFIX
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.experiments import KnownByExperiment, Question
+from harness.diagnosis.experiments import Question, WholeCause
 from harness.diagnosis.fresh_cases import fresh_cases
 from harness.diagnosis.identify.cause import error_of
 from harness.diagnosis.identify.elman_layer_inquiry import Identification
@@ -35,7 +35,6 @@ from harness.space.case import Array, Case
 from harness.space.config import PARAMETERS, RNNConfig, role_of
 from harness.space.factor_table import OTHER
 from harness.space.outcome import Outcome
-from harness.space.scope import Scope
 from harness.space.values import earlier_case
 from harness.subjects.protocol import Subject
 
@@ -50,7 +49,7 @@ STATE: Final = ("state",)  # The state, in place of roles of parameters
 
 
 @dataclass(frozen=True)
-class StaleState:
+class StaleState(WholeCause):
     """The parameters whose numbers at the first call a subject goes on with, or the state."""
 
     roles: tuple[str, ...]
@@ -66,7 +65,6 @@ class StaleState:
 
     @property
     def sentence(self) -> str:
-        """The cause for people; it reads on from "the subject"."""
         if self.roles == STATE:
             return "starts from the state in which the call before ended, where no hx is given, and not from zeros"
         if len(self.roles) == len(PARAMETERS):
@@ -77,7 +75,6 @@ class StaleState:
 
     @property
     def evidence(self) -> str:
-        """The reason why that is certain."""
         numbers = "that state" if self.roles == STATE else "these"
         layer = "nn.RNN" if self.identified is None else "what it was found to compute"
         return f"with {numbers}, {layer} gives what the subject does on this case and on {self.fresh} fresh ones"
@@ -122,18 +119,14 @@ def stale_of(question: Question) -> StaleState | None:
 
 def _stale_beside(question: Question, case: Case, identified: Identification | None) -> StaleState | None:
     """Return it of a subject that computes nn.RNN else, or what it was identified as."""
-    observations, scope = question.observations, question.scope
+    observations = question.observations
     one_bias = observations.subject.capabilities.conventions.one_bias
     roles = tuple(role for role in PARAMETERS if any(role_of(name) == role for name in case.config.weights))
-    candidates, hits = [*_parts(roles), STATE], -1
-    for observation in chain(
-        [observations.of(case, with_probes=False)], islice(_fresh(observations, case.config, scope), MOST_STALE)
-    ):
-        explaining = [
-            some for some in (*_parts(roles), STATE) if goes_on(observation, some, identified, one_bias=one_bias)
-        ]
+    every = [*_parts(roles), STATE]
+    candidates, first = every, observations.of(case, with_probes=False)
+    for hits, observation in enumerate(chain([first], islice(_fresh(question, case.config), MOST_STALE))):
+        explaining = [some for some in every if goes_on(observation, some, identified, one_bias=one_bias)]
         candidates = [some for some in candidates if any({*part} <= {*some} for part in explaining)]
-        hits += 1
         if not candidates:
             return None
         fewest = [some for some in candidates if len(some) == len(candidates[0])]
@@ -177,37 +170,27 @@ class GradientAccumulation:
 
     @property
     def sentence(self) -> str:
-        """The cause for people; it reads on from "the subject"."""
         return f"adds the gradient by {of_roles(self.roles)} to that of its earlier calls"
 
     @property
     def evidence(self) -> str:
-        """The reason why that is certain."""
         return f"called again in a fresh process, it returns twice, then three times as much, in {self.fresh} cases"
 
     def explains(self, _subject: Subject, _observation: Observation, result: Result) -> bool:
         """Tell if nothing else is wrong."""
-        return bool(result.mismatches) and not self.left(result)
+        return bool(result.mismatches) and not self._others(result)
 
-    def left(self, result: Result) -> tuple[Mismatch, ...]:
-        """Return the mismatches of other arrays."""
+    def left(self, _subject: Subject, _observation: Observation, result: Result) -> Result:
+        """Return a result without such gradients, beside which others may be wrong."""
+        others = self._others(result)
+        return replace(result, mismatches=others) if others else result
+
+    def _others(self, result: Result) -> tuple[Mismatch, ...]:
         return tuple(
             mismatch
             for mismatch in result.mismatches
             if not (mismatch.array.endswith(GRADIENT_SUFFIX) and role_of(mismatch.array) in self.roles)
         )
-
-
-@dataclass(frozen=True)
-class AccumulationCause(KnownByExperiment):
-    """A known cause for such gradients, beside which others may be wrong."""
-
-    cause: GradientAccumulation
-
-    def left(self, _observation: Observation, result: Result) -> Result:
-        """Return a result without them."""
-        remaining = self.cause.left(result)
-        return replace(result, mismatches=remaining) if remaining else result
 
 
 def accumulated_of(question: Question) -> GradientAccumulation | None:
@@ -256,11 +239,11 @@ def _parts(roles: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [some for count in range(len(roles)) for some in combinations(roles, count + 1)]
 
 
-def _fresh(observations: ObservationCache, config: RNNConfig, scope: Scope) -> Iterator[Observation]:
+def _fresh(question: Question, config: RNNConfig) -> Iterator[Observation]:
     """Yield what was observed of fresh cases that had other weights before, and on which the subject is wrong."""
-    for case in fresh_cases(config, scope):
+    for case in fresh_cases(config, question.scope):
         if had_others(case.config):
-            observation = observations.of(case, with_probes=False)
+            observation = question.observations.of(case, with_probes=False)
             if observation.unfit is None and assess(observation, soft=False).verdict is Verdict.DISAGREES:
                 yield observation
 

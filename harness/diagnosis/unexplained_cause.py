@@ -1,6 +1,6 @@
 """unexplained_cause: the known cause by which a search recognises a failure of unknown cause: by where it shows."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +9,9 @@ import numpy as np
 from harness.checks.agreement import Observation
 from harness.checks.relation_check import GRADIENT_SUFFIX
 from harness.checks.result import Result, Verdict
+from harness.diagnosis.experiments import WholeCause
 from harness.diagnosis.failure_conditions import FailureConditions, like
+from harness.diagnosis.gradient_of_forward import own_derivative
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.oracle.gradient_expectation import expect_whole_run
@@ -17,6 +19,7 @@ from harness.oracle.setting import Setting, reference_of
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.values import draw
+from harness.subjects.protocol import Subject
 
 GRADIENT_DRAWS: Final = 4
 """The most draws of numbers by which a gradient is looked for.
@@ -26,10 +29,7 @@ of a row about once in 700; in none of 200 with 16 units, or with T=14.
 """
 
 
-Derived = Callable[[Case], Mapping[str, Array] | None]  # A function as ``own_derivative``, of one subject
-
-
-def _follows(observation: Observation, first: Mismatch, factors: FailureConditions, derived: Derived) -> bool:
+def _follows(subject: Subject, observation: Observation, first: Mismatch, factors: FailureConditions) -> bool:
     """Tell whether a gradient is wrong because the forward pass is, where that is known to be wrong.
 
     A gradient that is missing is missing whatever the numbers, so it is asked about on numbers that are drawn.
@@ -40,11 +40,11 @@ def _follows(observation: Observation, first: Mismatch, factors: FailureConditio
     if first.sort is MismatchKind.MISSING:
         drawn = (draw(config, "default", seed) for seed in range(GRADIENT_DRAWS))
         telling = next((case for case in drawn if reference_of(case.config).run(case.plain())[first.array].any()), None)
-        return telling is not None and derived(telling) is not None
+        return telling is not None and own_derivative(subject, telling) is not None
     runs = [(observation.case, observation.outcome)]
     runs += [observation.probed] if first.probed and observation.probed is not None else []
     return first.sort is MismatchKind.VALUE and any(
-        (wide := derived(case)) is not None and _are(case, outcome.arrays, wide, observation.arithmetic)
+        (wide := own_derivative(subject, case)) is not None and _are(case, outcome.arrays, wide, observation.arithmetic)
         for case, outcome in runs
     )
 
@@ -63,21 +63,18 @@ def _are(case: Case, arrays: Mapping[str, Array], wide: Mapping[str, Array], ari
 
 
 @dataclass(frozen=True)
-class UnexplainedCause:
-    """A known cause for failures like a finding of unknown cause, on configs where that finding shows.
+class UnexplainedCause(WholeCause):
+    """What recognises failures like a finding of unknown cause, on configs where that finding shows.
 
     An error of one line, or one end of the process, passes wherever it shows. If the finding is wrong in the
-    forward pass, gradients pass, too, that are the derivative of what the subject itself computes, as
-    ``derived`` tells of a case.
+    forward pass, gradients pass, too, that are the derivative of what the subject itself computes.
     """
 
-    name: str
     first_result: Result
     factors: FailureConditions
-    derived: Derived = lambda _case: None
     arrays: tuple[str, ...] = ()  # those, of what is returned on the way forward, that alone are not known, if any
 
-    def covers(self, observation: Observation, result: Result) -> bool:
+    def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
         """Tell whether a failure is like the finding's, on a config that has all that the finding needs."""
         wrong = [mismatch.array for mismatch in result.mismatches if not mismatch.array.endswith(GRADIENT_SUFFIX)]
         if self.arrays and not set(wrong) <= set(self.arrays):
@@ -88,7 +85,7 @@ class UnexplainedCause:
             return True
         if like(result) != like(self.first_result):
             first = result.mismatches[0] if result.mismatches and like(self.first_result) == "values" else None
-            return first is not None and _follows(observation, first, self.factors, self.derived)
+            return first is not None and _follows(subject, observation, first, self.factors)
         if is_of_form(self.first_result):
             return True
         return any(self.factors.covers(config) for config in _calls(observation.config, result))

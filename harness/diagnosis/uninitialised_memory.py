@@ -4,14 +4,9 @@ What is in such memory is not known, and often zero. So the subject is run with 
 then with others: if what it returns follows them, it reads them.
 """
 
-from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
-from harness.checks.agreement import Observation
-from harness.checks.result import Result
-from harness.diagnosis.experiments import Question
-from harness.diagnosis.fresh_cases import fresh_cases
+from harness.diagnosis.experiments import Question, ShownCause
 from harness.space.case import Case
 from harness.subjects.protocol import Subject
 
@@ -21,36 +16,15 @@ FRESH_WITH_FILL: Final = 3  # fresh cases on which it is seen, too
 MOST_FILLED: Final = 12  # that are tried at most
 
 
-@dataclass(frozen=True)
-class UninitialisedMemory:
-    """A subject whose results follow what new arrays are filled with."""
-
-    fresh: int  # the number of fresh cases, beside the failing one, on which they do
-
-    @property
-    def sentence(self) -> str:
-        """The cause for people; it reads on from "the subject"."""
-        return "reads memory before it is written, such as an array of np.empty or torch.empty"
-
-    @property
-    def evidence(self) -> str:
-        """The reason why that is certain."""
-        return f"its results follow what new arrays are filled with, on this case and on {self.fresh} fresh ones"
-
-    def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:  # noqa: ARG002
-        """Tell whether what it returns on a case follows what new arrays are filled with."""
-        return follows_new_arrays(subject, observation.case)
-
-
-def unwritten_of(question: Question) -> UninitialisedMemory | None:
+def unwritten_of(question: Question) -> ShownCause | None:
     """Return that a subject reads what it has not written; ``None`` if new arrays change nothing."""
-    subject, case = question.subject, question.finding.case
-    if not follows_new_arrays(subject, case):
+    if (fresh := question.hits(follows_new_arrays, most=MOST_FILLED)) < FRESH_WITH_FILL:
         return None
-    fresh = sum(
-        follows_new_arrays(subject, sample) for sample in islice(fresh_cases(case.config, question.scope), MOST_FILLED)
+    return ShownCause(
+        "reads memory before it is written, such as an array of np.empty or torch.empty",
+        f"its results follow what new arrays are filled with, on this case and on {fresh} fresh ones",
+        lambda subject, observation, _: follows_new_arrays(subject, observation.case),
     )
-    return UninitialisedMemory(fresh) if fresh >= FRESH_WITH_FILL else None
 
 
 def follows_new_arrays(subject: Subject, case: Case) -> bool:

@@ -13,6 +13,7 @@ from typing import Final
 
 from harness.checks.agreement import Observation, check_agreement
 from harness.checks.result import Result, Verdict
+from harness.diagnosis.experiments import WholeCause
 from harness.diagnosis.fresh_cases import fresh_cases
 from harness.oracle.arithmetic_assumptions import STRICT, AcceptedErrors
 from harness.oracle.compare import same_numbers
@@ -31,29 +32,18 @@ MOST_DECLARED: Final = 24
 """The number of fresh cases that are tried at most; a generic case of other sizes, with which they begin, shows every
 convention but ``batch_first`` of one sequence of one step."""
 
-TESTABLE_CONVENTIONS: Final = ("one_bias", "transposed", "batch_first", "last_output_only")
-"""The conventions that a run can tell from none. What is declared as ``zero_state_only`` is asked for less, which no
-run shows to be wrong."""
-
-# The ways in which a subject works that has not declared it, for people.
-CONVENTION_WORDS: Final = {
-    "one_bias": "works as if it had one bias",
-    "transposed": "works as if its weights were transposed",
-    "batch_first": "works as if batch_first were always True",
-    "last_output_only": "returns the last output alone",
-}
-
-# The ways in which a subject works that has declared otherwise, for people.
-WRONG: Final = {
-    "one_bias": "works as if it had two biases",
-    "transposed": "works as if its weights were not",
-    "batch_first": "works as if batch_first were always False",
-    "last_output_only": "returns every output",
+# How a subject works that has not declared a convention, and one that has declared it wrongly, for people. A run can
+# tell these from none. What is declared as ``zero_state_only`` is asked for less, which no run shows to be wrong.
+TESTABLE_CONVENTIONS: Final = {
+    "one_bias": ("works as if it had one bias", "works as if it had two biases"),
+    "transposed": ("works as if its weights were transposed", "works as if its weights were not"),
+    "batch_first": ("works as if batch_first were always True", "works as if batch_first were always False"),
+    "last_output_only": ("returns the last output alone", "returns every output"),
 }
 
 
 @dataclass(frozen=True)
-class WrongConventions:
+class WrongConventions(WholeCause):
     """The declaration with which a subject would agree."""
 
     declared: Conventions
@@ -63,21 +53,17 @@ class WrongConventions:
 
     @property
     def sentence(self) -> str:
-        """The cause for people; it reads on from "the subject"."""
         wrong = [name for name in self.declared.names if name not in self.instead.names]
         missing = [name for name in self.instead.names if name not in self.declared.names]
-        parts = [f"declares {name}, but {WRONG[name]}" for name in wrong]
+        parts = [f"declares {name}, but {TESTABLE_CONVENTIONS[name][1]}" for name in wrong]
         if missing:
-            as_if = (
-                CONVENTION_WORDS[missing[0]] if len(missing) == 1 else f"works as if it declared {', '.join(missing)}"
-            )
-            meant = "" if self.declared.forms else ", if that is meant"
-            parts.append(f"{as_if}: declare {missing[0] if len(missing) == 1 else 'them'}{meant}")
+            [name, *others], meant = missing, "" if self.declared.forms else ", if that is meant"
+            as_if = f"works as if it declared {', '.join(missing)}" if others else TESTABLE_CONVENTIONS[name][0]
+            parts.append(f"{as_if}: declare {'them' if others else name}{meant}")
         return "; ".join(parts)
 
     @property
     def evidence(self) -> str:
-        """The reason why that is certain."""
         return f"so declared, it agrees on this case and on {self.fresh} fresh ones; as it is, it fails on them"
 
     def explains(self, subject: Subject, observation: Observation, _result: Result) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw
 from harness.checks.agreement import Observation, failure_of, observe
 from harness.checks.result import RaisedError, Result
+from harness.diagnosis.experiments import FindingCause
 from harness.diagnosis.failure_conditions import IRREGULAR, FailingSizes, FailureConditions, depends_on
 from harness.diagnosis.unexplained_cause import UnexplainedCause
 from harness.diagnosis.value_threshold import NumbersNeeded
@@ -319,9 +320,13 @@ def disagreeing(name: str, kind: MismatchKind = MismatchKind.VALUE, relation: st
     return Result(Verdict.DISAGREES, (Mismatch(name, kind, relation=relation),), relation=relation)
 
 
+def known_cause(*parts: Any, **options: Any) -> FindingCause:
+    return FindingCause("3f9c2a11", as_subject("torch"), UnexplainedCause(*parts, **options))
+
+
 def test_a_region_excuses_what_is_alike_within_it() -> None:
     sizes = {"hidden_size": FailingSizes(17, (18, 24), (32,))}
-    known = UnexplainedCause("3f9c2a11", WRONG, FailureConditions({"bidirectional": True}, sizes=sizes))
+    known = known_cause(WRONG, FailureConditions({"bidirectional": True}, sizes=sizes))
 
     inside = observation(hidden_size=18, bidirectional=True)
     results = WRONG, disagreeing("h_n", MismatchKind.FINITENESS), disagreeing("x.grad"), FAILS
@@ -331,14 +336,14 @@ def test_a_region_excuses_what_is_alike_within_it() -> None:
 
 
 def test_a_region_of_one_array_that_is_unknown_excuses_that_array_alone() -> None:
-    known = UnexplainedCause("3f9c2a11", disagreeing("h_n"), FailureConditions(), arrays=("h_n",))
+    known = known_cause(disagreeing("h_n"), FailureConditions(), arrays=("h_n",))
 
     assert known.covers(observation(), disagreeing("h_n"))
     assert not known.covers(observation(), WRONG)
 
 
 def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compared_in_the_plain_form() -> None:
-    known = UnexplainedCause("3f9c2a11", WRONG, FailureConditions({"preparation": "assign"}))
+    known = known_cause(WRONG, FailureConditions({"preparation": "assign"}))
 
     for preparation, met in (("assign", True), ("state_dict", False)):
         case = draw(RNNConfig(2, 3, preparation=preparation))
@@ -347,7 +352,7 @@ def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compar
 
 @pytest.mark.parametrize("sort", [MismatchKind.SHAPE, MismatchKind.DTYPE, MismatchKind.MISSING, MismatchKind.CHANGED])
 def test_what_is_wrong_in_form_is_said_once_wherever_it_shows(sort: MismatchKind) -> None:
-    known = UnexplainedCause("3f9c2a11", disagreeing("h_n", sort), FailureConditions({"bidirectional": True}))
+    known = known_cause(disagreeing("h_n", sort), FailureConditions({"bidirectional": True}))
 
     assert known.covers(observation(), disagreeing("h_n", sort))
     assert not known.covers(observation(), disagreeing("output", sort))
@@ -365,7 +370,7 @@ def test_a_relation_whose_other_run_fails_as_was_found_is_no_other_failure() -> 
         (raised, relation_raised, True),
         (raised, elsewhere, False),
     ):
-        known = UnexplainedCause("3f9c2a11", found, FailureConditions({"bidirectional": True}))
+        known = known_cause(found, FailureConditions({"bidirectional": True}))
         assert known.covers(observation(), met) is covered
 
 
@@ -392,14 +397,14 @@ def test_what_ends_a_process_at_one_line_is_one_finding(found: Any, met: Any, *,
         assert result is not None
         return result
 
-    known = UnexplainedCause("3f9c2a11", ended(*found), FailureConditions({"bidirectional": True}))
+    known = known_cause(ended(*found), FailureConditions({"bidirectional": True}))
 
     assert known.covers(observation(), ended(*met)) is anywhere
     assert known.covers(observation(bidirectional=True), ended(*met)) is within
 
 
 def test_a_used_module_raises_as_its_call_before_does() -> None:
-    known = UnexplainedCause("3f9c2a11", FAILS, FailureConditions(sizes={"T": FailingSizes(2, (3, 4), ())}))
+    known = known_cause(FAILS, FailureConditions(sizes={"T": FailingSizes(2, (3, 4), ())}))
 
     assert known.covers(observation(preparation="used"), FAILS)
     assert not known.covers(observation(), FAILS)

@@ -703,7 +703,8 @@ def test_a_defect_of_ours_in_looking_for_a_cause_loses_no_finding_and_is_a_line(
         raise KeyError(1)
 
     monkeypatch.setattr(defects, "_RAISED", [False])
-    monkeypatch.setattr(f"harness.diagnosis.finding_explainer.{name}", broken)
+    place = "identified_layers" if name == "identified_of" else "finding_explainer"
+    monkeypatch.setattr(f"harness.diagnosis.{place}.{name}", broken)
     if name == "stale_of":
         monkeypatch.setattr("harness.diagnosis.finding_explainer.CHECKS_BEFORE", (broken,))
     investigation = FindingExplainer(as_subject(implementations.without_b_hh))
@@ -723,7 +724,7 @@ def test_a_defect_of_ours_in_looking_for_a_cause_ends_a_test(monkeypatch: pytest
     def broken(*_args: Any, **_options: Any) -> None:
         raise KeyError(1)
 
-    monkeypatch.setattr("harness.diagnosis.finding_explainer.identified_of", broken)
+    monkeypatch.setattr("harness.diagnosis.identified_layers.identified_of", broken)
     investigation = FindingExplainer(as_subject(implementations.without_b_hh))
 
     with pytest.raises(KeyError):

@@ -7,7 +7,7 @@ import pytest
 
 from harness import Case, Failure, RNNConfig, Scope, Verdict, as_subject, check_agreement, conventions, draw
 from harness.checks.agreement import observe
-from harness.diagnosis.experiments import KnownByExperiment
+from harness.diagnosis.experiments import FindingCause
 from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.wrong_conventions import FRESH_WITH_DECLARATION, WrongConventions, instead_of
 from harness.report.explanation_lines import fails_line
@@ -182,7 +182,7 @@ def test_a_declaration_is_the_cause_only_if_nothing_else_is_wrong() -> None:
 
 def test_an_excuse_holds_only_where_the_other_declaration_agrees() -> None:
     subject, config = declaring(doubled_if_long, "transposed"), RNNConfig(2, 3, T=4, N=5)
-    known_cause = KnownByExperiment("id", subject, WrongConventions(Conventions(transposed=True), Conventions(), 3))
+    known_cause = FindingCause("id", subject, WrongConventions(Conventions(transposed=True), Conventions(), 3))
 
     def known_or_not(case: Case) -> bool:
         observation = observe(subject, case)

@@ -1,18 +1,14 @@
 """Cases on which one mistake of an identified layer shows, and those that have findings do not."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from itertools import combinations
 from typing import Any, Final
 
 from harness.diagnosis.fresh_cases import changed
-from harness.diagnosis.identify.activations import Numbers
-from harness.diagnosis.identify.ball import SubjectRounding
-from harness.diagnosis.identify.cause import error_of
+from harness.diagnosis.identify.cause import differ
 from harness.diagnosis.identify.elman_layer_inquiry import Identification
-from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.mistake import Mistake
-from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import rounding_of
@@ -39,16 +35,8 @@ def shown_alone(
     Most of their arrays are 0, which hides what is multiplied by them.
     """
     network, every = identified.network, mistakes_of(identified.network, identified.nonlinearity)
-    roles = {*identified.roles} - {*identified.unknown}
     without = next((m.without(network) for m in every if m == mistake), network)
     without_others = [m.without(network) for m in every if m in others]
-
-    def differs(case: Case, made: Mapping[str, Numbers], mended: Network, rounding: SubjectRounding | None) -> bool:
-        return any(
-            (np.abs(values_of(made[name]) - values_of(value)) > error_of(made[name]) + error_of(value)).any()
-            for name, value in run(mended, case, rounding).items()
-            if (role_of(name) in roles if name.endswith(".grad") else name not in identified.unknown)
-        )
 
     budget = COMPUTED_STATES
     for case in _mostly_zero(config, scope.only(**identified.pins)):
@@ -59,11 +47,10 @@ def shown_alone(
         with suppress(NoShapes):
             # Without bounds, a run takes a third of the time, and every difference counts.
             made = run(network, plain)
-            hidden = not any(differs(plain, made, mended, None) for mended in without_others)
-            if hidden and differs(plain, made, without, None):
-                made = run(network, plain, rounding)
-                if differs(plain, made, without, rounding):
-                    yield case
+            alone = not any(differ(identified, made, run(mended, plain)) for mended in without_others)
+            alone = alone and differ(identified, made, run(without, plain))
+            if alone and differ(identified, run(network, plain, rounding), run(without, plain, rounding)):
+                yield case
 
 
 def _mostly_zero(config: RNNConfig, scope: Scope) -> Iterator[Case]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from harness.checks.agreement import Observation, observe, plain_outcome
 from harness.checks.relation_check import asked_by, relations_of
@@ -44,45 +44,47 @@ LEAST_GRADIENT: Final = 1e-30  # a gradient that is less may underflow
 LEAST_FRESH = 3  # the fresh cases that the whole must reproduce, at least
 
 
-class _IdentityCache:
-    """The last results of functions, by the identity of their arguments, which are kept alive as long."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._known = most, OrderedDict[tuple[int, ...], tuple[Any, Any]]()
-
-    def of(self, make: Callable[..., Any], *parts: Any) -> Any:
-        """Return ``make(*parts)``."""
-        key = tuple(map(id, parts))
-        if key not in self._known:
-            self._known[key] = parts, make(*parts)
-            if len(self._known) > self._most:
-                self._known.popitem(last=False)
-        return self._known[key][1]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-# A case is held against each cause that is known, most of which share a network.
-_SEEN: Final = _IdentityCache(4)
-_RUNS: Final = _IdentityCache(64)
-_MENDED: Final = _IdentityCache(200)
+def _cached(most: int, key: Callable[..., tuple[Any, ...]] = lambda *parts: parts) -> Callable[[Function], Function]:
+    """Keep the last results of a function, by the identity of its arguments or ``key``, which is kept alive as long.
+
+    A case is held against each cause that is known, most of which share a network.
+    """
+    known = OrderedDict[tuple[int, ...], tuple[Any, Any]]()
+
+    def decorated(function: Function) -> Function:
+        def kept(*arguments: Any) -> Any:
+            parts = key(*arguments)
+            at = tuple(map(id, parts))
+            if at not in known:
+                known[at] = parts, function(*arguments)
+                if len(known) > most:
+                    known.popitem(last=False)
+            return known[at][1]
+
+        return cast("Function", kept)
+
+    return decorated
 
 
+@_cached(64, lambda network, a, rounding, identified: (network, a.case, rounding, identified))
 def _run_on(network: Network, a: Response, rounding: SubjectRounding | None, identified: Network) -> dict[str, Numbers]:
     """Return what a network gives on the case of an answer, at the states that an identified one has there."""
-    numbers: dict[str, Numbers] = _RUNS.of(
-        lambda *_: run(network, a.case, rounding, states_of(identified, a)), network, a.case, rounding, identified
-    )
-    return numbers
+    return run(network, a.case, rounding, states_of(identified, a))
 
 
+def _made(identified: Identification, a: Response) -> dict[str, Numbers]:
+    """Return what an identified layer gives on the case of an answer."""
+    return _run_on(identified.network, a, _rounding(identified, a), identified.network)
+
+
+@_cached(64, lambda a: (right_of(a.case.config), a.arrays))
 def _right_on(a: Response) -> dict[str, Numbers]:
     """Return what torch's layer gives on the case of an answer, at the states that this returned, as it is judged."""
     network = right_of(a.case.config)
-
-    def made(*_: Any) -> dict[str, Numbers]:
-        return run(network, a.case, None, states_of(network, a) or a.top_states)
-
-    numbers: dict[str, Numbers] = _RUNS.of(made, network, a.arrays)
-    return numbers
+    return run(network, a.case, None, states_of(network, a) or a.top_states)
 
 
 def _rounding(identified: Identification, a: Response) -> SubjectRounding:
@@ -93,15 +95,15 @@ def _rounding(identified: Identification, a: Response) -> SubjectRounding:
     return rounding_of(max(own, identified.dtype, key=lambda dtype: FORMATS[dtype].u))
 
 
+@_cached(100, lambda identified: (identified.network, identified.nonlinearity))
 def _every(identified: Identification) -> list[Mistake]:
-    mistakes: list[Mistake] = _MENDED.of(mistakes_of, identified.network, identified.nonlinearity)
-    return mistakes
+    return mistakes_of(identified.network, identified.nonlinearity)
 
 
+@_cached(200)
 def _without(network: Network, mistake: Mistake) -> Network:
     """Return a network in which a mistake is not made."""
-    mended: Network = _MENDED.of(lambda mistake, network: mistake.without(network), mistake, network)
-    return mended
+    return mistake.without(network)
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,6 @@ class IdentifiedCause:
     raised: RaisedError | None = None  # the error that these raise where input_size is not hidden_size
 
     @property
-    def fresh(self) -> int:
-        """The number of fresh cases whose every number is reproduced."""
-        return self.identified.fresh
-
-    @property
     def sentence(self) -> str:
         """The mistake in a sentence, which reads on from "the subject"."""
         return self.new[0].sentence
@@ -128,7 +125,7 @@ class IdentifiedCause:
     @property
     def evidence(self) -> str:
         """The reason why that is certain."""
-        fresh = f"on this case and on {self.fresh} fresh ones"
+        fresh = f"on this case and on {self.identified.fresh} fresh ones"
         numbers = "every number" if self.identified.whole else "every number but what is not known"
         return f"what it was found to compute gives {numbers} {fresh}"
 
@@ -197,9 +194,8 @@ class IdentifiedCause:
 
     def _unlike(self, a: Response) -> set[str]:
         """Return the arrays of an answer that the identified layer does not give; all if it has no shapes there."""
-        rounding = _rounding(self.identified, a)
         try:
-            return differing(a, _run_on(self.identified.network, a, rounding, self.identified.network), rounding)
+            return differing(a, _made(self.identified, a), _rounding(self.identified, a))
         except NoShapes:
             return set(a.arrays)
 
@@ -233,6 +229,7 @@ class IdentifiedCause:
         except NoShapes:
             return True
 
+    @np.errstate(all="ignore")
     def _shows_on(self, case: Case, *, bounds: bool) -> bool | None:
         plain, identified = case.plain(), self.identified
         if self.raised is not None and case.config.input_size != case.config.hidden_size:
@@ -240,18 +237,11 @@ class IdentifiedCause:
         beyond = [name for name, values in identified.pins.items() if getattr(case.config, name) not in values]
         if beyond:
             return None if {*beyond} & NOT_NEEDED else False
-        roles = {*identified.roles} - {*identified.unknown}
         # Without bounds, a run takes a third of the time.
         for rounding in (None, rounding_of(plain.config.dtype)) if bounds else (None,):
-            with np.errstate(all="ignore"):
-                made, mended = (run(network, plain, rounding) for network in (identified.network, self.mended))
-                off = (
-                    np.abs(values_of(made[name]) - values_of(right)) > error_of(made[name]) + error_of(right)
-                    for name, right in mended.items()
-                    if (role_of(name) in roles if name.endswith(".grad") else name not in identified.unknown)
-                )
-                if not any(array.any() for array in off):
-                    return False if rounding is None else None
+            made, mended = (run(network, plain, rounding) for network in (identified.network, self.mended))
+            if not differ(identified, made, mended):
+                return False if rounding is None else None
         return True
 
     def placed(self, cause: IdentifiedCause) -> IdentifiedCause:
@@ -280,6 +270,17 @@ class IdentifiedCause:
 def error_of(v: Numbers) -> Any:
     """Return how far off numbers may be."""
     return getattr(v, "error", 0.0)
+
+
+@np.errstate(all="ignore")
+def differ(identified: Identification, made: Mapping[str, Numbers], others: Mapping[str, Numbers]) -> bool:
+    """Tell whether two runs differ, beyond what they may be off, in a number that is known of an identified layer."""
+    roles = {*identified.roles} - {*identified.unknown}
+    return any(
+        (np.abs(values_of(made[name]) - values_of(other)) > error_of(made[name]) + error_of(other)).any()
+        for name, other in others.items()
+        if (role_of(name) in roles if name.endswith(".grad") else name not in identified.unknown)
+    )
 
 
 def lacks_gradients(result: Result) -> bool:
@@ -315,13 +316,9 @@ def answers_of(observation: Observation, result: Result) -> list[Response]:
     return answers
 
 
+@_cached(4)
 def seen_of(subject: Subject, observation: Observation, result: Result) -> list[Response]:
     """Return what was observed of a case, or of the cases of the relation that the result breaks."""
-    answers: list[Response] = _SEEN.of(_seen_of, subject, observation, result)
-    return answers
-
-
-def _seen_of(subject: Subject, observation: Observation, result: Result) -> list[Response]:
     if not relations_of(result):
         return answers_of(observation, result)
     cases = [case for relation in relations_of(result) for case in asked_by(subject, observation.case, relation)]
@@ -377,9 +374,8 @@ def reproduced(
 
 def _gives(identified: Identification, a: Response) -> bool:
     """Tell whether an identified layer gives every known number of an answer."""
-    rounding = _rounding(identified, a)
-    made = _run_on(identified.network, a, rounding, identified.network)
-    return all(role_of(name) in identified.unknown for name in differing(a, made, rounding))
+    differences = differing(a, _made(identified, a), _rounding(identified, a))
+    return all(role_of(name) in identified.unknown for name in differences)
 
 
 def _is_nearer(identified: Identification, answers: Sequence[Response], result: Result) -> bool:
@@ -392,9 +388,7 @@ def _is_nearer(identified: Identification, answers: Sequence[Response], result: 
     # By whether the array is one of the wrong ones, and a gradient.
     compared: defaultdict[tuple[bool, bool], list[tuple[Floats, Numbers, Floats]]] = defaultdict(list)
     for a in answers:
-        rounding, network = _rounding(identified, a), identified.network
-        made = _run_on(network, a, rounding, network)
-        right = _right_on(a)
+        made, right = _made(identified, a), _right_on(a)
         # Where there is a loss, what was given on the way forward alone tells of the states, if that is there.
         alone = a.case.config.loss is not None and not a.case.config.gated
         returned = {n for n in made.keys() & a.arrays.keys() if not alone or n.endswith(".grad")}
@@ -439,8 +433,7 @@ def _is_nearer_inside(identified: Identification, a: Response, result: Result) -
 @np.errstate(all="ignore")
 def _tight(identified: Identification, a: Response) -> bool:
     """Tell whether the bound of each array given is within its largest number: a larger one lets nearly all pass."""
-    numbers = _run_on(identified.network, a, _rounding(identified, a), identified.network)
-    shown = [v for name, v in numbers.items() if name in a.arrays]
+    shown = [v for name, v in _made(identified, a).items() if name in a.arrays]
     return all(np.max(error_of(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in shown)
 
 
@@ -467,7 +460,7 @@ def shows(identified: Identification, mistake: Mistake, a: Response) -> bool:
 @np.errstate(all="ignore")
 def shown_in(identified: Identification, mistake: Mistake, a: Response) -> list[str]:
     """Return the arrays of a case in which a mistake makes a difference, beyond roundings."""
-    made = _run_on(identified.network, a, _rounding(identified, a), identified.network)
+    made = _made(identified, a)
     mended = _run_on(_without(identified.network, mistake), a, None, identified.network)
     return [
         name

@@ -210,7 +210,7 @@ class GateInquiry:
         return ObservedSteps(case, np.asarray(x, np.float64).reshape(N, -1), states, after)
 
     def _drive(self, setting: StepToRead, drives: Floats, numbers: dict[str, Floats]) -> None:
-        """Change numbers so that a step's sums have ``drives`` (G, H) added to them, and those of other steps others."""
+        """Change numbers so that a step's sums have ``drives`` (G, H) added to them, and other steps' sums others."""
         (G, H), x, levels = drives.shape, numbers["x"], np.reshape(STATE_LEVELS[: self.G], (-1, 1))
         x[..., 0] = np.arange(len(x))[:, None] == setting.T - 1
         x[..., 1:2] = 1 - x[..., :1]
@@ -239,7 +239,7 @@ class GateInquiry:
         prefix = self._config(T, N, setting.hx, H)
         if prefix is None or (prefix.T > T and not (T == 1 and response.returned is not None)):
             return None
-        before: Mapping[str, Floats] = numbers | {"x": x[: prefix.T]}
+        before: Mapping[str, Floats] = {**numbers, "x": x[: prefix.T]}
         given = [before, self._with_c_shown(before)][: len(hidden)]
         shorter = [self._answer(prefix, several)[1] for several in given]
         known = [arrays for a in shorter if a is not None and (arrays := arrays_of(a, T))]
@@ -900,7 +900,7 @@ def _complemented(terms: Polynomial, gates: tuple[str, ...]) -> list[Polynomial]
 
 def arrays_of(a: Response, steps: int) -> dict[str, Floats]:
     """Return what an answer shows of the step after which so many are made: each array (N, H)."""
-    names = ("h_n", "c_n") if a.case.config.T == steps else ()
+    names = ("h_n", "c_n") if steps == a.case.config.T else ()
     arrays = {name: np.asarray(a.arrays[name][-1], np.float64) for name in names if name in a.arrays}
     return arrays if a.returned is None else arrays | {"output": np.asarray(a.returned[steps - 1], np.float64)}
 
