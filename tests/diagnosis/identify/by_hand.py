@@ -40,6 +40,11 @@ def said_of(
     return found, [mistake.sentence for mistake in mistakes_of(found.network, nonlinearity)]
 
 
+def first_sentence(value: Any) -> str | None:
+    """Return the id of a test's parameter, if that is a list of sentences."""
+    return " ".join(value[:1]) or "right" if isinstance(value, list) else None
+
+
 def sum_of(x_t: Any, h: Any, weights: Any, config: Any, *, end: str = "_l0", b_hh: float = 1.0) -> Any:
     """Return nn.RNN's sum of a step."""
     s = x_t @ weights["weight_ih" + end].T + h @ weights["weight_hh" + end].T

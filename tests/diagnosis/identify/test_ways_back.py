@@ -295,8 +295,9 @@ def lstm_by_hand(
     read: Callable[[Any], Any] = np.tanh,
     b_hh: float = 1.0,
     slope: Callable[[Any], Any] = lambda g: 1 - g * g,
+    of_c: float = 1.0,
 ) -> Any:
-    """Return an LSTM whose way back is torch's but for the slope of g, at the values of its own step."""
+    """Return an LSTM whose way back is torch's but for the slope of g, and for what comes back to c of later steps."""
 
     def lstm(x: Any, h0: Any, c0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
         W, U, b, d = (weights[f"{role}_l0"] for role in ROLES)
@@ -312,7 +313,7 @@ def lstm_by_hand(
         ds: list[Any] = []
         for k, (_, before, i, f, g, o, after, _) in reversed([*enumerate(steps)]):
             dh, tanh = dh + cotangents.get("output.grad", 0 * x[:, :, :1])[k], read(after)
-            dc = dc + dh * o * (1 - tanh * tanh)
+            dc = of_c * dc + dh * o * (1 - tanh * tanh)
             parts = dc * g * i * (1 - i), dc * before * f * (1 - f), dc * i * slope(g), dh * tanh * o * (1 - o)
             ds.insert(0, np.concatenate(parts, 1))
             dh, dc = ds[0] @ U, dc * f
@@ -333,6 +334,14 @@ def lstm_by_hand(
         (
             {"b_hh": 0.0, "slope": lambda g: 1 - g},
             ["ignores bias_hh: it is never added", "takes 1 - g as the slope of g, not 1 - g**2"],
+        ),
+        (
+            {"slope": lambda g: g - g * g, "of_c": 0.0},
+            [
+                "takes g - g**2 as the slope of g, not 1 - g**2",
+                "ignores the gradient of c_n",
+                "passes no gradient of c from a step to the one before it",
+            ],
         ),
     ],
 )
