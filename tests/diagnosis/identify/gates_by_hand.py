@@ -79,7 +79,7 @@ def lstm_of(
                     h = made(sigmoid(sums["o"]), c)
                     states[t] = states[t] if late and layer < config.num_layers - 1 else h
                 outputs.append(np.stack([states[t] for t in range(len(x))]))
-                if drops_c_n and masks is not None and layer < len(masks):
+                if kept and drops_c_n and masks is not None and layer < len(masks):
                     c = kept(c * masks[layer][-1], config.dropout).astype(h.dtype)
                 last[layer, d] = h, c
             x = np.concatenate(outputs, -1)
