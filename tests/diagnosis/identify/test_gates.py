@@ -32,7 +32,6 @@ from harness.search.search import hunt
 from harness.space.config import RNNConfig
 from harness.space.values import draw
 from harness.subjects.protocol import scope_of
-from harness.subjects.torch_module import TorchSubject
 from tests.diagnosis.identify.by_hand import first_sentence
 from tests.diagnosis.identify.gates_by_hand import lstm_of
 from tests.long import few
@@ -480,17 +479,37 @@ def test_a_step_of_one_place_of_a_stack_is_found(layer: Any, stack: str, sentenc
     assert said_of(found) == sentences
 
 
-def test_the_rows_of_c_may_be_others_than_those_of_h() -> None:
-    class FirstC(torch.nn.LSTM):
-        def forward(self: Any, x: Any, hx: Any = None) -> Any:
-            if hx is not None and self.num_layers > 1:
-                hx = hx[0], hx[1][:1].expand_as(hx[1]).contiguous()
-            return super().forward(x, hx)
+class StartsFromFirstC(torch.nn.LSTM):
+    """An LSTM that starts from the first row of cx in all layers, and from its own of hx."""
 
-    subject = as_subject(FirstC)
-    found = identified(subject, num_layers=2, hx=True)
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        if hx is not None and self.num_layers > 1:
+            hx = hx[0], hx[1][:1].expand_as(hx[1]).contiguous()
+        return super().forward(x, hx)
 
-    assert said_of(found) == ["starts from row 0 of cx, not from row l * D + d"]
+
+class ReturnsForwardC(torch.nn.LSTM):
+    """An LSTM of two directions whose c_n is that of the forward one in both, and h_n its own."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(x, hx)
+        D = 1 + self.bidirectional
+        return output, (h_n, torch.stack([c_n[k - k % D] for k in range(len(c_n))]))
+
+
+@pytest.mark.parametrize(
+    ("layer", "factors", "sentence"),
+    [
+        (StartsFromFirstC, {"num_layers": 2, "hx": True}, "starts from row 0 of cx, not from row l * D + d"),
+        (
+            ReturnsForwardC,
+            {"bidirectional": True},
+            "writes the last c of the forward direction to row l * D + d of c_n",
+        ),
+    ],
+)
+def test_the_rows_of_c_may_be_others_than_those_of_h(layer: Any, factors: Any, sentence: str) -> None:
+    assert said_of(identified(as_subject(layer), **factors)) == [sentence]
 
 
 def test_the_slope_of_a_clip_is_open_where_a_rounding_may_be_beyond_the_limit() -> None:
@@ -517,27 +536,6 @@ def test_a_tanh_of_half_a_sum_may_be_made_of_a_sigmoid_whose_terms_cancel() -> N
     assert said_of(found) == ["applies tanh to 0.5 times the sum of g, not tanh to the sum"]
     assert result.mismatches
     assert cause.explains(subject, ObservationCache(subject).of(case), result)
-
-
-class OtherRowsOfC(torch.nn.LSTM):
-    """An LSTM of two directions whose c_n is that of the forward one in both, and h_n its own."""
-
-    def forward(self, x: Any, hx: Any = None) -> Any:
-        output, (h_n, c_n) = super().forward(x, hx)
-        D = 1 + self.bidirectional
-        return output, (h_n, torch.stack([c_n[k - k % D] for k in range(len(c_n))]))
-
-
-def test_rows_of_c_n_are_told_apart_from_those_of_h_n() -> None:
-    subject = TorchSubject(OtherRowsOfC, "mine")
-    config = LSTMConfig(2, 3, T=2, N=1, bidirectional=True)
-
-    found = identified_of(ObservationCache(subject), scope_of(subject), draw(config, "normal", 1))
-
-    assert found is not None
-    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [
-        "writes the last c of the forward direction to row l * D + d of c_n"
-    ]
 
 
 @pytest.mark.parametrize(
