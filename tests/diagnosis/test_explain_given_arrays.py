@@ -332,20 +332,6 @@ def test_torch_s_own_arrays_agree_whatever_the_dtype_of_x(options: dict[str, Any
     assert all(answer.agrees for answer in answers)
 
 
-def test_sums_in_another_order_in_float32_agree() -> None:
-    case = of(PLAIN)
-    w_ih, w_hh, b_ih, b_hh = case.weights.values()
-    h, output = np.zeros((2, 4), np.float32), []
-    for x_t in case.x:
-        joint = np.concatenate([h[:, ::-1], x_t[:, ::-1]], 1) @ np.concatenate([w_hh[:, ::-1], w_ih[:, ::-1]], 1).T
-        h = np.tanh((b_ih + b_hh) + joint)
-        output.append(h)
-
-    answer = ask(case, np.stack(output))
-
-    assert answer.agrees
-
-
 def test_numbers_typed_from_a_print_agree_with_their_own_rounding_and_a_mistake_is_still_named() -> None:
     case = of(NOTEBOOK)
     printed, wrong = (np.round(made(case, "readout", change=one), 4) for one in (right, without_b_hh))
@@ -377,16 +363,6 @@ def test_a_whole_model_s_state_dict_is_taken_with_its_prefixes() -> None:
     assert all(answer.agrees for answer in answers)
 
 
-def test_the_other_axis_taken_for_time_is_a_cause() -> None:
-    case = of(RNNConfig(3, 4, T=5, N=4, batch_first=True))
-    turned = Case(case.config.replace(batch_first=False, T=4, N=5), case.x, None, case.weights)
-
-    answer = ask(case, made(turned, "output"))
-
-    assert answer.cause == "takes the other axis for time: it computes what nn.RNN does with batch_first=False"
-    assert answer.certain
-
-
 def test_what_is_right_but_for_a_rounding_to_float32_is_told_from_a_mistake() -> None:
     wide = {name: array.astype(np.float64) + 1e-9 for name, array in of(PLAIN).arrays.items()}
     case = Case.from_arrays(PLAIN.replace(dtype="float64"), wide)
@@ -396,17 +372,6 @@ def test_what_is_right_but_for_a_rounding_to_float32_is_told_from_a_mistake() ->
     answer = ask(case, actual)
 
     assert answer.cause == "rounds to float32 somewhere: to that precision, everything is right"
-
-
-def test_nan_is_counted() -> None:
-    case = of(PLAIN)
-    actual = made(case, "output").copy()
-    actual[0, 0, 0] = np.nan
-
-    answer = ask(case, actual)
-
-    assert not answer.agrees
-    assert "unknown: 1 of 40 numbers are NaN or infinite" in str(answer)
 
 
 @pytest.mark.parametrize(
@@ -491,6 +456,9 @@ def test_what_cannot_be_asked_is_refused_with_what_was_given_and_expected(change
     assert said in str(refused.value)
 
 
+ROUNDED = "rounded actual has at most 4 digits after the point, and is taken so"
+
+
 def test_numbers_that_come_from_a_print_are_said_to_be_rounded() -> None:
     case = of(PLAIN)
     wrong = made(case, "output", change=without_b_hh)
@@ -499,7 +467,7 @@ def test_numbers_that_come_from_a_print_are_said_to_be_rounded() -> None:
 
     assert printed.cause == whole.cause == "ignores bias_hh: b_hh is never added"
     assert (printed.certain, whole.certain) == (True, True)
-    assert "rounded actual has at most 4 digits after the point, and is taken so" in printed.lines
+    assert ROUNDED in printed.lines
     assert not any(line.startswith("rounded") for line in whole.lines)
 
 
@@ -511,18 +479,22 @@ def test_numbers_that_come_from_a_print_may_be_infinite_or_nan(lost: float) -> N
 
     answer = ask(case, actual)
 
-    assert "rounded actual has at most 4 digits after the point, and is taken so" in answer.lines
+    assert ROUNDED in answer.lines
     assert answer.lines[0].startswith("disagrees with nn.RNN in 1 of ")
+    assert "unknown: 1 of 40 numbers are NaN or infinite" in str(answer)
 
 
-def test_rounded_numbers_along_the_other_axis_are_said_to_be_rounded() -> None:
-    case = of(PLAIN.replace(N=PLAIN.T))
-    turned = Case.from_arrays(case.config.replace(batch_first=True), case.arrays)
-    answer = ask(case, np.round(made(turned, "output"), 4), batch_first=False)
+@pytest.mark.parametrize("digits", [None, 4])
+def test_the_other_axis_taken_for_time_is_a_cause(digits: int | None) -> None:
+    case = of(PLAIN.replace(N=4, batch_first=True))
+    turned = Case(case.config.replace(batch_first=False, T=4, N=5), case.x, None, case.weights)
+    actual = made(turned, "output")
 
-    assert answer.cause is not None
-    assert answer.cause.startswith("takes the other axis for time")
-    assert "rounded actual has at most 4 digits after the point, and is taken so" in answer.lines
+    answer = ask(case, actual if digits is None else np.round(actual, digits))
+
+    assert answer.cause == "takes the other axis for time: it computes what nn.RNN does with batch_first=False"
+    assert answer.certain
+    assert (ROUNDED in answer.lines) is (digits is not None)
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
