@@ -21,7 +21,7 @@ from harness.diagnosis.identify.cause import (
     seen_of,
 )
 from harness.diagnosis.identify.elman_layer_inquiry import Identification
-from harness.diagnosis.identify.model_differences import Mistake
+from harness.diagnosis.identify.mistake import Mistake
 from harness.diagnosis.identify.questions import LONG_TIMES, SubjectTooSlow
 from harness.diagnosis.identify.wiring_inquiry import shown_by
 from harness.diagnosis.observation_cache import ObservationCache, nameable

@@ -7,18 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from harness import Scope, as_subject, draw, scope_of
+from harness import as_subject, draw, scope_of
 from harness.checks.case_checks import check as check_everything
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.argument_order import BY_NAME_OTHERWISE, PASSES, other_order
 from harness.diagnosis.experiments import Question
-from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.observation_cache import ObservationCache
 from harness.report.explanation_lines import fails_line
 from harness.search.capability_discovery import narrow
 from harness.search.search_record import Finding
 from harness.space.config import RNNConfig
-from tests.searches import explained
+from tests.diagnosis.searched import Searched
 
 PINS: dict[str, Any] = {
     "num_layers": (1, 2),
@@ -53,30 +52,13 @@ class Swapped(torch.nn.RNN):
         super().__init__(input_size, hidden_size, *layers, **options)
 
 
-class Early(torch.nn.RNN):
-    def __init__(
-        self,
-        features: int,
-        units: int,
-        num_layers: int = 1,
-        nonlinearity: str = "tanh",
-        batch_first: bool = False,
-        bias: bool = True,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        **options: Any,
-    ) -> None:
-        layers = (num_layers, nonlinearity, bias, batch_first, dropout, bidirectional)
-        super().__init__(features, units, *layers, **options)
-
-
 class Lenient(torch.nn.RNN):
     """It takes anything for a nonlinearity and a bias, so that some cases give wrong numbers and others errors."""
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
+        features: int,
+        units: int,
         num_layers: int = 1,
         bias: Any = True,
         nonlinearity: Any = "tanh",
@@ -86,7 +68,7 @@ class Lenient(torch.nn.RNN):
         **options: Any,
     ) -> None:
         layers = (num_layers, nonlinearity if isinstance(nonlinearity, str) else "tanh", bool(bias))
-        super().__init__(input_size, hidden_size, *layers, batch_first, dropout, bidirectional, **options)
+        super().__init__(features, units, *layers, batch_first, dropout, bidirectional, **options)
 
 
 class ByName(torch.nn.RNN):
@@ -124,32 +106,25 @@ def shorter() -> Iterator[None]:
         yield
 
 
-def searched(module: type[torch.nn.Module], **pins: Any) -> tuple[Any, FindingExplainer]:
-    subject = as_subject(module)
-    investigation = FindingExplainer(subject)
-    scope: Scope = scope_of(subject).only(**{**PINS, **pins})
-    return explained(investigation, scope, cases=250), investigation
+def searched(module: type[torch.nn.Module], **pins: Any) -> Searched:
+    return Searched(module, PINS | pins, cases=250)
 
 
 @pytest.mark.parametrize(
     ("module", "sentence"),
     [
         (Swapped, "takes bidirectional where nn.RNN takes dropout, if arguments are given by position"),
-        (Early, "takes batch_first where nn.RNN takes bias, if arguments are given by position"),
         (Lenient, "takes bias where nn.RNN takes nonlinearity, if arguments are given by position"),
     ],
 )
 def test_another_order_of_arguments_is_found_once_and_named(module: type[torch.nn.Module], sentence: str) -> None:
-    record, investigation = searched(module, preparation="new", after=None)
+    done = searched(module, preparation="new", after=None)
 
-    [finding] = record.findings
-    diagnosis = investigation.explanations[finding.id].diagnosis
-    assert diagnosis is not None
-    assert diagnosis.cause is not None
-    assert (diagnosis.cause.sentence, diagnosis.cause.evidence) == (sentence, PASSES)
-    assert record.findings[0].minimal
-    assert record.findings[0].case.config.positional
-    assert record.known.total() > 0
+    [finding], [cause] = done.findings, done.causes
+    assert (cause.sentence, cause.evidence) == (sentence, PASSES)
+    assert finding.minimal
+    assert finding.case.config.positional
+    assert done.record.known.total() > 0
 
 
 def test_the_order_is_the_cause_only_where_the_same_case_does_not_fail_so_by_name() -> None:
@@ -200,14 +175,11 @@ def test_the_order_explains_no_failure_that_the_case_has_by_name_too(config: RNN
 
 
 def test_another_order_that_no_signature_shows_is_found_and_told_by_what_it_needs() -> None:
-    record, investigation = searched(Hidden, preparation="new", after=None)
+    done = searched(Hidden, preparation="new", after=None)
 
-    assert record.findings
-    for finding in record.findings:
-        factors = investigation.explanations[finding.id].factors
-        assert finding.case.config.positional
-        assert factors is not None
-        assert "positional=True" in fails_line(factors)
+    assert done.findings
+    assert all(finding.case.config.positional for finding in done.findings)
+    assert all("positional=True" in fails_line(conditions) for conditions in done.conditions)
 
 
 def test_a_class_that_takes_its_options_by_name_only_is_not_accused() -> None:
@@ -220,11 +192,9 @@ def test_a_class_that_takes_its_options_by_name_only_is_not_accused() -> None:
 
 
 def test_a_defect_that_needs_two_preparations_is_found_minimal_and_told() -> None:
-    record, investigation = searched(CopiesWrongly, bidirectional=False)
+    done = searched(CopiesWrongly, bidirectional=False)
 
-    [finding] = record.findings
+    [finding] = done.findings
     assert (finding.result.verdict, finding.minimal) == (Verdict.DISAGREES, True)
     assert finding.case.config == RNNConfig(1, 1, preparation="deepcopy", after="used")
-    factors = investigation.explanations[finding.id].factors
-    assert factors is not None
-    assert fails_line(factors) == "with preparation in (deepcopy, pickle), after in (used, functional_call)"
+    assert fails_line(done.conditions[0]) == "with preparation in (deepcopy, pickle), after in (used, functional_call)"

@@ -23,15 +23,6 @@ def always_dropping(of: Any, *, ignores_hx: bool = False) -> Any:
     return Dropping
 
 
-@pytest.mark.parametrize("cell", ["RNN", "LSTM"])
-def test_dropout_in_evaluation_is_named(cell: str, tmp_path: Any) -> None:
-    subject = always_dropping(getattr(torch.nn, cell))
-
-    found = check(subject, cases=40, findings=str(tmp_path), quiet=True, training=False).summary.findings
-
-    assert [one.cause for one in found] == ["applies dropout in evaluation, too"]
-
-
 class OwnDropout(torch.nn.Module):
     """A stack with dropout of its own in either mode, for which its constructor has no option."""
 
@@ -46,15 +37,23 @@ class OwnDropout(torch.nn.Module):
         return x
 
 
-def test_dropout_that_has_no_option_is_named_in_evaluation(tmp_path: Any) -> None:
-    found = check(OwnDropout, cases=40, findings=str(tmp_path), quiet=True, training=False).summary.findings
+@pytest.mark.parametrize(
+    ("layer", "options", "others"),
+    [
+        (always_dropping(torch.nn.RNN), {"cases": 40}, []),
+        (always_dropping(torch.nn.LSTM), {"cases": 40}, []),
+        (OwnDropout, {"cases": 40}, []),
+        (
+            always_dropping(torch.nn.RNN, ignores_hx=True),
+            {"cases": 100, "lengths": None},
+            ["ignores hx: it starts at zeros"],
+        ),
+    ],
+    ids=["RNN", "LSTM", "no option", "another mistake"],
+)
+def test_dropout_in_evaluation_is_named_and_hides_no_other_mistake(
+    layer: Any, options: Any, others: list[str], tmp_path: Any
+) -> None:
+    found = check(layer, **options, findings=str(tmp_path), quiet=True, training=False).summary.findings
 
-    assert [one.cause for one in found] == ["applies dropout in evaluation, too"]
-
-
-def test_it_hides_no_other_mistake(tmp_path: Any) -> None:
-    subject = always_dropping(torch.nn.RNN, ignores_hx=True)
-
-    found = check(subject, cases=100, findings=str(tmp_path), quiet=True, training=False, lengths=None).summary.findings
-
-    assert [one.cause for one in found] == ["ignores hx: it starts at zeros", "applies dropout in evaluation, too"]
+    assert [one.cause for one in found] == [*others, "applies dropout in evaluation, too"]

@@ -30,6 +30,10 @@ REFUSES = Result(Verdict.UNSUPPORTED)
 COMPLETE = Certificate()
 
 
+def disagreeing(name: str, kind: MismatchKind = MismatchKind.VALUE, relation: str = "") -> Result:
+    return Result(Verdict.DISAGREES, (Mismatch(name, kind, relation=relation),), relation=relation)
+
+
 def factors(
     config: RNNConfig,
     check: Callable[[RNNConfig], Any],
@@ -139,27 +143,30 @@ def test_a_smaller_size_is_said_to_pass_where_it_was_seen_to(below: Result, pass
     assert found.passing == passing
 
 
-def test_sizes_that_must_be_equal_or_must_not_are_related() -> None:
-    equal = factors(RNNConfig(2, 2), lambda config: config.input_size == config.hidden_size)
-    unequal = factors(RNNConfig(1, 1, T=1, N=2), lambda config: config.N > 1 and config.T != config.N)
+@pytest.mark.parametrize(
+    ("config", "fails", "relation"),
+    [
+        (RNNConfig(2, 2), lambda one: one.input_size == one.hidden_size, ("input_size", "==", "hidden_size")),
+        (RNNConfig(1, 1, T=1, N=2), lambda one: one.N > 1 and one.T != one.N, ("T", "!=", "N")),
+        (RNNConfig(1, 1, T=2, N=1), lambda one: one.hidden_size < one.T, ("T", ">", "hidden_size")),
+        (RNNConfig(1, 1, T=5, N=5), lambda one: one.T >= one.N >= 5, ("T", ">=", "N")),
+        (RNNConfig(1, 1, T=3, N=1), lambda one: one.hidden_size + 1 < one.T, None),
+        (RNNConfig(1, 1, T=2, N=1), lambda one: one.T >= 2 and one.hidden_size == 1, None),
+    ],
+)
+def test_sizes_of_which_one_decides_on_the_other_are_related(config: RNNConfig, fails: Any, relation: Any) -> None:
+    found = factors(config, fails)
 
-    assert equal.relations == (("input_size", "==", "hidden_size"),)
-    assert not {"input_size", "hidden_size"} & equal.sizes.keys()
-    assert ("T", "!=", "N") in unequal.relations
+    assert relation in found.relations if relation else found.relations == ()
+    if relation and relation[1] in ("==", ">"):
+        assert not {relation[0], relation[2]} & found.sizes.keys()
 
 
-def test_a_size_that_must_be_larger_than_another_is_related_to_it() -> None:
+def test_a_size_that_is_related_to_another_is_covered_as_that_is() -> None:
     larger = factors(RNNConfig(1, 1, T=2, N=1), lambda config: config.hidden_size < config.T)
     at_least = factors(RNNConfig(1, 1, T=5, N=5), lambda config: config.T >= config.N >= 5)
-    by_two = factors(RNNConfig(1, 1, T=3, N=1), lambda config: config.hidden_size + 1 < config.T)
-    at_one = factors(RNNConfig(1, 1, T=2, N=1), lambda config: config.T >= 2 and config.hidden_size == 1)
 
-    assert larger.relations == (("T", ">", "hidden_size"),)
-    assert not {"T", "hidden_size"} & larger.sizes.keys()
-    assert at_least.relations == (("T", ">=", "N"),)
-    assert at_least.sizes["N"].pattern == "from 5 on"
-    assert "T" not in at_least.sizes
-    assert by_two.relations == at_one.relations == ()
+    assert (at_least.sizes["N"].pattern, "T" in at_least.sizes) == ("from 5 on", False)
     assert [larger.covers(RNNConfig(1, H, T=T, N=1)) for T, H in ((30, 29), (30, 30), (2, 1))] == [True, False, True]
     assert [at_least.covers(RNNConfig(1, 1, T=T, N=N)) for T, N in ((9, 9), (9, 10), (4, 4))] == [True, False, False]
 
@@ -275,25 +282,21 @@ def test_a_condition_on_how_large_gradients_are_is_no_need_of_a_size() -> None:
     assert {name: size.pattern for name, size in found.sizes.items()} == dict.fromkeys(found.sizes, "")
 
 
-def test_a_size_that_was_not_tried_is_covered_where_a_pattern_says_so() -> None:
-    every, only, odd = (
-        FailingSizes(1, (2, 9), ()),
-        FailingSizes(1, (), (2, 3, 5, 8, 9)),
-        FailingSizes(1, (3, 9), (2, 4, 8)),
-    )
-    upto, but = FailingSizes(2, (3, 4), (9, 10)), FailingSizes(1, (2, 4, 5, 8, 9), (6,))
+@pytest.mark.parametrize(
+    ("size", "covered"),
+    [
+        (FailingSizes(1, (2, 9), ()), [1, 2, 4, 5, 6, 7, 100]),
+        (FailingSizes(1, (), (2, 3, 5, 8, 9)), [1]),
+        (FailingSizes(1, (3, 9), (2, 4, 8)), [1, 5, 7]),
+        (FailingSizes(2, (3, 4), (9, 10)), [2, 4]),
+        (FailingSizes(1, (2, 4, 5, 8, 9), (6,)), [1, 2, 4, 5, 7, 100]),
+    ],
+    ids=["every", "only", "odd", "up to", "but"],
+)
+def test_a_size_that_was_not_tried_is_covered_where_a_pattern_says_so(size: FailingSizes, covered: list[int]) -> None:
+    conditions = FailureConditions(sizes={"T": size})
 
-    covered = {
-        name: [
-            value
-            for value in (1, 2, 4, 5, 6, 7, 100)
-            if FailureConditions(sizes={"T": size}).covers(RNNConfig(1, 1, T=value))
-        ]
-        for name, size in (("every", every), ("only", only), ("odd", odd), ("upto", upto), ("but", but))
-    }
-
-    assert covered.pop("but") == [1, 2, 4, 5, 7, 100]
-    assert covered == {"every": [1, 2, 4, 5, 6, 7, 100], "only": [1], "odd": [1, 5, 7], "upto": [2, 4]}
+    assert [T for T in (1, 2, 4, 5, 6, 7, 100) if conditions.covers(RNNConfig(1, 1, T=T))] == covered
 
 
 def test_factors_stay_within_the_scope() -> None:
@@ -310,36 +313,82 @@ def test_factors_stay_within_the_scope() -> None:
     assert {(config.bidirectional, config.dtype) for config in seen} == {(False, "float64")}
 
 
-def observation(**factors: Any) -> Observation:
-    return Observation(
-        draw(RNNConfig(**{"input_size": 1, "hidden_size": 1} | factors)), Outcome(), Arithmetic("float32")
-    )
-
-
-def disagreeing(name: str, kind: MismatchKind = MismatchKind.VALUE, relation: str = "") -> Result:
-    return Result(Verdict.DISAGREES, (Mismatch(name, kind, relation=relation),), relation=relation)
+SEGV, EXIT = "its process died of SIGSEGV", "its process ended with exit code 7"
+STACK = 'Stack (most recent call first):\nFile "/usr/lib/python3.11/ctypes/__init__.py", line 5\n'
+LINE = STACK + 'File "mine.py", line 3\n'
+TWO_WAYS: Any = {"needs": {"bidirectional": True}}
+WIDE: Any = TWO_WAYS | {"sizes": {"hidden_size": FailingSizes(17, (18, 24), (32,))}}
+LONG: Any = {"sizes": {"T": FailingSizes(2, (3, 4), ())}}
+SHAPE = disagreeing("h_n", MismatchKind.SHAPE)
 
 
 def known_cause(*parts: Any, **options: Any) -> FindingCause:
     return FindingCause("3f9c2a11", as_subject("torch"), UnexplainedCause(*parts, **options))
 
 
-def test_a_region_excuses_what_is_alike_within_it() -> None:
-    sizes = {"hidden_size": FailingSizes(17, (18, 24), (32,))}
-    known = known_cause(WRONG, FailureConditions({"bidirectional": True}, sizes=sizes))
+def ended(message: str, traceback: str = "") -> Result:
+    """Return the result of a process that ended."""
+    result = failure_of(Outcome(failure=Failure.CRASHED, message=message, traceback=traceback))
+    assert result is not None
+    return result
 
-    inside = observation(hidden_size=18, bidirectional=True)
-    results = WRONG, disagreeing("h_n", MismatchKind.FINITENESS), disagreeing("x.grad"), FAILS
-    assert [known.covers(inside, result) for result in results] == [True, True, False, False]
-    for outside in (observation(hidden_size=18), *(observation(hidden_size=H, bidirectional=True) for H in (16, 32))):
-        assert not known.covers(outside, WRONG)
+
+def raised(line: int, relation: str = "") -> Result:
+    """Return the result of an exception at a line, perhaps in the other run of a relation."""
+    where = RaisedError.of(("E",), f'File "mine.py", line {line}, in rnn')
+    return Result(Verdict.BROKEN, message="E: no", raised=where, relation=relation)
+
+
+@pytest.mark.parametrize(
+    ("found", "conditions", "config", "met", "covered"),
+    [
+        # within a region, what is alike
+        (WRONG, WIDE, {"hidden_size": 18, "bidirectional": True}, WRONG, True),
+        (WRONG, WIDE, {"hidden_size": 18, "bidirectional": True}, disagreeing("h_n", MismatchKind.FINITENESS), True),
+        (WRONG, WIDE, {"hidden_size": 18, "bidirectional": True}, disagreeing("x.grad"), False),
+        (WRONG, WIDE, {"hidden_size": 18, "bidirectional": True}, FAILS, False),
+        (WRONG, WIDE, {"hidden_size": 18}, WRONG, False),
+        (WRONG, WIDE, {"hidden_size": 16, "bidirectional": True}, WRONG, False),
+        (WRONG, WIDE, {"hidden_size": 32, "bidirectional": True}, WRONG, False),
+        # what is wrong in form, wherever it shows in the same array
+        *(
+            (disagreeing("h_n", sort), TWO_WAYS, {}, disagreeing(array, sort), array == "h_n")
+            for sort in (MismatchKind.SHAPE, MismatchKind.DTYPE, MismatchKind.MISSING, MismatchKind.CHANGED)
+            for array in ("h_n", "output")
+        ),
+        # a relation whose other run fails as was found
+        (SHAPE, TWO_WAYS, {}, disagreeing("h_n", MismatchKind.SHAPE, "batch first"), True),
+        (SHAPE, TWO_WAYS, {}, disagreeing("output", MismatchKind.SHAPE, "batch first"), False),
+        (raised(3), TWO_WAYS, {}, raised(3, "batch first"), True),
+        (raised(3), TWO_WAYS, {}, raised(4, "batch first"), False),
+        # what ends a process at one line, or within the region after memory was broken
+        (ended(SEGV, LINE), TWO_WAYS, {}, ended(SEGV, LINE + 'File "mine.py", line 9'), True),
+        (ended(SEGV, LINE), TWO_WAYS, {}, ended(SEGV, LINE.replace("3\n", "4\n")), False),
+        (ended(SEGV, LINE), TWO_WAYS, {"bidirectional": True}, ended(SEGV, LINE.replace("3\n", "4\n")), True),
+        (ended(SEGV, LINE), TWO_WAYS, {"bidirectional": True}, ended(EXIT), False),
+        (ended(EXIT), TWO_WAYS, {}, ended(EXIT), True),
+        (ended(EXIT), TWO_WAYS, {"bidirectional": True}, ended(EXIT.replace("7", "8")), False),
+        (ended(EXIT), TWO_WAYS, {"bidirectional": True}, ended(SEGV, LINE), False),
+        # a used module raises as its call before does
+        (FAILS, LONG, {"preparation": "used"}, FAILS, True),
+        (FAILS, LONG, {}, FAILS, False),
+    ],
+)
+def test_a_known_cause_excuses_what_is_alike_within_its_region(
+    found: Result, conditions: Any, config: dict[str, Any], met: Result, *, covered: bool
+) -> None:
+    known = known_cause(found, FailureConditions(**conditions))
+    case = draw(RNNConfig(**{"input_size": 1, "hidden_size": 1} | config))
+
+    assert known.covers(Observation(case, Outcome(), Arithmetic("float32")), met) is covered
 
 
 def test_a_region_of_one_array_that_is_unknown_excuses_that_array_alone() -> None:
     known = known_cause(disagreeing("h_n"), FailureConditions(), arrays=("h_n",))
+    observation = Observation(draw(RNNConfig(1, 1)), Outcome(), Arithmetic("float32"))
 
-    assert known.covers(observation(), disagreeing("h_n"))
-    assert not known.covers(observation(), WRONG)
+    assert known.covers(observation, disagreeing("h_n"))
+    assert not known.covers(observation, WRONG)
 
 
 def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compared_in_the_plain_form() -> None:
@@ -348,66 +397,6 @@ def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compar
     for preparation, met in (("assign", True), ("state_dict", False)):
         case = draw(RNNConfig(2, 3, preparation=preparation))
         assert known.covers(observe(as_subject("torch"), case), WRONG) is met
-
-
-@pytest.mark.parametrize("sort", [MismatchKind.SHAPE, MismatchKind.DTYPE, MismatchKind.MISSING, MismatchKind.CHANGED])
-def test_what_is_wrong_in_form_is_said_once_wherever_it_shows(sort: MismatchKind) -> None:
-    known = known_cause(disagreeing("h_n", sort), FailureConditions({"bidirectional": True}))
-
-    assert known.covers(observation(), disagreeing("h_n", sort))
-    assert not known.covers(observation(), disagreeing("output", sort))
-
-
-def test_a_relation_whose_other_run_fails_as_was_found_is_no_other_failure() -> None:
-    plain, line = disagreeing("h_n", MismatchKind.SHAPE), 'File "mine.py", line 3, in rnn'
-    raised = Result(Verdict.BROKEN, message="E: no", raised=RaisedError.of(("E",), line))
-    relation_raised = replace(raised, relation="batch first")
-    elsewhere = replace(relation_raised, raised=RaisedError.of(("E",), line.replace("3", "4")))
-
-    for found, met, covered in (
-        (plain, disagreeing("h_n", MismatchKind.SHAPE, "batch first"), True),
-        (plain, disagreeing("output", MismatchKind.SHAPE, "batch first"), False),
-        (raised, relation_raised, True),
-        (raised, elsewhere, False),
-    ):
-        known = known_cause(found, FailureConditions({"bidirectional": True}))
-        assert known.covers(observation(), met) is covered
-
-
-SEGV = "its process died of SIGSEGV"
-STACK = 'Stack (most recent call first):\nFile "/usr/lib/python3.11/ctypes/__init__.py", line 5\n'
-LINE = STACK + 'File "mine.py", line 3\n'
-ELSEWHERE, EXIT = LINE.replace("3\n", "4\n"), "its process ended with exit code 7"
-
-
-@pytest.mark.parametrize(
-    ("found", "met", "anywhere", "within"),
-    [
-        ((SEGV, LINE), (SEGV, LINE + 'File "mine.py", line 9'), True, True),
-        ((SEGV, LINE), (SEGV, ELSEWHERE), False, True),  # memory that was broken before
-        ((SEGV, LINE), (EXIT, ""), False, False),
-        ((EXIT, ""), (EXIT, ""), True, True),
-        ((EXIT, ""), (EXIT.replace("7", "8"), ""), False, False),
-        ((EXIT, ""), (SEGV, LINE), False, False),
-    ],
-)
-def test_what_ends_a_process_at_one_line_is_one_finding(found: Any, met: Any, *, anywhere: bool, within: bool) -> None:
-    def ended(message: str, traceback: str) -> Result:
-        result = failure_of(Outcome(failure=Failure.CRASHED, message=message, traceback=traceback))
-        assert result is not None
-        return result
-
-    known = known_cause(ended(*found), FailureConditions({"bidirectional": True}))
-
-    assert known.covers(observation(), ended(*met)) is anywhere
-    assert known.covers(observation(bidirectional=True), ended(*met)) is within
-
-
-def test_a_used_module_raises_as_its_call_before_does() -> None:
-    known = known_cause(FAILS, FailureConditions(sizes={"T": FailingSizes(2, (3, 4), ())}))
-
-    assert known.covers(observation(preparation="used"), FAILS)
-    assert not known.covers(observation(), FAILS)
 
 
 def test_a_factor_is_not_needed_where_the_certain_cause_shows_on_rare_values_only() -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,16 @@ from harness.search.evidence import NOT_SHRUNK
 from harness.search.search_record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import Subject, scope_of
 from tests import implementations
+from tests.diagnosis.identify.by_hand import Stack, sums_of, with_gradients
 from tests.diagnosis.identify.test_steps import cut
+from tests.diagnosis.searched import Searched
 from tests.emulated import FillsUpPairs
 from tests.long import few
-from tests.searches import explained
 
 NOT_TRANSPOSED = "takes x[t] @ W_ih in its step, not x[t] @ W_ih.T, where input_size = hidden_size"
 NO_B_HH = "ignores bias_hh: b_hh is never added"
+ONE_LAYER = Scope().only(num_layers=1, bidirectional=False)
+PLAIN: dict[str, Any] = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,26 +51,8 @@ def shorter() -> Iterator[None]:
         yield
 
 
-def searched(function: Any, scope: Scope | None = None, **options: Any) -> tuple[SearchRecord, FindingExplainer]:
-    subject = as_subject(function)
-    investigation = FindingExplainer(subject)
-    return explained(investigation, scope, **options), investigation
-
-
-def causes(done: SearchRecord, investigation: FindingExplainer) -> list[list[str]]:
-    found = []
-    for finding in done.findings:
-        diagnosis = investigation.explanations[finding.id].diagnosis
-        found.append([diagnosis.cause.sentence] if diagnosis is not None and diagnosis.cause is not None else [])
-    return found
-
-
 def without_b_hh_and_hx(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return implementations.without_b_hh(x, np.zeros_like(h0), weights, config)
-
-
-def without_hx(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    return implementations.vectorised(x, np.zeros_like(h0), weights, config)
 
 
 def late_without_b_hh(x: Any, h0: Any, weights: Any, config: Any) -> Any:
@@ -80,15 +66,9 @@ def transposed_and_reversed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def without_b_hh() -> tuple[SearchRecord, FindingExplainer]:
-    """Run a search whose result several tests use."""
-    return searched(implementations.without_b_hh)
-
-
-@pytest.fixture(scope="module")
-def transposed() -> tuple[SearchRecord, FindingExplainer]:
-    """Run another search for several tests."""
-    return searched(implementations.transposed_recurrence)
+def transposed() -> Searched:
+    """Run a search for several tests."""
+    return Searched(implementations.transposed_recurrence)
 
 
 @pytest.mark.parametrize(
@@ -115,60 +95,45 @@ def test_two_mistakes_come_out_one_after_the_other_and_end_a_search_a_while_afte
     function: Any, sentences: set[str], seed: int
 ) -> None:
     totals: list[int] = []
-    investigation = FindingExplainer(as_subject(function))
 
-    done = explained(investigation, heard=lambda _, record: totals.append(record.total), seed=seed)
+    done = Searched(function, heard=lambda _, record: totals.append(record.total), seed=seed)
 
     assert len(done.findings) == len(totals) == 2
-    assert {one for several in causes(done, investigation) for one in several} == sentences
+    assert {*done.sentences} == sentences
     assert all(finding.minimal for finding in done.findings)
-    assert done.stop is Stop.AFTER
+    assert done.record.stop is Stop.AFTER
     assert totals[0] < totals[1]
-    assert done.limit == done.total == totals[1] + 100
+    assert done.record.limit == done.record.total == totals[1] + 100
 
 
 def test_each_mistake_has_a_finding_of_its_own_though_others_show_in_the_first_ones() -> None:
-    scope = Scope().only(num_layers=1, bidirectional=False, batch_first=False, bias=True, loss=None)
+    done = Searched(cut, ONE_LAYER.only(batch_first=False, bias=True, loss=None), cases=100)
 
-    done, investigation = searched(cut, scope, cases=100)
-
-    said = {sentence for sentences in causes(done, investigation) for sentence in sentences}
-    assert said == {
+    assert {*done.sentences} == {
         "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T",
         "applies np.tanh(np.clip(s, -3, 3)), not tanh",
         "returns h[T-2] as h_n, not the state after the last step",
     }
-    assert [reported(one, investigation.explanations[one.id]).mistakes for one in done.findings] == [1, 1, 1]
+    assert [reported(*one).mistakes for one in zip(done.findings, done.explanations, strict=True)] == [1, 1, 1]
 
 
-def test_the_line_of_the_code_that_makes_the_mistake_is_named(
-    transposed: tuple[SearchRecord, FindingExplainer],
-) -> None:
-    done, investigation = transposed
+def test_the_line_of_the_code_that_makes_the_mistake_is_named(transposed: Searched) -> None:
+    diagnosis = transposed.explanations[0].diagnosis
 
-    diagnosis = investigation.explanations[done.findings[0].id].diagnosis
     assert diagnosis is not None
     assert diagnosis.line is not None
     assert diagnosis.line.file == implementations.__file__
 
 
-def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again(
-    without_b_hh: tuple[SearchRecord, FindingExplainer],
-) -> None:
-    done, investigation = without_b_hh
+def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again() -> None:
+    done = Searched(implementations.without_b_hh)
     alone = hunt(as_subject(implementations.without_b_hh))
 
-    assert causes(done, investigation) == [[NO_B_HH]]
-    assert done.known[done.findings[0].id] > 50
-    assert done.shrink_checks == alone.shrink_checks
-    assert done.verdict is Verdict.DISAGREES
-    assert done.total > alone.total
-
-
-def test_a_known_cause_is_found_once() -> None:
-    done, _ = searched(implementations.without_b_hh, cases=3)
-
-    assert len(done.findings) == 1
+    assert done.sentences == [NO_B_HH]
+    assert done.record.known[done.findings[0].id] > 50
+    assert done.record.shrink_checks == alone.shrink_checks
+    assert done.record.verdict is Verdict.DISAGREES
+    assert done.record.total > alone.total
 
 
 def found(subject: Subject, config: RNNConfig, **zero: int) -> Finding:
@@ -217,45 +182,30 @@ def test_a_missing_gradient_of_a_known_mistake_hides_whether_another_one_shows()
     assert second.factors.partly == {}
 
 
-def of_an_odd_slope_without_b_hh(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
-    if config.num_layers > 1 or config.bidirectional or config.batch_first or config.nonlinearity == "relu":
-        raise NotImplementedError
-    W_ih, W_hh, b = weights["weight_ih_l0"], weights["weight_hh_l0"], weights.get("bias_ih_l0", 0)
-    h, states = h0[0], []
-    for x_t in x:
-        h = np.tanh(x_t @ W_ih.T + h @ W_hh.T + b)
-        states.append(h)
-    if config.loss is None:
-        return np.stack(states), h[None]
-    g, dh = cotangents.get("output.grad", [0] * config.T), cotangents.get("h_n.grad", [0])[0]
-    dx, dW_ih, dW_hh, db = 0 * x, 0 * W_ih, 0 * W_hh, 0 * W_hh[0]
-    for t in range(config.T)[::-1]:
-        da = (dh + g[t]) * np.exp(-(states[t] ** 2))
-        dx[t], dW_ih, db = da @ W_ih, dW_ih + da.T @ x[t], db + da.sum(0)
-        dW_hh = dW_hh + da.T @ (states[t - 1] if t else h0[0])
-        dh = da @ W_hh
-    gradients = {"x": dx, "weight_ih_l0": dW_ih, "weight_hh_l0": dW_hh, "hx": dh[None]}
-    return np.stack(states), h[None], gradients | {"bias_ih_l0": db, "bias_hh_l0": db}
-
-
 def test_what_a_known_mistake_explains_is_no_part_of_a_finding_of_unknown_gradients() -> None:
-    done, investigation = searched(of_an_odd_slope_without_b_hh)
+    odd = partial(
+        with_gradients,
+        slope=lambda h, _: np.exp(-(h**2)),
+        factors=(1.0, 0.0),
+        returned=lambda found: found | {"bias_hh_l0": found["bias_ih_l0"].copy()},
+    )
 
-    assert causes(done, investigation) == [[NO_B_HH], []]
+    done = Searched(odd, PLAIN | {"batch_first": False, "bias": True, "lengths": None})
+
+    assert done.sentences == [NO_B_HH, ""]
     assert {mismatch.array.endswith(".grad") for mismatch in done.findings[1].result.mismatches} == {True}
 
 
 def test_a_cause_that_has_no_name_is_known_again_by_where_it_shows() -> None:
-    done, investigation = searched(implementations.wide_reverse_is_off, cases=600)
+    done = Searched(implementations.wide_reverse_is_off, cases=600)
 
-    assert causes(done, investigation) == [[]]
-    explanation = investigation.explanations[done.findings[0].id]
-    assert explanation.factors is not None
-    assert explanation.factors.needs == {"bidirectional": True}
-    assert explanation.factors.sizes["hidden_size"].pattern == "from 17 on"
-    assert explanation.where is not None
-    assert (explanation.where.place["direction"], explanation.where.place["unit"]) == ("reverse", 16)
-    assert done.known[done.findings[0].id] > 5
+    assert done.sentences == [""]
+    [conditions], where = done.conditions, done.explanations[0].where
+    assert conditions.needs == {"bidirectional": True}
+    assert conditions.sizes["hidden_size"].pattern == "from 17 on"
+    assert where is not None
+    assert (where.place["direction"], where.place["unit"]) == ("reverse", 16)
+    assert done.record.known[done.findings[0].id] > 5
 
 
 def test_an_error_and_a_wrong_value_are_two_findings() -> None:
@@ -264,7 +214,7 @@ def test_an_error_and_a_wrong_value_are_two_findings() -> None:
             raise ValueError("too long")
         return implementations.without_b_hh(x, h0, weights, config)
 
-    done, _ = searched(rnn, Scope().only(T=[1, 2, 3, 4]))
+    done = Searched(rnn, Scope().only(T=[1, 2, 3, 4]))
 
     assert sorted(finding.result.kind for finding in done.findings) == ["broken: ValueError", "output: value"]
     assert done.findings[-1].case.config.T in {1, 3}
@@ -277,56 +227,38 @@ def test_what_wavers_is_told_once_with_the_number_of_its_answers() -> None:
         output, h_n = implementations.vectorised(x, h0, weights, config)
         return output + rng.random(), h_n
 
-    done, investigation = searched(rnn, Scope().only(dtype="float64"))
+    done = Searched(rnn, Scope().only(dtype="float64"))
 
-    assert (done.stop, len(done.findings)) == (Stop.AFTER, 1)
-    [explanation] = investigation.explanations.values()
-    assert (explanation.diagnosis, explanation.factors, explanation.answers) == (None, None, FLAKY_RUNS)
+    assert (done.record.stop, len(done.findings)) == (Stop.AFTER, 1)
+    [told] = done.explanations
+    assert (told.diagnosis, told.factors, told.answers) == (None, None, FLAKY_RUNS)
 
 
-def test_beside_what_wavers_and_what_dies_others_are_found() -> None:
+@pytest.mark.parametrize(("factor", "steady"), [("batch_first", False), ("hx", True)])
+def test_a_flaky_subject_is_searched_on_where_it_gives_one_answer(factor: str, steady: bool) -> None:
     rng = np.random.default_rng(0)
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        output, h_n = implementations.without_b_hh(x, h0, weights, config)
-        return (output + rng.random() if config.batch_first else output), h_n
-
-    done, investigation = searched(rnn, Scope().only(dtype="float64"))
-
-    causes = [investigation.explanations[finding.id].diagnosis for finding in done.findings]
-    assert len(done.findings) == 2
-    assert sum(finding.result.nondeterministic for finding in done.findings) == 1
-    assert [one.cause.sentence for one in causes if one is not None and one.cause is not None] == [NO_B_HH]
-
-
-def test_a_flaky_subject_is_searched_on_where_it_gives_one_answer() -> None:
-    rng = np.random.default_rng(0)
-
-    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        h0 = h0 if config.hx else rng.standard_normal(h0.shape).astype(h0.dtype)
+        h0 = h0 if getattr(config, factor) is steady else rng.standard_normal(h0.shape).astype(h0.dtype)
         return implementations.without_b_hh(x, h0, weights, config)
 
-    done, investigation = searched(rnn, Scope().only(dtype="float64"))
+    done = Searched(rnn, Scope().only(dtype="float64"))
 
-    [flaky, steady] = sorted(done.findings, key=lambda finding: not finding.result.nondeterministic)
-    assert investigation.explanations[flaky.id].deterministic == {"hx": (True,)}
-    diagnosis = investigation.explanations[steady.id].diagnosis
-    assert diagnosis is not None
-    assert diagnosis.cause is not None
-    assert diagnosis.cause.sentence == NO_B_HH
+    flaky = [finding.result.nondeterministic for finding in done.findings]
+    assert sorted(flaky) == [False, True]
+    assert done.explanations[flaky.index(True)].deterministic == {factor: (steady,)}
+    assert done.sentences[flaky.index(False)] == NO_B_HH
 
 
-def test_the_same_seed_finds_and_says_the_same(transposed: tuple[SearchRecord, FindingExplainer]) -> None:
-    def said(done: SearchRecord, investigation: FindingExplainer) -> Any:
-        return [(f.id, f.certificate, investigation.explanations[f.id].factors) for f in done.findings]
+def test_the_same_seed_finds_and_says_the_same(transposed: Searched) -> None:
+    again = Searched(implementations.transposed_recurrence)
 
-    assert said(*transposed) == said(*searched(implementations.transposed_recurrence))
+    one, other = ([(f.id, f.certificate) for f in done.findings] for done in (transposed, again))
+    assert (one, transposed.conditions) == (other, again.conditions)
 
 
-def test_the_certificate_counts_what_was_tried(transposed: tuple[SearchRecord, FindingExplainer]) -> None:
-    done, _ = transposed
-
-    (finding,) = done.findings
+def test_the_certificate_counts_what_was_tried(transposed: Searched) -> None:
+    [finding] = transposed.findings
     assert finding.case.config in {RNNConfig(1, 2, T=2), RNNConfig(1, 2, hx=True)}
     assert finding.certificate.complete
     assert finding.certificate.configs >= 2
@@ -385,62 +317,33 @@ def test_what_fails_at_sizes_without_a_pattern_is_at_most_two_findings() -> None
         T = output.shape[1 if config.batch_first else 0]
         return output + np.cos(output) * ((T * T + 3 * T) % 7 in (1, 4)), h_n
 
-    done, _ = searched(odd, Scope().only(num_layers=1, bidirectional=False, loss=None), cases=100)
+    done = Searched(odd, ONE_LAYER.only(loss=None), cases=100)
 
     assert 1 <= len(done.findings) <= 2
-    assert done.stop is Stop.BUDGET
-
-
-def test_two_findings_of_different_causes_are_two() -> None:
-    record, investigations = SearchRecord("mine", 0, Scope()), list[FindingExplainer]()
-    case = draw(RNNConfig(2, 3, T=2, N=2, hx=True), "normal", 0)
-
-    for function in (implementations.without_b_hh, without_hx):
-        subject = as_subject(function)
-        investigations.append(FindingExplainer(subject))
-        if investigations[1:]:
-            investigations[-1].explanations |= investigations[0].explanations
-        record.findings.append(Finding(function.__name__, case, check_agreement(subject, case)))
-        recognised = investigations[-1].recognise(record.findings[-1], record)
-
-        assert recognised.earlier is None
+    assert done.record.stop is Stop.BUDGET
 
 
 def not_transposed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    h, output, W = h0[0], [], weights["weight_ih_l0"]
-    for x_t in x:
-        h = np.tanh(x_t @ W + h @ weights["weight_hh_l0"].T + weights["bias_ih_l0"] + weights["bias_hh_l0"])
-        output.append(h)
-    return np.stack(output), h[None]
-
-
-def in_place_of_x(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
-    states = [h0[0]]
-    W, V, b_ih, b_hh = (weights[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    for x_t in x:
-        states.append(np.tanh(x_t @ W.T + b_ih + states[-1] @ V.T + b_hh))
-    output, dh, dx, dW, dV, db = np.stack(states[1:]), 0 * h0[0], np.zeros_like(x), 0, 0, 0
-    for t in reversed(range(len(x)) if "output.grad" in cotangents else ()):
-        da = (cotangents["output.grad"][t] + dh) * (1 - output[t] ** 2)
-        dx[t], dW, dV, db, dh = da @ W, dW + da.T @ states[t], dV + da.T @ states[t], db + da.sum(0), da @ V
-    gradients = {"weight_ih_l0": dW, "weight_hh_l0": dV, "bias_ih_l0": db, "bias_hh_l0": db, "x": dx, "hx": dh[None]}
-    return output, states[-1][None], {name: g for name, g in gradients.items() if f"{name}.grad" in config.gradients}
+    return with_gradients(x, h0, weights | {"weight_ih_l0": weights["weight_ih_l0"].T}, config, {})
 
 
 @pytest.mark.parametrize(
     ("function", "loss", "sentence"),
     [
         (not_transposed, None, NOT_TRANSPOSED),
-        (in_place_of_x, "output", "makes the gradient by weight_ih of da[t] and h[t-1], not of da[t] and x[t]"),
+        (
+            partial(with_gradients, sums=lambda _, before, after, da: sums_of(before, before, after, da)),
+            "output",
+            "makes the gradient by weight_ih of da[t] and h[t-1], not of da[t] and x[t]",
+        ),
     ],
 )
 def test_what_has_a_shape_where_two_sizes_are_equal_alone_is_one_mistake(
     function: Any, loss: str | None, sentence: str
 ) -> None:
-    scope = scope_of(as_subject(function)).only(num_layers=1, bidirectional=False, nonlinearity="tanh", lengths=None)
-    plain = scope.only(batch_first=False, bias=True, loss=loss)
+    done = Searched(function, PLAIN | {"lengths": None, "batch_first": False, "bias": True, "loss": loss})
 
-    assert causes(*searched(function, plain)) == [[sentence]]
+    assert done.sentences == [sentence]
 
 
 def test_an_error_beside_a_mistake_of_equal_sizes_is_not_said_to_be_of_it() -> None:
@@ -452,24 +355,18 @@ def test_an_error_beside_a_mistake_of_equal_sizes_is_not_said_to_be_of_it() -> N
             x, h0, weights | {"weight_ih_l0": weights["weight_ih_l0"].T} if wrong else weights, config
         )
 
-    scope = scope_of(as_subject(rnn)).only(num_layers=1, bidirectional=False, nonlinearity="tanh", lengths=None)
-    done, investigation = searched(rnn, scope.only(loss=None, batch_first=False))
+    done = Searched(rnn, PLAIN | {"lengths": None, "loss": None, "batch_first": False})
 
-    said = causes(done, investigation)
-    of_error = [(finding.case.config, one) for finding, one in zip(done.findings, said, strict=True) if not one]
-    assert of_error == [(RNNConfig(9, 1, T=1, N=1), [])]
-    assert [NOT_TRANSPOSED] in said
+    of_error = [finding for finding, one in zip(done.findings, done.sentences, strict=True) if not one]
+    assert [finding.case.config for finding in of_error] == [RNNConfig(9, 1, T=1, N=1)]
+    assert NOT_TRANSPOSED in done.sentences
 
 
 def test_the_other_need_of_a_mistake_of_equal_sizes_is_told() -> None:
-    done, investigation = searched(third_numpy.by_shape)
+    done = Searched(third_numpy.by_shape)
 
-    of_h = [
-        investigation.explanations[finding.id].factors
-        for finding, said in zip(done.findings, causes(done, investigation), strict=True)
-        if said and "h[t-1] @ W_ih.T in" in said[0]
-    ]
-    assert [factors is not None and "hx" in factors.needs for factors in of_h] == [False]
+    told = zip(done.sentences, done.conditions, strict=True)
+    assert ["hx" in conditions.needs for said, conditions in told if "h[t-1] @ W_ih.T in" in said] == [False]
 
 
 @pytest.mark.parametrize("needs", [{"hx": True}, {"hx": False}, {"bias": False}])
@@ -480,30 +377,22 @@ def test_a_mistake_of_one_path_alone_is_told_with_the_factor_that_takes_it(needs
         wrong = weights | {"weight_hh_l0": 2 * weights["weight_hh_l0"]} if getattr(config, name) == value else weights
         return implementations.vectorised(x, h0, wrong, config)
 
-    scope = scope_of(as_subject(two_paths))
-    plain = scope.only(num_layers=1, bidirectional=False, nonlinearity="tanh", lengths=None, loss=None)
-    done, investigation = searched(two_paths, plain)
+    done = Searched(two_paths, PLAIN | {"lengths": None, "loss": None})
 
-    [finding] = done.findings
-    explanation = investigation.explanations[finding.id]
-    assert causes(done, investigation) == [["takes 2 * (h[t-1] @ W_hh.T) in its step, not h[t-1] @ W_hh.T"]]
-    assert explanation.factors is not None
-    assert explanation.factors.needs == needs
+    assert done.sentences == ["takes 2 * (h[t-1] @ W_hh.T) in its step, not h[t-1] @ W_hh.T"]
+    assert done.conditions[0].needs == needs
 
 
 @pytest.mark.long
 def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = as_subject(FillsUpPairs)
-    investigation = FindingExplainer(subject)
     monkeypatch.setattr(case_checks, "TORCH_ISSUES", tuple(one for one in TORCH_ISSUES if "bfloat16" not in one.name))
-    scope = scope_of(subject).only(dtype="bfloat16", device="cpu", loss=None, lengths=None, batched=True)
+    pins = {"dtype": "bfloat16", "device": "cpu", "loss": None, "lengths": None, "batched": True}
 
-    [finding] = explained(investigation, scope, cases=600).findings
+    done = Searched(FillsUpPairs, pins, cases=600)
 
-    explanation = investigation.explanations[finding.id]
-    assert not explanation.diagnosis or explanation.diagnosis.precision is None
-    assert explanation.factors is not None
-    assert "input_size odd" in fails_line(explanation.factors)
+    [told] = done.explanations
+    assert not told.diagnosis or told.diagnosis.precision is None
+    assert "input_size odd" in fails_line(done.conditions[0])
 
 
 def test_of_a_finding_that_there_was_no_time_to_explain_the_judge_s_ruling_is_told_alone() -> None:
@@ -540,37 +429,24 @@ def three_mistakes(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 @pytest.mark.long
 def test_a_mistake_is_named_though_others_show_with_other_factors() -> None:
-    done, investigation = searched(three_mistakes)
-
-    assert causes(done, investigation) == [
-        [NO_B_HH],
-        ["takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T, in the reverse direction"],
-        [],
+    assert Searched(three_mistakes).sentences == [
+        NO_B_HH,
+        "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T, in the reverse direction",
+        "",
     ]
 
 
 def elsewhere(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
     """Ignore hx with batch_first, and h_n's gradient where the output has one."""
-    W, U, first = weights["weight_ih_l0"], weights["weight_hh_l0"], config.batch_first
-    x, hs = x.swapaxes(0, 1) if first else x, [0 * h0[0] if first else h0[0]]
-    for x_t in x:
-        hs.append(np.tanh(x_t @ W.T + hs[-1] @ U.T + weights["bias_ih_l0"] + weights["bias_hh_l0"]))
-    output = np.stack(hs[1:], 1 if first else 0)
-    if config.loss is None:
-        return output, hs[-1][None].copy()
-    g = cotangents.get("output.grad", 0 * output)
-    g = g.swapaxes(0, 1) if first else g
-    dh = 0 * hs[0] if "output.grad" in cotangents else cotangents["h_n.grad"][0]
-    found, dx = {name: np.zeros_like(array) for name, array in weights.items()}, np.zeros_like(x)
-    for t in reversed(range(len(x))):
-        da = (g[t] + dh) * (1 - hs[t + 1] ** 2)
-        found["weight_ih_l0"] += da.T @ x[t]
-        found["weight_hh_l0"] += da.T @ hs[t]
-        found["bias_ih_l0"] += da.sum(0)
-        found["bias_hh_l0"] += da.sum(0)
-        dx[t], dh = da @ W, da @ U
-    found["x"] = dx.swapaxes(0, 1) if first else dx
-    return output, hs[-1][None].copy(), found | ({"hx": dh[None]} if config.hx and not first else {})
+    first = config.batch_first
+
+    def turned(v: Any) -> Any:
+        return v.swapaxes(0, 1) if first else v
+
+    of_output = {name: turned(g) for name, g in cotangents.items() if name == "output.grad"}
+    output, h_n, *back = with_gradients(turned(x), 0 * h0 if first else h0, weights, config, of_output or cotangents)
+    given = {name: turned(g) if name == "x" else g for found in back for name, g in found.items()}
+    return turned(output), h_n, {name: g for name, g in given.items() if name != "hx" or (config.hx and not first)}
 
 
 def test_a_single_step_may_be_computed_in_a_way_of_its_own() -> None:
@@ -579,23 +455,16 @@ def test_a_single_step_may_be_computed_in_a_way_of_its_own() -> None:
             return implementations.vectorised(x, h0, weights, config)
         return implementations.without_b_hh(x, h0, weights, config)
 
-    done, investigation = searched(shortcut, Scope().only(num_layers=1, bidirectional=False, loss=None), cases=100)
+    done = Searched(shortcut, ONE_LAYER.only(loss=None), cases=100)
 
-    [finding] = done.findings
-    assert causes(done, investigation) == [[NO_B_HH]]
-    assert "T at 1 only" in fails_line(investigation.explanations[finding.id].factors or FailureConditions())
+    assert done.sentences == [NO_B_HH]
+    assert "T at 1 only" in fails_line(done.conditions[0])
 
 
 def test_what_is_computed_may_depend_on_the_layout_and_on_the_loss() -> None:
-    scope = scope_of(as_subject(elsewhere)).only(
-        num_layers=1, bidirectional=False, bias=True, nonlinearity="tanh", loss=(None, "output", "both")
-    )
-    done, investigation = searched(elsewhere, scope, cases=100)
+    done = Searched(elsewhere, PLAIN | {"bias": True, "loss": (None, "output", "both")}, cases=100)
 
-    assert sorted(map(str, causes(done, investigation))) == [
-        "['ignores hx: it starts at zeros']",
-        "['ignores the gradient of h_n']",
-    ]
+    assert sorted(done.sentences) == ["ignores hx: it starts at zeros", "ignores the gradient of h_n"]
 
 
 def back_by_sequence(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, *, joined: bool) -> Any:
@@ -603,26 +472,22 @@ def back_by_sequence(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any
 
     Otherwise nothing is passed on if the loss is of h_n alone.
     """
-    W, U, hs = weights["weight_ih_l0"], weights["weight_hh_l0"], [h0[0]]
-    for x_t in x:
-        hs.append(np.tanh(x_t @ W.T + hs[-1] @ U.T + weights["bias_ih_l0"] + weights["bias_hh_l0"]))
-    output, h_n = np.stack(hs[1:]), hs[-1][None].copy()
+    sequences, passed = list[Any](), 0 * h0[:, :1]
+    for n in reversed(range(x.shape[1])):
+        own = {name: g[:, n : n + 1] for name, g in cotangents.items()}
+        own["h_n.grad"] = own.get("h_n.grad", 0 * passed) + (passed if joined else 0)
+        stops = not joined and "output.grad" not in cotangents
+        read = (lambda h, way: h * (way > 0)) if stops else (lambda h, _: h)
+        sequences.insert(0, with_gradients(x[:, n : n + 1], h0[:, n : n + 1], weights, config, own, read=read))
+        passed = sequences[0][2]["hx"] if config.loss else passed
+    output, h_n = (np.concatenate(arrays, 1) for arrays in list(zip(*sequences, strict=True))[:2])
     if config.loss is None:
         return output, h_n
-    found = {name: np.zeros_like(array) for name, array in {"x": x, "hx": h0, **weights}.items()}
-    g = np.array(cotangents.get("output.grad", 0 * output))
-    g[-1] += cotangents.get("h_n.grad", 0 * h_n)[0]
-    dh = 0 * h0[0, :1]
-    for n in reversed(range(x.shape[1])):
-        dh = dh if joined else 0 * dh
-        for t in reversed(range(len(x))):
-            da = (g[t, n : n + 1] + dh) * (1 - hs[t + 1][n : n + 1] ** 2)
-            found["weight_ih_l0"] += da.T @ x[t, n : n + 1]
-            found["weight_hh_l0"] += da.T @ hs[t][n : n + 1]
-            found["bias_ih_l0"] += da.sum(0)
-            found["bias_hh_l0"] += 2 * da.sum(0)
-            found["x"][t, n], dh = (da @ W)[0], da @ U if joined or "output.grad" in cotangents else 0 * da
-        found["hx"][0, n] = dh[0]
+    found = {
+        name: np.concatenate(parts, 1) if name in ("x", "hx") else sum(parts) * (1 + (name == "bias_hh_l0"))
+        for name in sequences[0][2]
+        if (parts := [one[2][name] for one in sequences])
+    }
     return output, h_n, found
 
 
@@ -633,19 +498,10 @@ def test_where_the_way_back_is_no_sum_what_is_wrong_in_one_sequence_or_with_one_
     def rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
         return back_by_sequence(x, h0, weights, config, cotangents, joined=joined)
 
-    scope = scope_of(as_subject(rnn)).only(
-        num_layers=1,
-        bidirectional=False,
-        bias=True,
-        batch_first=False,
-        nonlinearity="tanh",
-        loss=(None, "output", loss),
-    )
-    done, investigation = searched(rnn, scope, cases=100)
-    told = [sentence for one in causes(done, investigation) for sentence in one]
+    done = Searched(rnn, PLAIN | {"bias": True, "batch_first": False, "loss": (None, "output", loss)}, cases=100)
 
-    assert "multiplies the gradient by bias_hh by 2" in told
-    assert joined or "passes no gradient from a step to the one before it" in told
+    assert "multiplies the gradient by bias_hh by 2" in done.sentences
+    assert joined or "passes no gradient from a step to the one before it" in done.sentences
 
 
 @pytest.mark.parametrize(
@@ -664,28 +520,24 @@ def test_a_wrong_copy_of_the_final_state_is_one_finding_and_no_rounding(copied: 
         output, h_n = implementations.vectorised(x, h0, weights, config)
         return output, copied(h_n)
 
-    done, investigation = searched(rnn, cases=300)
+    done = Searched(rnn, cases=300)
 
-    [finding] = done.findings
-    explanation = investigation.explanations[finding.id]
+    [finding], [told] = done.findings, done.explanations
     assert {mismatch.array for mismatch in finding.result.mismatches} == {"h_n"}
-    assert explanation.diagnosis is not None
-    assert explanation.diagnosis.precision is None
-    assert done.shrink_checks < 1_000  # cases with large errors, where the copy looks nearly right, are known again
+    assert told.diagnosis is not None
+    assert told.diagnosis.precision is None
+    assert done.record.shrink_checks < 1_000  # where errors are large, so that the copy looks right, it is known again
 
 
-class OneStepLate(torch.nn.Module):
+class OneStepLate(Stack):
     """A layer that returns each state before its step, so that in one step nothing reaches the loss of the output."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.read, self.keep = torch.nn.Linear(input_size, hidden_size), torch.nn.Linear(hidden_size, hidden_size)
+        super().__init__(input_size, hidden_size)
 
     def forward(self, x: Any, hx: Any = None) -> Any:
-        states = [x.new_zeros(x.shape[1], self.keep.in_features) if hx is None else hx[0]]
-        for step in x:
-            states.append(torch.tanh(self.read(step) + self.keep(states[-1])))
-        return torch.stack(states[:-1]), states[-1][None]
+        output, h_n = super().forward(x, hx)
+        return torch.cat([torch.zeros_like(h_n) if hx is None else hx, output[:-1]]), h_n
 
 
 def test_gradients_that_are_missing_where_nothing_is_connected_are_no_further_finding(tmp_path: Path) -> None:
@@ -707,12 +559,10 @@ def test_a_defect_of_ours_in_looking_for_a_cause_loses_no_finding_and_is_a_line(
     monkeypatch.setattr(f"harness.diagnosis.{place}.{name}", broken)
     if name == "stale_of":
         monkeypatch.setattr("harness.diagnosis.finding_explainer.CHECKS_BEFORE", (broken,))
-    investigation = FindingExplainer(as_subject(implementations.without_b_hh))
 
-    record = explained(investigation, scope_of(investigation.subject).only(loss=None), cases=20)
+    done = Searched(implementations.without_b_hh, {"loss": None}, cases=20)
 
-    finding = record.findings[0]
-    lines = [fact.text for fact in reported(finding, investigation.explanations[finding.id]).facts]
+    lines = [fact.text for fact in reported(done.findings[0], done.explanations[0]).facts]
     failed = [line for line in lines if line.startswith("identification failed")]
     assert len(failed) == 1
     assert re.fullmatch(
@@ -725,17 +575,15 @@ def test_a_defect_of_ours_in_looking_for_a_cause_ends_a_test(monkeypatch: pytest
         raise KeyError(1)
 
     monkeypatch.setattr("harness.diagnosis.identified_layers.identified_of", broken)
-    investigation = FindingExplainer(as_subject(implementations.without_b_hh))
 
     with pytest.raises(KeyError):
-        explained(investigation, scope_of(investigation.subject).only(loss=None), cases=20)
+        Searched(implementations.without_b_hh, {"loss": None}, cases=20)
 
 
 def test_a_mistake_that_no_case_of_the_plan_shows_alone_has_a_case_of_its_own() -> None:
-    scope = scope_of(as_subject(fourth_ports.p08)).only(T=(1, 2), N=1, input_size=1, hidden_size=1)
-    done, investigation = searched(fourth_ports.p08, scope, cases=60)
+    done = Searched(fourth_ports.p08, {"T": (1, 2), "N": 1, "input_size": 1, "hidden_size": 1}, cases=60)
 
-    assert [sentence.partition(",")[0] for [sentence] in causes(done, investigation)] == [
+    assert [sentence.partition(",")[0] for sentence in done.sentences] == [
         "takes 1 - np.tanh(h[t])**2 for the slope of tanh",
         "adds what the next step passes back behind the slope",
         "makes the gradient by weight_hh of da[t] and h[t]",

@@ -12,7 +12,6 @@ from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement, observe
 from harness.checks.case_checks import check as check_everything
 from harness.checks.result import Result
-from harness.diagnosis.finding_explainer import FindingExplainer
 from harness.diagnosis.kernels import NONE, KernelCause, kernels_of
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.explanation_lines import kernels_line
@@ -20,7 +19,7 @@ from harness.space.scope import Scope
 from harness.subjects.capabilities import OwnProcess
 from harness.subjects.function import FunctionSubject
 from tests import implementations
-from tests.searches import explained
+from tests.diagnosis.searched import Searched
 
 CONFIG = RNNConfig(3, 4, T=2, N=2)
 check = partial(check_agreement, with_probes=False)
@@ -90,20 +89,19 @@ def test_what_a_switch_turns_off_passes_with_it_and_fails_with_the_others() -> N
     assert said.startswith(f"passes with mkldnn off; {ran}; fails with ONEDNN_MAX_CPU_ISA=AVX2")
 
 
-def test_a_mistake_that_no_switch_turns_off_is_told_without_them() -> None:
-    case = draw(CONFIG.replace(input_size=3), "normal")
-    subject = Mistake(off=2.0)
+@pytest.mark.parametrize(
+    ("subject", "config"),
+    [(Mistake(off=2.0), CONFIG.replace(input_size=3)), (as_subject(implementations.vectorised), CONFIG)],
+    ids=["a mistake under every switch", "no switches"],
+)
+def test_where_no_switch_turns_a_failure_off_none_is_told(subject: Any, config: RNNConfig) -> None:
+    case = draw(config, "normal")
 
     found = kernels_of(subject, case, check(subject, case), check)
 
     assert not found.passes
     assert kernels_line(found) is None
-
-
-def test_a_subject_without_switches_is_asked_for_none() -> None:
-    case = draw(CONFIG, "normal")
-
-    assert kernels_of(as_subject(implementations.vectorised), case, Result(Verdict.DISAGREES), check) is NONE
+    assert isinstance(subject, Mistake) or found is NONE
 
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "notebook.py"
@@ -139,34 +137,33 @@ def test_a_subject_of_stages_is_told_the_first_that_fails(stages: tuple[str, ...
 
 
 def test_failures_that_go_away_with_one_kernel_are_one_finding() -> None:
-    subject = Kernel(off=1.0 + 2.0**-6)
     scope = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", dtype="float32")
-    investigation = FindingExplainer(subject)
 
-    done = explained(investigation, scope, cases=200)
+    done = Searched(Kernel(off=1.0 + 2.0**-6), scope, cases=200)
 
-    assert len(done.findings) == 1
-    explanation = investigation.explanations[done.findings[0].id]
-    assert explanation.kernels.passes == ("no-mkldnn",)
-    assert done.known[done.findings[0].id] > 0
+    [finding], [told] = done.findings, done.explanations
+    assert told.kernels.passes == ("no-mkldnn",)
+    assert done.record.known[finding.id] > 0
 
 
-def test_a_failure_of_another_sort_is_another_finding() -> None:
+@pytest.mark.parametrize(
+    ("switch", "met", "covered"),
+    [
+        ("no-mkldnn", lambda result: result, True),
+        ("no-mkldnn", lambda _: Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.MISSING),)), False),
+        (
+            "no-mkldnn",
+            lambda result: Result(Verdict.DISAGREES, (replace(result.mismatches[0], sort=MismatchKind.FINITENESS),)),
+            False,
+        ),
+        ("aten-avx2", lambda result: result, False),
+    ],
+    ids=["the same", "another sort", "numbers that are lost", "stays without the kernel"],
+)
+def test_a_failure_is_of_a_kernel_that_is_alike_and_goes_away_without_it(switch: str, met: Any, covered: bool) -> None:
     subject, case = Kernel(), draw(CONFIG, "normal")
     result = check(subject, case)
-    known_cause = KernelCause(result, subject.switched("no-mkldnn"), check)
-    observation = observe(subject, case)
 
-    missing = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.MISSING),))
-    lost = Result(Verdict.DISAGREES, (replace(result.mismatches[0], sort=MismatchKind.FINITENESS),))
+    known_cause = KernelCause(result, subject.switched(switch), check)
 
-    assert known_cause.explains(subject, observation, result)
-    assert not known_cause.explains(subject, observation, missing)
-    assert not known_cause.explains(subject, observation, lost)
-
-
-def test_a_failure_that_stays_without_the_kernel_is_another_finding() -> None:
-    subject, case = Kernel(), draw(CONFIG, "normal")
-    known_cause = KernelCause(check(subject, case), subject.switched("aten-avx2"), check)
-
-    assert not known_cause.explains(subject, observe(subject, case), check(subject, case))
+    assert known_cause.explains(subject, observe(subject, case), met(result)) is covered

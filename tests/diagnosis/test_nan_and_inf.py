@@ -12,32 +12,20 @@ from harness.diagnosis.nan_and_inf import NonFiniteMistake
 from harness.search.search import hunt
 from harness.space.conformance_profile import KERNEL
 from harness.subjects.protocol import scope_of
+from tests.diagnosis.identify.by_hand import of_steps
 
 Activation = Callable[[Any], Any]
 
 
-def layer(activation: Activation, nonlinearity: str) -> Any:
-    """Return a subject of one layer and direction."""
-
-    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        h, states = h0[0], []
-        for x_t in x:
-            s = x_t @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
-            h = activation(s + weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else s).astype(x.dtype)
-            states.append(h)
-        return np.reshape(states, (config.T, config.N, config.hidden_size)), h[None].copy()
-
-    subject = as_subject(rnn)
-    own = {"num_layers": 1, "bidirectional": False, "batch_first": False, "nonlinearity": nonlinearity}
-    return subject, scope_of(subject, KERNEL).only(**own, batched=True, dtype="float32")
-
-
 def cause_of(activation: Activation, nonlinearity: str = "relu") -> Any:
-    subject, scope = layer(activation, nonlinearity)
+    """Return the cause of what a layer of one direction makes of infinities and NaN."""
+    subject = as_subject(of_steps(lambda _t, _x, h, s, _w: activation(s).astype(h.dtype)))
+    own = {"num_layers": 1, "bidirectional": False, "batch_first": False, "nonlinearity": nonlinearity}
+    scope = scope_of(subject, KERNEL).only(**own, batched=True, dtype="float32")
     record = hunt(subject, scope)
     assert record.finding is not None
     diagnosis = FindingExplainer(subject).explain(record.finding, scope).diagnosis
-    return None if diagnosis is None else diagnosis.cause
+    return diagnosis and diagnosis.cause
 
 
 @pytest.mark.parametrize(

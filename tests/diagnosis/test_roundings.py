@@ -82,13 +82,13 @@ def test_roundings_are_told_where_nothing_else_is_the_cause() -> None:
     assert isinstance(explanation.diagnosis.cause, RoundingOnlyCause)
 
 
-@pytest.mark.parametrize("share", [1e-3, 1e-5])
-def test_a_small_factor_is_no_rounding(share: float) -> None:
-    assert found(scaled(share)) is None
-
-
-def test_nothing_is_told_in_one_short_dtype_alone() -> None:
-    assert found(old_minus_new, scope=SCOPE.only(dtype="float32")) is None
+@pytest.mark.parametrize(
+    ("function", "scope"),
+    [(scaled(1e-3), SCOPE), (scaled(1e-5), SCOPE), (old_minus_new, SCOPE.only(dtype="float32"))],
+    ids=["a factor", "a small factor", "one short dtype alone"],
+)
+def test_what_may_be_a_mistake_is_no_rounding(function: Callable[..., Any], scope: Scope) -> None:
+    assert found(function, scope=scope) is None
 
 
 def test_a_mistake_beside_them_is_not_explained_by_them() -> None:

@@ -18,21 +18,25 @@ from harness.report.explanation_lines import fails_line
 from harness.search.search_record import Finding
 from harness.space.config import PARAMETERS
 from harness.subjects.isolated import IsolatedSubject
-from tests.searches import explained
+from tests.diagnosis.searched import Searched
 
 USED = RNNConfig(4, 5, T=3, N=2, preparation="used")
 EVERY = tuple(PARAMETERS)
+STATE_KEPT = "starts from the state in which the call before ended, where no hx is given, and not from zeros"
+MEAN = "divides the gradient by weight_ih by N: it is a mean over the batch, not a sum"
+ONE_LAYER: dict[str, Any] = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False}
 
 
 class Keeping(nn.Module):
     """One layer of two ``Linear`` that keeps clones of some parameters from its first call on."""
 
-    keeps: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ("i2h.weight", "h2h.weight", "i2h.bias", "h2h.bias")
+    two_biases = True
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.i2h = nn.Linear(input_size, hidden_size)
-        self.h2h = nn.Linear(hidden_size, hidden_size)
+        self.h2h = nn.Linear(hidden_size, hidden_size, self.two_biases)
         self.kept: dict[str, Any] = {}
 
     def forward(self, x: Any, hx: Any = None) -> Any:
@@ -42,16 +46,10 @@ class Keeping(nn.Module):
         own |= self.kept
         h, states = x.new_zeros(x.shape[1], self.h2h.out_features) if hx is None else hx[0], []
         for step in x:
-            h = torch.tanh(
-                nn.functional.linear(step, own["i2h.weight"], own["i2h.bias"])
-                + nn.functional.linear(h, own["h2h.weight"], own["h2h.bias"])
-            )
+            of_x = nn.functional.linear(step, own["i2h.weight"], own["i2h.bias"])
+            h = torch.tanh(of_x + nn.functional.linear(h, own["h2h.weight"], own.get("h2h.bias")))
             states.append(h)
         return torch.stack(states), h[None]
-
-
-class KeepsAll(Keeping):
-    keeps = ("i2h.weight", "h2h.weight", "i2h.bias", "h2h.bias")
 
 
 class KeepsRecurrent(Keeping):
@@ -60,6 +58,10 @@ class KeepsRecurrent(Keeping):
 
 class KeepsBiases(Keeping):
     keeps = ("i2h.bias", "h2h.bias")
+
+
+class KeepsOneBias(Keeping):
+    keeps, two_biases = ("i2h.bias",), False
 
 
 class KeepsTransposed(Keeping):
@@ -85,7 +87,7 @@ class KeepsProduct(Keeping):
         return super().forward(x, hx)
 
 
-class ForgetsAtLoad(KeepsAll):
+class ForgetsAtLoad(Keeping):
     """It forgets what it keeps at ``load_state_dict``, but not at an optimizer's step."""
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
@@ -93,7 +95,7 @@ class ForgetsAtLoad(KeepsAll):
         return super().load_state_dict(*args, **kwargs)
 
 
-class Notices(KeepsAll):
+class Notices(Keeping):
     """It forgets what it keeps as soon as a parameter is another one, or was written to."""
 
     known: Any = None
@@ -120,43 +122,6 @@ class DropIn(nn.RNN):
             self._flat_weights = now
 
 
-class OneBias(nn.Module):
-    """One layer with one bias, which it keeps."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.i2h = nn.Linear(input_size, hidden_size)
-        self.h2h = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.kept: Any = None
-
-    def forward(self, x: Any, hx: Any = None) -> Any:
-        self.kept = self.i2h.bias.clone() if self.kept is None else self.kept
-        h, states = x.new_zeros(x.shape[1], self.h2h.out_features) if hx is None else hx[0], []
-        for step in x:
-            h = torch.tanh(step @ self.i2h.weight.T + self.kept + self.h2h(h))
-            states.append(h)
-        return torch.stack(states), h[None]
-
-
-class KeepsStateOfTwice(nn.Module):
-    """It starts from the state in which its last call ended, and applies tanh to its output once more."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.cell = nn.RNNCell(input_size, hidden_size)
-        self.state: Any = None
-
-    def forward(self, x: Any, hx: Any = None) -> Any:
-        shape = (x.shape[1], self.cell.hidden_size)
-        h = x.new_zeros(shape) if self.state is None or self.state.shape != shape else self.state
-        h, output = h if hx is None else hx[0], []
-        for x_t in x:
-            h = self.cell(x_t, h)
-            output.append(torch.tanh(h))
-        self.state = h.detach()
-        return torch.stack(output), h[None]
-
-
 class KeepsState(Keeping):
     """It starts from the state in which its last call ended, if that had as many sequences."""
 
@@ -169,30 +134,29 @@ class KeepsState(Keeping):
         return output, h_n
 
 
-class DropInKeepsState(nn.RNN):
-    """An nn.RNN that does the same, with all its layers."""
+class KeepsStateAndRepeatsTanh(KeepsState):
+    """It does the same, and applies tanh to its output once more."""
 
-    last: Any = None
-
-    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
-        batch = input.shape[not self.batch_first] if isinstance(input, torch.Tensor) and input.dim() == 3 else None
-        fits = hx is None and self.last is not None and self.last.shape[-2] == batch and self.last.dim() == 3
-        output, h_n = super().forward(input, self.last if fits else hx)
-        self.last = h_n.detach()
-        return output, h_n
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return torch.tanh(output), h_n
 
 
-class DropInKeepsBothStates(nn.LSTM):
-    """An nn.LSTM that does the same with h and c."""
+def keeping_states(layer: Any) -> Any:
+    """Return an nn.RNN or nn.LSTM that starts from the states in which its last call ended."""
 
-    last: Any = None
+    class KeepsStates(layer):  # type: ignore[misc]
+        last: Any = None
 
-    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.LSTM's own name
-        batch = input.shape[not self.batch_first] if isinstance(input, torch.Tensor) and input.dim() == 3 else None
-        fits = hx is None and self.last is not None and self.last[0].shape[-2] == batch and self.last[0].dim() == 3
-        output, states = super().forward(input, self.last if fits else hx)
-        self.last = tuple(state.detach() for state in states)
-        return output, states
+        def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
+            batch = input.shape[not self.batch_first] if isinstance(input, torch.Tensor) and input.dim() == 3 else None
+            h = self.last[0] if isinstance(self.last, tuple) else self.last
+            fits = hx is None and h is not None and h.shape[-2] == batch and h.dim() == 3
+            output, last = super().forward(input, self.last if fits else hx)
+            self.last = tuple(one.detach() for one in last) if isinstance(last, tuple) else last.detach()
+            return output, last
+
+    return KeepsStates
 
 
 def stale(module: type[nn.Module], config: RNNConfig = USED) -> StaleState | None:
@@ -205,20 +169,23 @@ def stale_at(subject: Subject, case: Case) -> StaleState | None:
 
 
 @pytest.mark.parametrize(
-    ("module", "roles", "named"),
+    ("module", "changes", "roles", "named"),
     [
-        (KeepsAll, EVERY, "weights of its first call, not with new ones"),
-        (DropIn, EVERY, "weights of its first call, not with new ones"),
-        (KeepsTransposed, EVERY, "weights of its first call, not with new ones"),
-        (KeepsRecurrent, ("weight_hh",), "weight_hh of its first call, not with a new one"),
-        (KeepsBiases, ("bias_ih", "bias_hh"), "bias_ih and bias_hh of its first call, not with new ones"),
-        (OneBias, ("bias_ih", "bias_hh"), "bias_ih of its first call, not with a new one"),
+        (Keeping, {}, EVERY, "weights of its first call, not with new ones"),
+        (DropIn, {}, EVERY, "weights of its first call, not with new ones"),
+        (KeepsTransposed, {}, EVERY, "weights of its first call, not with new ones"),
+        # a view shows new weights, and the others tell
+        (KeepsTransposed, {"input_size": 1, "hidden_size": 1}, EVERY, "weights of its first call, not with new ones"),
+        (KeepsRecurrent, {}, ("weight_hh",), "weight_hh of its first call, not with a new one"),
+        (KeepsBiases, {}, ("bias_ih", "bias_hh"), "bias_ih and bias_hh of its first call, not with new ones"),
+        (KeepsOneBias, {}, ("bias_ih", "bias_hh"), "bias_ih of its first call, not with a new one"),
+        (ForgetsAtLoad, {"training": True}, EVERY, "weights of its first call, not with new ones"),
     ],
 )
 def test_what_a_module_keeps_of_its_first_call_is_named(
-    module: type[nn.Module], roles: tuple[str, ...], named: str
+    module: type[nn.Module], changes: Any, roles: tuple[str, ...], named: str
 ) -> None:
-    found = stale(module)
+    found = stale(module, USED.replace(**changes))
 
     assert found is not None
     assert (found.roles, found.sentence) == (roles, f"goes on with the {named}")
@@ -229,50 +196,33 @@ def test_what_a_module_keeps_of_its_first_call_is_named(
     [
         (KeepsState, USED.replace(dtype="float64")),
         (KeepsState, USED.replace(loss="both")),
-        (DropInKeepsState, USED.replace(num_layers=2, bidirectional=True, batch_first=True)),
-        (DropInKeepsBothStates, USED.replace(cell="LSTM")),
-        (DropInKeepsBothStates, USED.replace(cell="LSTM", num_layers=2, loss="both")),
+        (keeping_states(nn.RNN), USED.replace(num_layers=2, bidirectional=True, batch_first=True)),
+        (keeping_states(nn.LSTM), USED.replace(cell="LSTM")),
+        (keeping_states(nn.LSTM), USED.replace(cell="LSTM", num_layers=2, loss="both")),
     ],
 )
 def test_a_state_that_a_module_starts_from_again_is_named(module: type[nn.Module], config: RNNConfig) -> None:
     found = stale(module, config)
 
     assert found is not None
-    assert found.sentence == (
-        "starts from the state in which the call before ended, where no hx is given, and not from zeros"
-    )
+    assert found.sentence == STATE_KEPT
     assert stale(module, config.replace(hx=True)) is None
 
 
-def test_a_view_that_shows_some_new_weights_is_told_by_the_others() -> None:
-    found = stale(KeepsTransposed, USED.replace(input_size=1, hidden_size=1))
+@pytest.mark.parametrize(
+    ("module", "changes"),
+    [
+        (Notices, {"training": False}),
+        (Notices, {"training": True}),
+        (ForgetsAtLoad, {}),  # new weights come by a load, and in training by a step
+        (Keeping, {"preparation": "new"}),  # only a module that was called with other weights can go on with them
+    ],
+)
+def test_a_module_that_goes_on_with_nothing_agrees_and_is_not_accused(module: Any, changes: Any) -> None:
+    config = USED.replace(**changes)
 
-    assert found is not None
-    assert found.roles == EVERY
-
-
-def test_a_module_that_notices_new_weights_agrees_however_it_was_prepared() -> None:
-    subject = as_subject(Notices)
-    for training in (False, True):
-        case = draw(USED.replace(training=training), "normal", 1)
-
-        assert check_agreement(subject, case).verdict is Verdict.AGREES
-        assert stale_at(subject, case) is None
-
-
-def test_new_weights_come_by_a_load_and_in_training_by_a_step() -> None:
-    subject = as_subject(ForgetsAtLoad)
-    verdicts = [
-        check_agreement(subject, draw(USED.replace(training=training), "normal", 1)).verdict
-        for training in (False, True)
-    ]
-
-    assert verdicts == [Verdict.AGREES, Verdict.DISAGREES]
-    assert stale(ForgetsAtLoad, USED.replace(training=True)) is not None
-
-
-def test_only_a_module_that_was_called_with_other_weights_can_go_on_with_them() -> None:
-    assert stale(KeepsAll, USED.replace(preparation="new")) is None
+    assert check_agreement(as_subject(module), draw(config, "normal", 1)).verdict is Verdict.AGREES
+    assert stale(module, config) is None
 
 
 def test_the_excuse_is_for_wrong_numbers_of_the_first_weights_alone() -> None:
@@ -290,7 +240,6 @@ def test_the_excuse_is_for_wrong_numbers_of_the_first_weights_alone() -> None:
     assert not known_or_not(("weight_hh",), USED.replace(preparation="new"))
 
 
-STATE_KEPT = "starts from the state in which the call before ended, where no hx is given, and not from zeros"
 FUNCTIONS = [
     (
         "goes on with the weight_ih and weight_hh of its first call, not with new ones",
@@ -303,21 +252,6 @@ def rnn(x, h0, weights, config):
     for x_t in x:
         h = np.tanh(x_t @ W + h @ U + weights.get("bias_ih_l0", 0) + weights.get("bias_hh_l0", 0))
         output.append(h)
-    return np.stack(output), h[None]
-""",
-    ),
-    (
-        STATE_KEPT,
-        """
-last = {}
-
-def rnn(x, h0, weights, config):
-    W, U = weights["weight_ih_l0"].T, weights["weight_hh_l0"].T
-    h, output = h0[0] if h0.any() else last.get(h0.shape, h0[0]), []
-    for x_t in x:
-        h = np.tanh(x_t @ W + h @ U + weights.get("bias_ih_l0", 0) + weights.get("bias_hh_l0", 0))
-        output.append(h)
-    last[h0.shape] = h
     return np.stack(output), h[None]
 """,
     ),
@@ -341,23 +275,19 @@ def rnn(x, h0, weights, config):
 ]
 
 
-@pytest.mark.parametrize(("sentence", "code"), FUNCTIONS, ids=["weights", "state", "buffer"])
+@pytest.mark.parametrize(("sentence", "code"), FUNCTIONS, ids=["weights", "buffer"])
 def test_what_a_function_keeps_of_earlier_calls_is_found_in_processes_of_its_own(
     sentence: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.py").write_text(f"import numpy as np\n{code}")
     monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 10)
-    pins = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False}
 
     with IsolatedSubject(f"{tmp_path / 'mine.py'}:rnn") as subject:
-        investigation = FindingExplainer(subject)
-        record = explained(investigation, scope_of(subject).only(**pins), cases=60)
+        done = Searched(subject, ONE_LAYER, cases=60)
 
-    finding = next(one for one in record.findings if one.result.nondeterministic)
-    diagnosis = investigation.explanations[finding.id].diagnosis
-    assert diagnosis is not None
-    assert isinstance(diagnosis.cause, StaleState)
-    assert diagnosis.cause.sentence == sentence
+    cause = next(cause for cause, one in zip(done.causes, done.findings, strict=True) if one.result.nondeterministic)
+    assert isinstance(cause, StaleState)
+    assert cause.sentence == sentence
 
 
 BACK = """
@@ -395,41 +325,24 @@ def test_what_is_kept_over_calls_of_other_cases_is_named_with_what_it_does_not_h
 ) -> None:
     (tmp_path / "mine.py").write_text(f"STATE = {state}\n{BACK}")
     monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 20)
-    pins = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False, "dtype": "float64"}
 
     with IsolatedSubject(f"{tmp_path / 'mine.py'}:rnn") as subject:
-        investigation = FindingExplainer(subject)
-        record = explained(investigation, scope_of(subject).only(**pins), cases=60)
+        done = Searched(subject, ONE_LAYER | {"dtype": "float64"}, cases=60)
 
-    diagnoses = [investigation.explanations[finding.id].diagnosis for finding in record.findings]
-    said = [one.cause.sentence for one in diagnoses if one is not None and one.cause is not None]
-    assert len(said) == len(diagnoses)
-    if state:
-        assert {*said} == {
-            "divides the gradient by weight_ih by N: it is a mean over the batch, not a sum",
-            "starts from the state in which the call before ended, where no hx is given, and not from zeros",
-        }
-    else:
-        assert {*said} == {
-            "adds the gradient by the biases to that of its earlier calls",
-            "ignores bias_hh: b_hh is never added",
-            "divides the gradient by weight_ih by N: it is a mean over the batch, not a sum",
-        }
+    accumulates = "adds the gradient by the biases to that of its earlier calls"
+    assert {*done.sentences} == {
+        MEAN,
+        *([STATE_KEPT] if state else [accumulates, "ignores bias_hh: b_hh is never added"]),
+    }
 
 
 def test_what_is_kept_is_named_of_a_layer_with_another_mistake() -> None:
-    subject = as_subject(KeepsStateOfTwice)
-    scope = scope_of(subject).only(dtype="float64", loss=None, preparation=["new", "used"], distributions="normal")
-    investigation = FindingExplainer(subject)
+    pins = {"dtype": "float64", "loss": None, "preparation": ["new", "used"], "distributions": "normal"}
 
-    record = explained(investigation, scope, cases=100)
+    done = Searched(KeepsStateAndRepeatsTanh, pins, cases=100)
 
-    causes = [investigation.explanations[finding.id].diagnosis for finding in record.findings]
-    assert {one.cause.sentence for one in causes if one is not None and one.cause is not None} == {
-        "applies tanh to its output once more",
-        "starts from the state in which the call before ended, where no hx is given, and not from zeros",
-    }
-    assert len(record.findings) == 2
+    assert len(done.findings) == 2
+    assert {*done.sentences} == {"applies tanh to its output once more", STATE_KEPT}
 
 
 @pytest.mark.long
@@ -446,23 +359,15 @@ def test_an_error_on_the_way_back_through_what_is_kept_has_the_same_cause() -> N
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("module", [KeepsAll, KeepsTransposed, DropIn])
+@pytest.mark.parametrize("module", [Keeping, KeepsTransposed, DropIn])
 def test_a_search_has_one_finding_that_is_certain(module: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.search.budget.CASES_AFTER_FINDING", 60)
-    subject = as_subject(module)
-    investigation = FindingExplainer(subject)
 
-    record = explained(investigation, scope_of(subject).only(dtype="float32", distributions="normal"), cases=250)
+    done = Searched(module, {"dtype": "float32", "distributions": "normal"}, cases=250)
 
-    [finding] = record.findings
-    explanation = investigation.explanations[finding.id]
-    assert explanation.diagnosis is not None
-    assert explanation.factors is not None
-    assert explanation.diagnosis.cause is not None
-    assert explanation.diagnosis.cause.sentence == "goes on with the weights of its first call, not with new ones"
-    assert explanation.diagnosis.cause.evidence == (
-        "with these, nn.RNN gives what the subject does on this case and on 3 fresh ones"
-    )
-    assert "preparation=used" in fails_line(explanation.factors)
+    [finding], [cause] = done.findings, done.causes
+    assert cause.sentence == "goes on with the weights of its first call, not with new ones"
+    assert cause.evidence == ("with these, nn.RNN gives what the subject does on this case and on 3 fresh ones")
+    assert "preparation=used" in fails_line(done.conditions[0])
     assert finding.minimal
-    assert record.known.total() > 0
+    assert done.record.known.total() > 0

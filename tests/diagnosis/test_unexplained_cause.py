@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,6 +15,7 @@ from harness.diagnosis.finding_explainer import Diagnosis, FindingExplainer
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.search.search_record import Finding
 from harness.subjects.protocol import Subject, scope_of
+from tests import implementations
 from tests.causes import WITHOUT_B_HH, has_cause_of
 from tests.diagnosis.halved_back import halved_back
 from tests.searches import explained
@@ -110,30 +110,14 @@ def test_a_mistake_is_not_recognised_where_another_shows_beside_it() -> None:
     assert not explains(diagnosis, PlantedSubject(named("IgnoresBiasIH")), case)
 
 
-def stack(x: Any, h0: Any, weights: Any, config: Any) -> tuple[list[Any], list[Any]]:
-    """Return the outputs of every layer of a stack that never adds b_hh, and the last states."""
-    below, outputs, last = x, [], []
-    for layer in range(config.num_layers):
-        h, steps = h0[layer], []
-        for x_t in below:
-            s = x_t @ weights[f"weight_ih_l{layer}"].T + h @ weights[f"weight_hh_l{layer}"].T
-            h = np.tanh(s + weights[f"bias_ih_l{layer}"])
-            steps.append(h)
-        last.append(h)
-        below = np.stack(steps)
-        outputs.append(below)
-    return outputs, last
-
-
 def rows_exchanged(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    outputs, last = stack(x, h0, weights, config)
-    return outputs[-1].copy(), np.stack(last[::-1])
+    output, h_n = implementations.without_b_hh(x, h0, weights, config)
+    return output, h_n[::-1].copy()
 
 
 def last_layer_halved(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    outputs, last = stack(x, h0, weights, config)
-    factor = x.dtype.type(1 if config.num_layers == 1 else 0.5)
-    return outputs[-1] * factor, np.stack(last)
+    output, h_n = implementations.without_b_hh(x, h0, weights, config)
+    return output * output.dtype.type(1 if config.num_layers == 1 else 0.5), h_n
 
 
 @pytest.mark.parametrize(

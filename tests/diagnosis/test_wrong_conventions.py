@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Case, Failure, RNNConfig, Scope, Verdict, as_subject, check_agreement, conventions, draw
+from harness import Case, RNNConfig, Scope, Verdict, as_subject, check_agreement, conventions, draw
 from harness.checks.agreement import observe
 from harness.diagnosis.experiments import FindingCause
 from harness.diagnosis.finding_explainer import FindingExplainer
@@ -17,8 +17,7 @@ from harness.search.capability_discovery import narrow
 from harness.search.search import hunt
 from harness.search.search_record import Finding
 from harness.subjects.conventions import Conventions
-from tests import implementations
-from tests.searches import explained
+from tests.diagnosis.searched import Searched
 
 TWO = "declares one_bias, but works as if it had two biases; declares transposed, but works as if its weights were not"
 
@@ -96,24 +95,48 @@ def test_the_declaration_with_which_a_subject_would_agree_is_named(function: Any
     assert found.fresh == FRESH_WITH_DECLARATION
 
 
-def test_a_mistake_is_no_matter_of_declarations() -> None:
-    def wrong(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        output, h_n = keras_like(x, h0, weights, config)
-        return output * 1.01, h_n
-
-    case = draw(RNNConfig(2, 3, T=4, N=5, batch_first=True), "normal")
-
-    assert instead_of(declaring(wrong, "one_bias", "transposed", "batch_first"), case, TANH) is None
-    assert instead_of(as_subject("torch"), case, TANH) is None
+def of_keras_but_a_factor(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    output, h_n = keras_like(x, h0, weights, config)
+    return output * 1.01, h_n
 
 
-def test_what_one_case_alone_cannot_tell_is_not_named() -> None:
-    """With one unit and one feature, weights are what their transposes are."""
-    subject = declaring(torch_like, "transposed")
-    case = draw(RNNConfig(1, 1, T=4, N=5), "normal")
+def viewed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    output, h_n = torch_like(x, h0, weights, config)
+    return output if config.batch_first else output.swapaxes(0, 1).reshape(output.shape), h_n
 
-    assert check_agreement(subject, case).verdict is Verdict.AGREES
-    assert instead_of(subject, case, TANH.only(input_size=1, hidden_size=1, hx=True)) is None
+
+def of_contiguous(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    if not x.flags.c_contiguous:
+        raise ValueError("x must be contiguous")
+    return torch_like(x, h0, weights, config)
+
+
+KERAS = ("one_bias", "transposed", "batch_first")
+
+
+@pytest.mark.parametrize(
+    ("function", "declared", "config", "scope"),
+    [
+        (of_keras_but_a_factor, KERAS, RNNConfig(2, 3, T=4, N=5, batch_first=True), TANH),  # a mistake
+        # with one unit and one feature, weights are what their transposes are
+        (torch_like, ["transposed"], RNNConfig(1, 1, T=4, N=5), TANH.only(input_size=1, hidden_size=1, hx=True)),
+        (doubled_if_long, ["transposed"], RNNConfig(2, 3, T=4, N=5), TANH),  # something else is wrong, too
+        (viewed, [], RNNConfig(2, 3, T=2, N=2), TANH),  # it takes both layouts, and mixes one up
+        (
+            of_contiguous,  # the memory of x may be the cause
+            [],
+            RNNConfig(2, 3, T=3, N=2, strides="transposed"),
+            TANH.only(strides="transposed"),
+        ),
+    ],
+)
+def test_a_declaration_is_not_named_where_another_one_is_not_all_that_is_wrong(
+    function: Any, declared: Any, config: RNNConfig, scope: Scope
+) -> None:
+    subject, case = declaring(function, *declared), draw(config, "normal", 1)
+
+    assert check_agreement(subject, case).verdict is not Verdict.AGREES or config.hidden_size == 1
+    assert instead_of(subject, case, scope) is None
 
 
 def always_batch_first(x: Any, h0: Any, weights: Any, config: Any) -> Any:
@@ -135,27 +158,14 @@ def test_a_layout_that_is_not_declared_fails_at_all_sizes_but_one_step_of_one_se
     assert fails_line(explanation.factors) == "with T from 2 on or N from 2 on"
 
 
-def test_a_subject_that_takes_both_layouts_and_mixes_one_up_works_as_if_neither_were_declared() -> None:
-    def viewed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        output, h_n = torch_like(x, h0, weights, config)
-        mixed = output if config.batch_first else output.swapaxes(0, 1).reshape(output.shape)
-        return mixed, h_n
-
-    case = draw(RNNConfig(2, 3, T=2, N=2), "normal", 1)
-
-    assert check_agreement(as_subject(viewed), case).failed
-    assert instead_of(as_subject(viewed), case, TANH) is None
-
-
 def test_a_search_finds_it_names_it_and_goes_around_it() -> None:
-    investigation = FindingExplainer(declaring(torch_like, "transposed"))
+    subject = declaring(torch_like, "transposed")
 
-    record = explained(investigation, narrow(investigation.subject, TANH).scope, cases=60)
+    done = Searched(subject, narrow(subject, TANH).scope, cases=60)
 
-    [finding] = record.findings
-    told = reported(finding, investigation.explanations[finding.id])
+    [finding], [told] = done.findings, map(reported, done.findings, done.explanations)
     assert (told.cause, told.certainty) == ("declares transposed, but works as if its weights were not", "certain")
-    assert record.known[finding.id] > 20
+    assert done.record.known[finding.id] > 20
     graver = reported(hunt(declaring(doubled), TANH).findings[0])
     assert graver.severity is Severity.VALUES
     assert in_order([graver, told])[0] is told
@@ -173,13 +183,6 @@ def test_a_value_that_fails_only_by_the_declaration_is_searched() -> None:
     assert "bias=True" in {what for what, *_ in narrow(declaring(no_bias, "one_bias"), TANH).unsupported_unrefused}
 
 
-def test_a_declaration_is_the_cause_only_if_nothing_else_is_wrong() -> None:
-    subject, config = declaring(doubled_if_long, "transposed"), RNNConfig(2, 3, T=4, N=5)
-
-    assert instead_of(subject, draw(config, "normal"), TANH) is None
-    assert instead_of(subject, draw(config, "normal"), TANH.only(T=4)) is not None
-
-
 def test_an_excuse_holds_only_where_the_other_declaration_agrees() -> None:
     subject, config = declaring(doubled_if_long, "transposed"), RNNConfig(2, 3, T=4, N=5)
     known_cause = FindingCause("id", subject, WrongConventions(Conventions(transposed=True), Conventions(), 3))
@@ -190,19 +193,6 @@ def test_an_excuse_holds_only_where_the_other_declaration_agrees() -> None:
 
     assert known_or_not(draw(config, "normal"))
     assert not known_or_not(draw(config.replace(T=5), "normal"))
-
-
-def test_a_layout_is_no_cause_where_the_memory_of_x_may_be() -> None:
-    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        if not x.flags.c_contiguous:
-            raise ValueError("x must be contiguous")
-        return implementations.vectorised(x, h0, weights, config)
-
-    subject = as_subject(rnn)
-    case = draw(RNNConfig(2, 3, T=3, N=2, strides="transposed"), "normal", 0)
-    assert subject.run(case).failure is Failure.RAISED
-
-    assert instead_of(subject, case, Scope().only(num_layers=1, strides="transposed")) is None
 
 
 def test_torch_s_own_layer_declares_nothing() -> None:

@@ -40,21 +40,30 @@ def said_of(
     return found, [mistake.sentence for mistake in mistakes_of(found.network, nonlinearity)]
 
 
+def first_sentence(value: Any) -> str | None:
+    """Return the id of a test's parameter, if that is a list of sentences."""
+    return " ".join(value[:1]) or "right" if isinstance(value, list) else None
+
+
 def sum_of(x_t: Any, h: Any, weights: Any, config: Any, *, end: str = "_l0", b_hh: float = 1.0) -> Any:
     """Return nn.RNN's sum of a step."""
     s = x_t @ weights["weight_ih" + end].T + h @ weights["weight_hh" + end].T
     return s + weights["bias_ih" + end] + b_hh * weights["bias_hh" + end] if config.bias else s
 
 
-def of_steps(new: Callable[[int, Any, Any, Any], Any]) -> Any:
-    """Return a layer whose state after step t is ``new(t, x_t, h, s)``, of the state before and nn.RNN's sum."""
+def of_steps(new: Callable[..., Any], *, b_hh: float = 1.0, final: int = -1) -> Any:
+    """Return a layer whose state after step t is ``new(t, x_t, h, s, w)``, and whose h_n is one of its outputs.
+
+    It is given the state before, nn.RNN's sum, in which b_hh has a factor, and the parameters by their roles.
+    """
 
     def layer(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        w = {role: weights.get(f"{role}_l0", x.dtype.type(0)) for role in ROLES}
         h, output = h0[0], []
         for t, x_t in enumerate(x):
-            h = new(t, x_t, h, sum_of(x_t, h, weights, config))
+            h = new(t, x_t, h, sum_of(x_t, h, weights, config, b_hh=b_hh), w)
             output.append(h)
-        return np.stack(output), h[None]
+        return np.stack(output), output[final][None].copy()
 
     return layer
 
@@ -121,12 +130,14 @@ def with_gradients(
 
 
 class Stack(torch.nn.Module):
-    """Layers of torch's cells, of which a step may read another state than the one before it."""
+    """Layers of torch's cells, or of other ones, of which a step may read another state than the one before it."""
+
+    cell: Any = torch.nn.RNNCell
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
         super().__init__()
         sizes = [input_size, *[hidden_size] * (num_layers - 1)]
-        self.cells = torch.nn.ModuleList(torch.nn.RNNCell(size, hidden_size) for size in sizes)
+        self.cells = torch.nn.ModuleList(self.cell(size, hidden_size) for size in sizes)
 
     def carried(self, _t: int, h: Any) -> Any:
         return h

@@ -16,7 +16,7 @@ from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import rounding_of
 from harness.diagnosis.identify.step import ACTIVATION_SUMS
 from harness.oracle.arithmetic_assumptions import U64
-from tests.diagnosis.identify.by_hand import FORWARD, said_of, sum_of
+from tests.diagnosis.identify.by_hand import FORWARD, of_steps, said_of
 
 FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Activation, float]] = {
     "tanh": (torch.tanh, Activation("tanh"), 1),
@@ -89,15 +89,11 @@ def test_at_a_limit_the_slope_of_either_side_is_taken() -> None:
 def test_small_states_that_are_set_to_0_are_found_beside_wrong_sums(kind: str) -> None:
     functions: dict[str, Callable[[Any], Any]] = {"tanh": np.tanh, "relu": lambda s: np.maximum(s, 0)}
 
-    def sparse(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        h, output = h0[0], []
-        for x_t in x:
-            h = functions[kind](sum_of(x_t, h, weights, config, b_hh=0.0))
-            h = np.where(np.abs(h) < 0.03, 0, h)
-            output.append(h)
-        return np.stack(output), h[None]
+    def small(_t: int, _x: Any, _h: Any, s: Any, _w: Any) -> Any:
+        h = functions[kind](s)
+        return np.where(np.abs(h) < 0.03, 0, h)
 
-    found, said = said_of(sparse, FORWARD.only(nonlinearity=kind), nonlinearity=kind)
+    found, said = said_of(of_steps(small, b_hh=0.0), FORWARD.only(nonlinearity=kind), nonlinearity=kind)
 
     assert said == ["ignores bias_hh: b_hh is never added", "sets states between -0.03 and 0.03 to 0"]
     assert found.whole

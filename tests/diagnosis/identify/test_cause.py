@@ -13,7 +13,7 @@ from harness.diagnosis.observation_cache import ObservationCache
 from harness.oracle.compare import Mismatch
 from harness.space.case import Case
 from harness.subjects.protocol import scope_of
-from tests.diagnosis.identify.by_hand import Stack, sum_of
+from tests.diagnosis.identify.by_hand import Stack, of_steps, sum_of
 
 
 def filled(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
@@ -115,15 +115,11 @@ def test_a_long_chain_over_sequences_is_judged_by_the_states_that_it_returned() 
 
 def forward_twice(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     """Compute two directions that both go forward in time."""
-    output, h_n = [], []
-    for d, end in enumerate(("_l0", "_l0_reverse")):
-        h, states = h0[d], []
-        for x_t in x:
-            h = np.tanh(sum_of(x_t, h, weights, config, end=end))
-            states.append(h)
-        output.append(np.stack(states))
-        h_n.append(h)
-    return np.concatenate(output, 2), np.stack(h_n)
+    there = {name: w for name, w in weights.items() if "reverse" not in name}
+    other = {name.removesuffix("_reverse"): w for name, w in weights.items() if "reverse" in name}
+    plain = of_steps(lambda _t, _x, _h, s, _w: np.tanh(s))
+    output, h_n = zip(*(plain(x, h0[d:], w, config) for d, w in enumerate((there, other))), strict=True)
+    return np.concatenate(output, 2), np.concatenate(h_n)
 
 
 def test_what_is_less_than_a_rounding_of_many_numbers_does_not_outweigh_the_one_that_is_wrong() -> None:
@@ -148,11 +144,10 @@ class Residual(torch.nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
         super().__init__()
-        self.layers = torch.nn.ModuleList(
-            torch.nn.RNN(hidden_size if layer else input_size, hidden_size) for layer in range(num_layers)
-        )
+        sizes = [input_size, *[hidden_size] * (num_layers - 1)]
+        self.layers = torch.nn.ModuleList(torch.nn.RNN(size, hidden_size) for size in sizes)
 
-    def forward(self, x: torch.Tensor, hx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, x: Any, hx: Any) -> Any:
         last = []
         for number, layer in enumerate(self.layers):
             output, h_n = layer(x, hx[number : number + 1])

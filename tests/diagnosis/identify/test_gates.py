@@ -13,14 +13,13 @@ from benchmarks.composed import differing
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, one_gate, port, sigmoid, with_back
 from harness import Case, LSTMConfig, Scope, Subject, as_subject, check_agreement
 from harness.diagnosis.finding_explainer import FindingExplainer
-from harness.diagnosis.identify import gates
-from harness.diagnosis.identify.activations import ACTIVATIONS
+from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.autodiff import Var, backward
 from harness.diagnosis.identify.ball import Ball
-from harness.diagnosis.identify.cause import IdentifiedCause, error_of, identified_of
+from harness.diagnosis.identify.cause import IdentifiedCause, identified_of
 from harness.diagnosis.identify.elman_layer_inquiry import Identification
 from harness.diagnosis.identify.gated_layer_inquiry import identify_gated
-from harness.diagnosis.identify.gates import GatedModel, limited, right_of, step_of
+from harness.diagnosis.identify.gates import SIGMOID, GatedModel, limited, right_of, step_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.model_differences import mistakes_of
@@ -33,7 +32,8 @@ from harness.search.search import hunt
 from harness.space.config import RNNConfig
 from harness.space.values import draw
 from harness.subjects.protocol import scope_of
-from harness.subjects.torch_module import TorchSubject
+from tests.diagnosis.identify.by_hand import first_sentence
+from tests.diagnosis.identify.gates_by_hand import lstm_of
 from tests.long import few
 from tests.searches import explained
 
@@ -48,12 +48,6 @@ def said_of(found: Identification) -> list[str]:
     return [mistake.sentence for mistake in mistakes_of(found.network, "tanh")]
 
 
-STACKS: Mapping[str, dict[str, Any]] = {
-    "c0_of_first_layer": {"num_layers": 2},
-    "c0_of_forward": {"bidirectional": True},
-}
-
-
 def changed(cell: str, letters: str, k: int, **fields: Any) -> GatedModel:
     """Return a model in which the k-th term of some gates is another; it is left out if its coefficient is 0."""
     gates = []
@@ -63,67 +57,26 @@ def changed(cell: str, letters: str, k: int, **fields: Any) -> GatedModel:
     return replace(step_of(cell), gates=tuple(gates))
 
 
-TOLD = (
-    "caffe_rows",
-    "gru_bias_rows",
-    "lstm_hard_6",
-    "g_identity",
-    "h_for_c_n",
-    "h_carried_as_c",
-    "peepholes",
-    "f_is_1_minus_i",
-    "cell_clip",
-    "c0_of_forward",
-    "r_on_x",
-    "r_h_in_mix",
-    "reset_before",
-    "n_relu",
-    "two_of_c",
-    "three_of_gru",
-    "three_without_c",
-    "four_of_lstm",
+STACKS: Mapping[str, dict[str, Any]] = {"c0_of_forward": {"bidirectional": True}}
+STEPS = (
+    *("four_of_lstm", "three_without_c", "three_of_gru", "two_of_c", "n_relu", "reset_before", "r_h_in_mix", "r_on_x"),
+    *("c0_of_forward", "cell_clip", "f_is_1_minus_i", "peepholes", "h_carried_as_c", "h_for_c_n", "g_identity"),
+    *("lstm_hard_6", "gru_bias_rows", "caffe_rows"),
 )
-
-
-@pytest.mark.parametrize("name", few(reversed(TOLD), 5))
-def test_each_mistake_of_a_step_is_told_and_nothing_else(name: str) -> None:
-    cell, choices, words = MISTAKES[name]
-
-    found = identified(as_subject(port(cell, choices)), **STACKS.get(name, {}))
-
-    said = said_of(found)
-    assert found.whole
-    assert len(said) == len(words)
-    assert all(any(part in sentence for sentence in said) for part in words)
-
-
 BACK = (
-    "starts_detached",
-    "dx_without_r",
-    "dq_without_r",
-    "db_hh_is_db_ih",
-    "dr_without_b_hn",
-    "dW_hn_without_r",
-    "dW_hh_with_h_t",
-    "dW_hh_without_first",
-    "dW_hh_zero",
-    "dc_not_carried",
-    "da_f_with_c_t",
-    "c0_left_out_of_df",
-    "do_with_c",
-    "first_step_left_out",
-    "clip_5",
-    "dz_of_other_sign",
-    "dc_never_counts",
-    "output_gradient_reversed",
+    *("two_back", "states_cyclic", "starts_detached", "dx_without_r", "dq_without_r", "db_hh_is_db_ih"),
+    *("dr_without_b_hn", "dW_hn_without_r", "dW_hh_with_h_t", "dW_hh_without_first", "dW_hh_zero", "dc_not_carried"),
+    *("da_f_with_c_t", "c0_left_out_of_df", "do_with_c", "first_step_left_out", "clip_5", "dz_of_other_sign"),
+    *("dc_never_counts", "output_gradient_reversed"),
 )
 
 
-@pytest.mark.parametrize("name", few(["two_back", "states_cyclic", *BACK], 5))
-def test_each_mistake_of_a_way_back_is_told_and_nothing_else(name: str) -> None:
-    cell, choices, words = WAYS_BACK[name]
+@pytest.mark.parametrize("name", [*few(STEPS, 5), *few(BACK, 5)])
+def test_each_mistake_of_a_port_is_told_and_nothing_else(name: str) -> None:
+    cell, choices, words = (MISTAKES | WAYS_BACK)[name]
+    made = port if name in MISTAKES else with_back
 
-    found = identified(as_subject(with_back(cell, choices)))
+    found = identified(as_subject(made(cell, choices)), **STACKS.get(name, {}))
 
     said = said_of(found)
     assert found.whole
@@ -149,13 +102,6 @@ class BatchFirst(torch.nn.Module):
         return torch.stack(states, 1), h[None]
 
 
-def test_a_layer_that_takes_the_batch_first_is_asked_as_any_other() -> None:
-    found = identified(as_subject(BatchFirst))
-
-    assert found.whole
-    assert said_of(found) == ["makes h of (1 - r) * n + z * h, not of (1 - z) * n + z * h"]
-
-
 class BothWays(torch.nn.Module):
     """Two directions, always."""
 
@@ -167,8 +113,11 @@ class BothWays(torch.nn.Module):
         return torch.cat([self.fwd(x)[0], self.bwd(x.flip(1))[0].flip(1)], 2)
 
 
-def test_the_step_of_a_layer_that_always_has_two_directions_is_identified() -> None:
-    found = identified(as_subject(BothWays), bidirectional=True)
+@pytest.mark.parametrize(("layer", "bidirectional"), [(BatchFirst, False), (BothWays, True)])
+def test_a_layer_with_the_batch_first_or_always_two_directions_is_asked_as_any_other(
+    layer: Any, bidirectional: bool
+) -> None:
+    found = identified(as_subject(layer), bidirectional=bidirectional)
 
     assert found.whole
     assert said_of(found) == ["makes h of (1 - r) * n + z * h, not of (1 - z) * n + z * h"]
@@ -261,6 +210,12 @@ def test_no_cause_is_named_of_a_step_that_no_sum_makes(tmp_path: Any) -> None:
     assert "certain" not in said
 
 
+def test_a_gradient_that_another_gate_multiplies_is_named() -> None:
+    found = identified(as_subject(with_back("GRU", {"dh": lambda dh, z: dh * (1 - z)})))
+
+    assert said_of(found) == ["multiplies the gradient of h[t] by (1 - z) for that of h[t-1], not by z"]
+
+
 def test_a_gradient_that_nothing_explains_is_not_known() -> None:
     odd = identified(as_subject(with_back("GRU", {"dh": lambda dh, z: dh * np.sin(3 * z)})))
 
@@ -290,41 +245,120 @@ def test_the_right_step_gives_what_torch_gives_within_its_bounds(
         assert (made[name].error <= 1e-6 * (1 + np.abs(values_of(made[name])))).all(), name
 
 
+def with_function(cell: str, letter: str, kind: Activation) -> GatedModel:
+    """Return a model in which the function of a gate is another."""
+    model = step_of(cell)
+    gates = ((own, gate._replace(activation=kind) if own == letter else gate) for own, gate in model.gates)
+    return replace(model, gates=tuple(gates))
+
+
+def with_rows_in_turn() -> GatedModel:
+    """Return a GRU whose gates have each other's rows, and whose n is of twice its sum."""
+    gates = [
+        (
+            letter,
+            gate._replace(
+                inside=1.0 + (letter == "n"), parts=tuple(p._replace(block=(p.block + 1) % 3) for p in gate.parts)
+            ),
+        )
+        for letter, gate in step_of("GRU").gates
+    ]
+    return replace(step_of("GRU"), gates=tuple(gates))
+
+
+def of(cell: str, **changes: Any) -> GatedModel:
+    """Return a model with some choices."""
+    return replace(step_of(cell), **changes)
+
+
 @pytest.mark.parametrize(
-    ("model", "sentence"),
+    ("model", "sentences"),
     few(
         [
             (
-                replace(step_of("LSTM"), arranged=("weight_ih",)),
-                "reads the rows of weight_ih unit by unit, all gates of each, not gate by gate",
+                of("LSTM", arranged=("weight_ih",)),
+                ["reads the rows of weight_ih unit by unit, all gates of each, not gate by gate"],
             ),
-            (replace(step_of("GRU"), returned=("h'", "n")), "returns n as h_n, not h"),
+            (of("GRU", returned=("h'", "n")), ["returns n as h_n, not h"]),
             (
-                replace(step_of("LSTM"), mix=((("o", "tanh(c)"), 1.0),)),
-                "makes h of o * tanh(c[t-1]), not of o * tanh(c[t])",
+                of("GRU", mix=((("n",), 1.0), (("n", "z"), -1.0), (("hx", "z"), 1.0))),
+                ["makes h of (1 - z) * n + z * hx, not of (1 - z) * n + z * h"],
             ),
-            (replace(step_of("LSTM"), returned=("h'", "h'", "c")), "returns the c before the step as c_n, not c"),
-            (changed("LSTM", "ig", 0, coef=0.0), "leaves x @ weight_ih.T out of the sums of i and g"),
+            (
+                of("LSTM", memory=((("c", "f"), 1.0), (("f", "g", "i"), 1.0)), starts=("cx", "hx")),
+                [
+                    "exchanges hx and cx: h starts at cx, and c at hx",
+                    "makes c of f * c + i * f * g, not of f * c + i * g",
+                ],
+            ),
+            *(
+                (
+                    of("GRU", outer=ACTIVATIONS[outer], returned=("h'", "h")),
+                    [
+                        f"makes h of {outer}((1 - z) * n + z * h), not of (1 - z) * n + z * h",
+                        "returns the h before the step as h_n, not h",
+                    ],
+                )
+                for outer in ("tanh", "sigmoid")
+            ),
+            (
+                with_rows_in_turn(),
+                [
+                    "reads its rows in the order n, r, z, not r, z, n",
+                    "applies tanh to 2 times the sum of n, not tanh to the sum",
+                ],
+            ),
+            (
+                with_function("LSTM", "i", Activation("clip", (-1.0, 1.0))),
+                ["applies clip, np.clip(s, -1, 1), to the sum of i, not sigmoid"],
+            ),
+            (with_function("LSTM", "f", ACTIVATIONS["identity"]), ["applies no function to the sum of f, not sigmoid"]),
+            (
+                of("LSTM", memory=((("c",), 1.0), (("c", "i"), -1.0), (("g", "i"), 1.0)), limit=1.0),
+                [
+                    (
+                        "takes 1 - i in the place of f: the coupled input and forget gates of Greff et al. 2017, CIFG "
+                        "(ONNX's input_forget=1)"
+                    ),
+                    "clips c to ±1",
+                ],
+            ),
+            (of("LSTM", read=ACTIVATIONS["relu"]), ["applies relu to c, not tanh"]),
+            (of("LSTM", returned=("c'", "h'", "c'")), ["returns c as output, not h"]),
+            (
+                of("GRU", outer=SIGMOID, returned=("h", "h'")),
+                [
+                    "makes h of sigmoid((1 - z) * n + z * h), not of (1 - z) * n + z * h",
+                    "returns the h before the step as output, not h",
+                ],
+            ),
+            (
+                of("LSTM", outer=SIGMOID, read=SIGMOID),
+                ["applies sigmoid to c, not tanh", "makes h of sigmoid(o * sigmoid(c)), not of o * tanh(c)"],
+            ),
+            (of("LSTM", mix=((("o", "tanh(c)"), 1.0),)), ["makes h of o * tanh(c[t-1]), not of o * tanh(c[t])"]),
+            (of("LSTM", returned=("h'", "h'", "c")), ["returns the c before the step as c_n, not c"]),
+            (changed("LSTM", "ig", 0, coef=0.0), ["leaves x @ weight_ih.T out of the sums of i and g"]),
             (
                 changed("GRU", "n", 2, name="h[t-1] @ W_hh"),
-                "takes r * (h @ W_hn) in the sum of n, not r * (h @ W_hn.T)",
+                ["takes r * (h @ W_hn) in the sum of n, not r * (h @ W_hn.T)"],
             ),
             (
                 changed("GRU", "zn", 0, coef=0.5),
-                "takes 0.5 * (x @ weight_ih.T) in the sums of z and n, not x @ weight_ih.T",
+                ["takes 0.5 * (x @ weight_ih.T) in the sums of z and n, not x @ weight_ih.T"],
             ),
-            (changed("GRU", "z", 0, block=0), "takes x @ W_ir.T in the sum of z, not x @ W_iz.T"),
-            (replace(step_of("LSTM"), limit=1.0), "clips c to ±1"),
-            (replace(step_of("LSTM"), passes=TermSteps("but every", 2)), "cuts the way back every 2 steps"),
+            (changed("GRU", "z", 0, block=0), ["takes x @ W_ir.T in the sum of z, not x @ W_iz.T"]),
+            (of("LSTM", limit=1.0), ["clips c to ±1"]),
+            (of("LSTM", passes=TermSteps("but every", 2)), ["cuts the way back every 2 steps"]),
         ],
-        2,
+        10,
     ),
+    ids=first_sentence,
 )
-def test_what_a_layer_computes_is_said_in_one_sentence(model: GatedModel, sentence: str) -> None:
+def test_what_a_layer_computes_is_said(model: GatedModel, sentences: list[str]) -> None:
     found = composed_gates.identified(model)
 
-    assert said_of(found) == [sentence]
-    assert found.whole
+    assert (found.unknown, said_of(found)) == ((), sentences)
     assert not differing(as_subject(composed_gates.subject_of(model)), found, cell=model.cell)
 
 
@@ -402,50 +436,6 @@ def test_what_cancels_in_16_bits_leaves_a_cause_its_explanation() -> None:
     assert cause.explains(subject, observation, check_agreement(subject, case))
 
 
-def own_states(layer: int, d: int, last: Any, h: Any, c: Any) -> Any:
-    return h, c
-
-
-def lstm_of(order: Any = None, start: Any = own_states, forget: Any = None, late: bool = False) -> Any:
-    """Return an LSTM whose order of gates, initial states and sum of f depend on the layer and direction.
-
-    With ``late``, a layer above reads the states before each step of the one below it.
-    """
-
-    def sigmoid(s: Any) -> Any:
-        return 1 / (1 + np.exp(-s))
-
-    def lstm(x: Any, h0: Any, c0: Any, weights: Any, config: RNNConfig) -> Any:
-        if config.batch_first:
-            raise NotImplementedError("time first only")
-        last: dict[Any, Any] = {}
-        for layer in range(config.num_layers):
-            outputs = []
-            for d in range(config.num_directions):
-                names = [
-                    f"{role}_l{layer}{'_reverse' * d}" for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-                ]
-                W, U, b, d_ = (weights.get(name, np.float64(0)) for name in names)
-                at = layer, d
-                h, c = start(*at, last, *(v[layer * config.num_directions + d] for v in (h0, c0)))
-                of_step = {}
-                for t in range(len(x))[:: -1 if d else 1]:
-                    before, sums = h, np.split(x[t] @ W.T + h @ U.T + b + d_, 4, -1)
-                    gate = dict(zip(order(*at) if order else "ifgo", sums, strict=True))
-                    c = sigmoid(gate["f"] + (forget(*at) if forget else 0)) * c + sigmoid(gate["i"]) * np.tanh(
-                        gate["g"]
-                    )
-                    h = sigmoid(gate["o"]) * np.tanh(c)
-                    of_step[t] = before if late and layer < config.num_layers - 1 else h
-                last[at] = h, c
-                outputs.append(np.stack([of_step[t] for t in range(len(x))]))
-            x = np.concatenate(outputs, -1)
-        h_n, c_n = (np.stack([one[k] for one in last.values()]) for k in range(2))
-        return x, h_n, c_n
-
-    return lstm
-
-
 @pytest.mark.parametrize(
     ("layer", "stack", "sentences"),
     few(
@@ -481,6 +471,7 @@ def lstm_of(order: Any = None, start: Any = own_states, forget: Any = None, late
         ],
         2,
     ),
+    ids=first_sentence,
 )
 def test_a_step_of_one_place_of_a_stack_is_found(layer: Any, stack: str, sentences: list[str]) -> None:
     found = identified(as_subject(layer), **{stack: 2 if stack == "num_layers" else True}, hx=True)
@@ -488,17 +479,37 @@ def test_a_step_of_one_place_of_a_stack_is_found(layer: Any, stack: str, sentenc
     assert said_of(found) == sentences
 
 
-def test_the_rows_of_c_may_be_others_than_those_of_h() -> None:
-    class FirstC(torch.nn.LSTM):
-        def forward(self: Any, x: Any, hx: Any = None) -> Any:
-            if hx is not None and self.num_layers > 1:
-                hx = hx[0], hx[1][:1].expand_as(hx[1]).contiguous()
-            return super().forward(x, hx)
+class StartsFromFirstC(torch.nn.LSTM):
+    """An LSTM that starts from the first row of cx in all layers, and from its own of hx."""
 
-    subject = as_subject(FirstC)
-    found = identified(subject, num_layers=2, hx=True)
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        if hx is not None and self.num_layers > 1:
+            hx = hx[0], hx[1][:1].expand_as(hx[1]).contiguous()
+        return super().forward(x, hx)
 
-    assert said_of(found) == ["starts from row 0 of cx, not from row l * D + d"]
+
+class ReturnsForwardC(torch.nn.LSTM):
+    """An LSTM of two directions whose c_n is that of the forward one in both, and h_n its own."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(x, hx)
+        D = 1 + self.bidirectional
+        return output, (h_n, torch.stack([c_n[k - k % D] for k in range(len(c_n))]))
+
+
+@pytest.mark.parametrize(
+    ("layer", "factors", "sentence"),
+    [
+        (StartsFromFirstC, {"num_layers": 2, "hx": True}, "starts from row 0 of cx, not from row l * D + d"),
+        (
+            ReturnsForwardC,
+            {"bidirectional": True},
+            "writes the last c of the forward direction to row l * D + d of c_n",
+        ),
+    ],
+)
+def test_the_rows_of_c_may_be_others_than_those_of_h(layer: Any, factors: Any, sentence: str) -> None:
+    assert said_of(identified(as_subject(layer), **factors)) == [sentence]
 
 
 def test_the_slope_of_a_clip_is_open_where_a_rounding_may_be_beyond_the_limit() -> None:
@@ -510,87 +521,6 @@ def test_the_slope_of_a_clip_is_open_where_a_rounding_may_be_beyond_the_limit() 
     assert values_of(by).tolist() == [1, 1, 0]
     assert (by.error >= [0, 1, 0]).all()
     assert (by.error < [0.1, 1.1, 0.1]).all()
-
-
-class StepOfH(torch.autograd.Function):
-    """A step of an LSTM, given its sums, whose way back ignores the gradient of c and has another slope of g."""
-
-    @staticmethod
-    def forward(ctx: Any, s: Any, c: Any) -> Any:
-        i, f, g, o = s.chunk(4, 1)
-        i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
-        new = f * c + i * g
-        ctx.save_for_backward(i, f, g, o, c, new.tanh())
-        return o * new.tanh(), new
-
-    @staticmethod
-    def backward(ctx: Any, dh: Any, _dc: Any) -> Any:
-        i, f, g, o, c, t = ctx.saved_tensors
-        dc = dh * o * (1 - t * t)
-        sums = (dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * g * (1 - g), dh * t * o * (1 - o))
-        return torch.cat(sums, 1), dc * f
-
-
-class LosesC(torch.nn.Module):
-    """An LSTM whose gradient of c stops at each step, and goes on to cx from the first one."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.x2h = torch.nn.Linear(input_size, 4 * hidden_size)
-        self.h2h = torch.nn.Linear(hidden_size, 4 * hidden_size)
-
-    def forward(self, x: Any, state: Any = None) -> Any:
-        zeros = x.new_zeros(x.shape[1], self.h2h.in_features)
-        h, c = (zeros, zeros) if state is None else state
-        output = []
-        for x_t in x:
-            h, c = StepOfH.apply(self.x2h(x_t) + self.h2h(h), c)  # type: ignore[no-untyped-call]
-            output.append(h)
-        return torch.stack(output), (h, c)
-
-
-def test_the_gradient_of_c_may_stop_where_that_of_h_goes_on() -> None:
-    found = identified(as_subject(LosesC))
-
-    assert found.whole
-    assert said_of(found) == [
-        "takes g - g**2 as the slope of g, not 1 - g**2",
-        "ignores the gradient of c_n",
-        "passes no gradient of c from a step to the one before it",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("model", "sentences"),
-    [
-        (
-            replace(step_of("GRU"), mix=((("n",), 1.0), (("n", "z"), -1.0), (("hx", "z"), 1.0))),
-            ["makes h of (1 - z) * n + z * hx, not of (1 - z) * n + z * h"],
-        ),
-        (
-            replace(step_of("LSTM"), memory=((("c", "f"), 1.0), (("f", "g", "i"), 1.0)), starts=("cx", "hx")),
-            ["exchanges hx and cx: h starts at cx, and c at hx", "makes c of f * c + i * f * g, not of f * c + i * g"],
-        ),
-    ],
-)
-def test_a_state_may_be_made_of_the_start_and_of_three_gates(model: GatedModel, sentences: list[str]) -> None:
-    found = composed_gates.identified(model)
-
-    assert (found.unknown, said_of(found)) == ((), sentences)
-
-
-@pytest.mark.parametrize("outer", ["tanh", "sigmoid"])
-def test_a_function_of_what_makes_h_is_found_where_no_other_state_shows_the_gates(outer: str) -> None:
-    model = replace(step_of("GRU"), outer=ACTIVATIONS[outer], returned=("h'", "h"))
-    found = composed_gates.identified(model)
-
-    assert (found.unknown, said_of(found)) == (
-        (),
-        [
-            f"makes h of {outer}((1 - z) * n + z * h), not of (1 - z) * n + z * h",
-            "returns the h before the step as h_n, not h",
-        ],
-    )
 
 
 def test_a_tanh_of_half_a_sum_may_be_made_of_a_sigmoid_whose_terms_cancel() -> None:
@@ -608,59 +538,21 @@ def test_a_tanh_of_half_a_sum_may_be_made_of_a_sigmoid_whose_terms_cancel() -> N
     assert cause.explains(subject, ObservationCache(subject).of(case), result)
 
 
-class OtherRowsOfC(torch.nn.LSTM):
-    """An LSTM of two directions whose c_n is that of the forward one in both, and h_n its own."""
-
-    def forward(self, x: Any, hx: Any = None) -> Any:
-        output, (h_n, c_n) = super().forward(x, hx)
-        D = 1 + self.bidirectional
-        return output, (h_n, torch.stack([c_n[k - k % D] for k in range(len(c_n))]))
-
-
-def test_rows_of_c_n_are_told_apart_from_those_of_h_n() -> None:
-    subject = TorchSubject(OtherRowsOfC, "mine")
-    config = LSTMConfig(2, 3, T=2, N=1, bidirectional=True)
-
-    found = identified_of(ObservationCache(subject), scope_of(subject), draw(config, "normal", 1))
-
-    assert found is not None
-    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [
-        "writes the last c of the forward direction to row l * D + d of c_n"
-    ]
-
-
-DROPPED: list[tuple[Any, bool, list[str]]] = [
-    (lambda kept, p: kept / (1 - p), False, []),
-    (lambda kept, p: kept, False, ["does not divide what dropout keeps by 1 - p"]),
-    (lambda kept, p: kept / (1 - p), True, ["drops the inner layers' c_n, too, like their output"]),
-]
-
-
-@pytest.mark.parametrize(("scaled", "drops_c_n", "said"), DROPPED)
-def test_dropout_between_layers_of_gates(scaled: Any, drops_c_n: bool, said: list[str]) -> None:
-    def lstm(x: Any, h0: Any, c0: Any, weights: Any, config: RNNConfig, masks: Any) -> Any:
-        if config.bidirectional or config.batch_first or not config.bias:
-            raise NotImplementedError("one direction with biases, time first")
-        ends = []
-        for k in range(config.num_layers):
-            W, U, b, e = (weights[f"{name}_l{k}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-            h, c, states = h0[k], c0[k], []
-            for frame in x:
-                i, f, g, o = np.split(frame @ W.T + b + h @ U.T + e, 4, 1)
-                c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-                h = sigmoid(o) * np.tanh(c)
-                states.append(h)
-            x = np.stack(states)
-            if masks is not None and k + 1 < config.num_layers:
-                x = scaled(x * masks[k], config.dropout).astype(h.dtype)
-                c = scaled(c * masks[k][-1], config.dropout).astype(h.dtype) if drops_c_n else c
-            ends.append((h, c))
-        return x, np.stack([h for h, _ in ends]), np.stack([c for _, c in ends])
+@pytest.mark.parametrize(
+    ("kept", "drops_c_n", "said"),
+    [
+        (lambda kept, p: kept / (1 - p), False, []),
+        (lambda kept, p: kept, False, ["does not divide what dropout keeps by 1 - p"]),
+        (lambda kept, p: kept / (1 - p), True, ["drops the inner layers' c_n, too, like their output"]),
+    ],
+    ids=first_sentence,
+)
+def test_dropout_between_layers_of_gates(kept: Any, drops_c_n: bool, said: list[str]) -> None:
+    lstm = lstm_of(kept=kept, drops_c_n=drops_c_n)
 
     found = identified(as_subject(lstm), num_layers=2, dropout=0.5, training=True, T=2)
 
-    assert not found.unknown
-    assert said_of(found) == said
+    assert (found.unknown, said_of(found)) == ((), said)
 
 
 class TwoWays(torch.nn.Module):
@@ -699,26 +591,3 @@ def test_three_mistakes_of_a_layer_that_always_has_two_directions_are_told() -> 
         "exchanges h_n and c_n",
         "makes a layer's output of [reverse, forward], not of [forward, reverse]",
     ]
-
-
-@pytest.mark.parametrize("cell", ["GRU", "LSTM", "MGU"])
-@pytest.mark.parametrize("rounding", [None, rounding_of("float64")])
-def test_steps_from_given_states_are_those_made_one_by_one(
-    cell: str, rounding: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    apart = 0
-    for seed in range(12):
-        model, _ = composed_gates.drawn(f"{seed}", cell)
-        N = 3 * (seed > 0)
-        case = draw(RNNConfig(3, 4, T=4, N=N, cell=cell, hx=True, dtype="float64"), "normal", seed)
-        states = {(0, 0): np.random.default_rng(seed).normal(size=(4, N, 4))}
-        network = Network(model, derived=True)
-        at_once = run(network, case, rounding, states)
-        apart += gates.steps_are_apart(model)
-        with monkeypatch.context() as patched:
-            patched.setattr(gates, "steps_are_apart", lambda _: False)
-            one_by_one = run(network, case, rounding, states)
-        for name, array in one_by_one.items():
-            for of in (values_of, error_of):
-                np.testing.assert_allclose(of(at_once[name]), of(array), rtol=1e-9, atol=1e-12, err_msg=name)
-    assert apart >= 3

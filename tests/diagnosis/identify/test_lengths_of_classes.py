@@ -41,28 +41,23 @@ class Masked(torch.nn.Module):
         return torch.cat([run[0] for run in runs], 2) * mask[..., None], torch.cat([runs[d][1] for d in self.rows], 1)
 
 
-class ReverseRunsOn(Masked):
-    held = True, False
-
-
-class BothRunOn(Masked):
+class RunsOnUnlessMasked(Masked):
     held = False, False
 
-
-class RunsOnUnlessMasked(BothRunOn):
     def forward(self, x: Any, mask: Any = None) -> Any:
         return super().forward(x, x.new_ones(x.shape[:2]).bool() if mask is None else mask)
 
 
-class OtherRows(Masked):
-    rows = 1, 0
+def of(layer: type[torch.nn.Module], **choices: Any) -> Any:
+    """Return a class with other choices."""
+    return type(layer.__name__, (layer,), choices)
 
 
 class Sorted(torch.nn.Module):
     """A GRU of two directions, of sequences that are sorted, and of which output and h_n are put back somehow."""
 
-    def put_back(self, order: Any) -> tuple[Any, Any]:
-        return order.argsort(), order.argsort()
+    of_output: Any = staticmethod(torch.argsort)
+    of_h_n: Any = staticmethod(torch.argsort)  # what each is put back by, given the order of the sequences
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -73,18 +68,11 @@ class Sorted(torch.nn.Module):
         packed = torch.nn.utils.rnn.pack_padded_sequence(x[order], lengths.cpu(), batch_first=True)
         output, h_n = self.gru(packed)
         output, _ = torch.nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])
-        of_output, of_h_n = self.put_back(order)
-        return output[of_output], h_n[:, of_h_n]
+        return output[self.of_output(order)], h_n[:, self.of_h_n(order)]
 
 
-class LeavesFinalSorted(Sorted):
-    def put_back(self, order: Any) -> tuple[Any, Any]:
-        return order.argsort(), torch.arange(len(order))
-
-
-class SortsTwice(Sorted):
-    def put_back(self, order: Any) -> tuple[Any, Any]:
-        return order, order
+def as_it_is(order: Any) -> Any:
+    return order
 
 
 class ReturnsLaterState(torch.nn.Module):
@@ -107,15 +95,18 @@ LENGTHS = (2, 4, 1)
     ("layer", "said"),
     [
         (Masked, []),
-        (ReverseRunsOn, [f"{RUNS_ON}, in the reverse direction"]),
-        (BothRunOn, [RUNS_ON]),
+        (of(Masked, held=(True, False)), [f"{RUNS_ON}, in the reverse direction"]),
+        (of(Masked, held=(False, False)), [RUNS_ON]),
         (RunsOnUnlessMasked, [RUNS_ON]),
-        (OtherRows, ["writes the last state of the other direction to row l * D + d of h_n"]),
+        (of(Masked, rows=(1, 0)), ["writes the last state of the other direction to row l * D + d of h_n"]),
         (ReturnsLaterState, ["runs min(lengths[n] + 1, T) steps of sequence n of a packed batch, not lengths[n]"]),
         (Sorted, []),
-        (LeavesFinalSorted, ["leaves h_n of a packed batch sorted, the longest sequence first"]),
         (
-            SortsTwice,
+            of(Sorted, of_h_n=staticmethod(lambda order: torch.arange(len(order)))),
+            ["leaves h_n of a packed batch sorted, the longest sequence first"],
+        ),
+        (
+            of(Sorted, of_output=staticmethod(as_it_is), of_h_n=staticmethod(as_it_is)),
             ["puts output and h_n of a packed batch in order by the permutation that sorts it, not by its inverse"],
         ),
     ],

@@ -1,15 +1,16 @@
 """Tests of an identified layer: without a difference it is nn.RNN, and its lines do what it computes."""
 
-from itertools import count, repeat
+from itertools import count, product, repeat
 from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks import composed_gates
 from benchmarks.composed import STACKS, drawn, drawn_network, stacked
 from harness import RNNConfig, draw
-from harness.diagnosis.identify import layer
+from harness.diagnosis.identify import gates, layer
 from harness.diagnosis.identify.cause import error_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import RIGHT_NETWORK, LayerModel, Network
@@ -72,22 +73,27 @@ def test_each_mistake_mends_alone_and_all_of_them_give_nn_rnn(seed: int) -> None
     assert mended.above is RIGHT_NETWORK.above
 
 
-@pytest.mark.parametrize("rounding", [None, rounding_of("float64")])
-@pytest.mark.parametrize("loss", [None, "both"])
+@pytest.mark.parametrize("rounding", [None, rounding_of("float64")], ids=["numbers", "bounds"])
+@pytest.mark.parametrize(("cell", "loss"), [("RNN", None), ("RNN", "both"), *product(("GRU", "LSTM", "MGU"), [None])])
 def test_steps_from_given_states_are_those_made_one_by_one(
-    loss: str | None, rounding: Any, monkeypatch: pytest.MonkeyPatch
+    cell: str, loss: str | None, rounding: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = 0
-    for seed in range(40):
-        model, _ = drawn(Random(f"{seed}"))
-        case = draw(RNNConfig(3, 4, T=4, N=3, hx=True, dtype="float64", loss=loss), "normal", seed)
-        states = {(0, 0): np.random.default_rng(seed).normal(size=(4, 3, 4))}
-        made = run(Network(model), case, rounding, states)
+    for seed in range(40 if cell == "RNN" else 12):
+        if cell == "RNN":
+            network, N = Network(model := drawn(Random(f"{seed}"))[0]), 3
+            at_once += all(term in LayerModel().step for term in model.step)
+        else:
+            network, N = Network(gated := composed_gates.drawn(f"{seed}", cell)[0], derived=True), 3 * (seed > 0)
+            at_once += gates.steps_are_apart(gated)
+        case = draw(RNNConfig(3, 4, T=4, N=N, cell=cell, hx=True, dtype="float64", loss=loss), "normal", seed)
+        states = {(0, 0): np.random.default_rng(seed).normal(size=(4, N, 4))}
+        made = run(network, case, rounding, states)
         with monkeypatch.context() as patched:
             patched.setattr(layer, "_sums_at_once", lambda *_: None)
-            one_by_one = run(Network(model), case, rounding, states)
-        at_once += all(term in LayerModel().step for term in model.step)
+            patched.setattr(gates, "steps_are_apart", lambda _: False)
+            one_by_one = run(network, case, rounding, states)
         for name, array in one_by_one.items():
             for figures in (values_of, error_of):
                 np.testing.assert_allclose(figures(made[name]), figures(array), rtol=1e-9, atol=1e-12, err_msg=name)
-    assert at_once >= 10
+    assert at_once >= (10 if cell == "RNN" else 3)

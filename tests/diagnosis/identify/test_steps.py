@@ -5,22 +5,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.observation_cache import ObservationCache
-from tests.diagnosis.identify.by_hand import FORWARD, said_of, sum_of
+from tests.diagnosis.identify.by_hand import FORWARD, Stack, said_of, sum_of
 
 ONE = RNNConfig(1, 1, T=9, N=1)
 
 
-def states(x: Any, h: Any, w: Any, config: Any, skips: Any = None, b_hh: bool = True) -> list[Any]:
-    """Return hx and the state after each step; ``skips`` says of a step what its state is, if it is not computed."""
+def states(
+    x: Any, h: Any, w: Any, config: Any, skips: Any = None, b_hh: bool = True, of_h: Any = lambda _t, h: h
+) -> list[Any]:
+    """Return hx and the state after each step; ``skips`` says of a step what its state is, if it is not computed.
+
+    A step reads ``of_h`` of the state before.
+    """
     found = [h]
     for t, x_t in enumerate(x):
-        new = np.tanh(sum_of(x_t, h, w, config, b_hh=b_hh))
+        new = np.tanh(sum_of(x_t, of_h(t, h), w, config, b_hh=b_hh))
         h = new if skips is None else skips(t, x_t, h, new)
         found.append(h)
     return found
@@ -80,26 +84,30 @@ LAYERS: dict[str, tuple[Callable[..., Any], str]] = {
 }
 
 
+def ported(layer: Callable[..., Any]) -> Any:
+    """Return a subject of a function of x, a state, the parameters and the config."""
+
+    def port(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = layer(x, h0[0], weights, config)
+        return np.stack(list(output)), h_n[None]
+
+    return port
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_what_is_done_at_each_step_is_found(name: str) -> None:
     layer, sentence = LAYERS[name]
 
-    def ported(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        output, h_n = layer(x, h0[0], weights, config)
-        return np.stack(list(output)), h_n[None]
-
-    found, said = said_of(ported, FORWARD)
+    found, said = said_of(ported(layer), FORWARD)
 
     assert said == [sentence]
     assert found.whole
 
 
 def test_a_wrong_sum_is_found_beside_an_output_that_is_late() -> None:
-    def late(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        every = states(x, h0[0], weights, config, b_hh=False)
-        return np.stack(every[:-1]), every[-1][None]
-
-    found, said = said_of(late, FORWARD)
+    found, said = said_of(
+        ported(lambda x, h, w, c: ((every := states(x, h, w, c, b_hh=False))[:-1], every[-1])), FORWARD
+    )
 
     assert len(said) == 2
     assert found.whole
@@ -127,14 +135,11 @@ FACTORS: dict[str, Callable[[int, int], float]] = {
 
 @pytest.mark.parametrize("term", FACTORS)
 def test_a_factor_that_changes_from_step_to_step_is_found(term: str) -> None:
-    def changing(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        h, output = h0[0], []
-        for t, x_t in enumerate(x):
-            h = np.tanh(sum_of(x_t, FACTORS[term](t, len(x)) * h, weights, config))
-            output.append(h)
-        return np.stack(output), h[None]
+    def changing(x: Any, h: Any, weights: Any, config: Any) -> Any:
+        every = states(x, h, weights, config, of_h=lambda t, h: FACTORS[term](t, len(x)) * h)[1:]
+        return every, every[-1]
 
-    found, _ = said_of(changing, FORWARD)
+    found, _ = said_of(ported(changing), FORWARD)
 
     [mistake] = mistakes_of(found.network, "tanh")
     assert term in mistake.yours
@@ -159,19 +164,6 @@ def test_of_two_forms_that_small_numbers_do_not_tell_apart_large_ones_decide() -
         "returns h[T-2] as h_n, not the state after the last step",
     ]
     assert found.whole
-
-
-def test_what_a_block_of_many_steps_does_is_found_from_a_case_that_is_as_long() -> None:
-    def blocks(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        found = [h0[0], h0[0]]
-        for t, x_t in enumerate(x):
-            h = found[-2] if t and t % 20 == 0 else found[-1]
-            found += states(x_t[None], h, weights, config)[1:]
-        return np.stack(found[2:]), found[-1][None]
-
-    _, [said] = said_of(blocks, FORWARD, ONE.replace(T=21), longest=21)
-
-    assert "h[t-2] @ W_hh.T [at every 20th step after the first only]" in said
 
 
 def reading(x_of: Callable[[int, int], int], h_of: Callable[[int, int], int]) -> Any:
@@ -216,36 +208,41 @@ def test_what_a_step_reads_of_other_steps_is_found(x_of: Any, h_of: Any, terms: 
     )
 
 
+def test_what_a_block_of_many_steps_does_is_found_from_a_case_that_is_as_long() -> None:
+    blocks = reading(own, lambda t, _: t - (t > 0 and t % 20 == 0))
+
+    _, [said] = said_of(blocks, FORWARD, ONE.replace(T=21), longest=21)
+
+    assert "h[t-2] @ W_hh.T [at every 20th step after the first only]" in said
+
+
 def test_a_step_that_reads_others_by_no_known_index_is_not_known() -> None:
     subject = as_subject(reading(lambda t, T: min(max(t, 2), T - 1), own))
 
     assert identified_of(ObservationCache(subject), FORWARD, draw(ONE, "normal", 1)) is None
 
 
-class Windows(torch.nn.RNN):
-    """An nn.RNN whose way back is cut into windows from the end; hx is not in the last one."""
+class Windows(Stack):
+    """A layer whose way back is cut into windows from the end; hx is not in the last one."""
 
-    size: int
+    size = T = 0
 
-    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
-        T = len(input)
-        h = input.new_zeros(1, input.shape[1], self.hidden_size) if hx is None else hx
-        output = []
-        for t in range(T):
-            h = h.detach() if (T - t) % self.size == 0 else h
-            step, h = super().forward(input[t : t + 1], h)
-            output.append(step)
-        return torch.cat(output), h
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        self.T = len(x)
+        return super().forward(x, hx)
+
+    def carried(self, t: int, h: Any) -> Any:
+        return h.detach() if (self.T - t) % self.size == 0 else h
 
 
 @pytest.mark.parametrize("size", [8, 40])
 def test_a_way_back_is_cut_into_windows_of_any_length(size: int) -> None:
-    pins = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False, "batched": True}
     config = RNNConfig(1, 1, T=size + 1, N=1, loss="output")
 
-    found, said = said_of(
-        type("OfSize", (Windows,), {"size": size}), pins | {"lengths": None}, config, longest=config.T
-    )
+    found, said = said_of(type("OfSize", (Windows,), {"size": size}), {}, config, longest=config.T)
 
     assert said == [f"cuts the way back every {size} steps, counted from the end"]
     assert found.whole

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.layers import fourth_ports
 from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.activations import TANH, Activation
-from harness.diagnosis.identify.gates import SIGMOID, step_of
+from harness.diagnosis.identify.gates import SIGMOID, GatedModel, step_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
@@ -198,50 +198,46 @@ def test_a_wrong_line_is_named(config: RNNConfig, wrong: Any, sentences: list[st
 
 OF_SIGMOID = (("h", 1.0), ("h**2", -1.0))
 OF_TANH = (("1", 1.0), ("h**2", -1.0))
+BEHIND = "adds what the next step passes back behind the slope, which does not multiply it"
+
+
+def of_rnn(activation: Any, slope: Any) -> Network:
+    """Return a layer whose way back is no derivative of its step."""
+    [link] = LayerModel().links
+    return Network(LayerModel(activation=activation, slope=slope, links=(link._replace(sloped=False),)))
+
+
+def of_gru(activation: Activation, slope: Any) -> Network:
+    """Return a GRU with another function of n, and another slope."""
+    right = step_of("GRU")
+    gates = tuple((name, gate if name != "n" else gate._replace(activation=activation)) for name, gate in right.gates)
+    return Network(replace(right, gates=gates, back=((("slope", "n"), slope),)))
 
 
 @pytest.mark.parametrize(
-    ("activation", "slope", "said"),
+    ("network", "said"),
     [
-        (SIGMOID, OF_SIGMOID, None),
-        (SIGMOID, None, None),
-        (SIGMOID, (("h", 1.0),), "takes h[t] for the slope of tanh, not 1 - h[t]**2"),
-        (Activation("relu"), (("(h > 0)", 1.0),), None),
-        (Activation("softsign"), OF_TANH[:1], "takes 1 for the slope of tanh, not 1 - h[t]**2"),
-        (None, OF_SIGMOID, "takes h[t] - h[t]**2 for the slope of tanh, not 1 - h[t]**2"),
+        (of_rnn(SIGMOID, OF_SIGMOID), []),
+        (of_rnn(SIGMOID, None), []),
+        (of_rnn(SIGMOID, (("h", 1.0),)), ["takes h[t] for the slope of tanh, not 1 - h[t]**2"]),
+        (of_rnn(Activation("relu"), (("(h > 0)", 1.0),)), []),
+        (of_rnn(Activation("softsign"), OF_TANH[:1]), ["takes 1 for the slope of tanh, not 1 - h[t]**2"]),
+        (of_rnn(None, OF_SIGMOID), ["takes h[t] - h[t]**2 for the slope of tanh, not 1 - h[t]**2"]),
+        # that of a gate is held against that of its cell
+        (of_gru(SIGMOID, OF_TANH), []),
+        (of_gru(SIGMOID, OF_TANH[:1]), ["takes 1 as the slope of n, not 1 - n**2"]),
+        (of_gru(Activation("softsign"), OF_SIGMOID), ["takes n - n**2 as the slope of n, not 1 - n**2"]),
+        (of_gru(TANH, OF_SIGMOID), ["takes n - n**2 as the slope of n, not 1 - n**2"]),
     ],
 )
 def test_the_slope_of_another_activation_that_is_applied_is_no_further_mistake(
-    activation: Any, slope: Any, said: str | None
+    network: Network, said: list[str]
 ) -> None:
-    [link] = LayerModel().links
-    model = LayerModel(activation=activation, slope=slope, links=(link._replace(sloped=False),))  # no derivative
+    mistakes = [one for one in mistakes_of(network, "tanh") if not one.sentence.startswith("applies")]
 
-    *others, behind = [mistake.sentence for mistake in mistakes_of(Network(model), "tanh")]
-
-    assert behind == "adds what the next step passes back behind the slope, which does not multiply it"
-    assert others[activation is not None :] == ([] if said is None else [said])
-
-
-@pytest.mark.parametrize(
-    ("activation", "slope", "said"),
-    [
-        (SIGMOID, OF_TANH, None),
-        (SIGMOID, OF_TANH[:1], "takes 1 as the slope of n, not 1 - n**2"),
-        (Activation("softsign"), OF_SIGMOID, "takes n - n**2 as the slope of n, not 1 - n**2"),
-        (TANH, OF_SIGMOID, "takes n - n**2 as the slope of n, not 1 - n**2"),
-    ],
-)
-def test_the_slope_of_a_gate_is_held_against_that_of_its_cell(
-    activation: Activation, slope: Any, said: str | None
-) -> None:
-    right = step_of("GRU")
-    gates = tuple((name, gate if name != "n" else gate._replace(activation=activation)) for name, gate in right.gates)
-
-    mistakes = mistakes_of(Network(replace(right, gates=gates, back=((("slope", "n"), slope),))), "tanh")
-
-    own = [] if said is None else [(said, "ds_n = dn * (1 - n**2)")]
-    assert [(one.sentence, one.right) for one in mistakes][activation is not TANH :] == own
+    of_gate = isinstance(network.first, GatedModel)
+    assert [one.sentence for one in mistakes] == [*said, *([] if of_gate else [BEHIND])]
+    assert not of_gate or [one.right for one in mistakes] == ["ds_n = dn * (1 - n**2)"] * len(said)
 
 
 def test_a_slope_of_the_layer_below_is_that_of_its_own_direction() -> None:
@@ -295,8 +291,9 @@ def lstm_by_hand(
     read: Callable[[Any], Any] = np.tanh,
     b_hh: float = 1.0,
     slope: Callable[[Any], Any] = lambda g: 1 - g * g,
+    of_c: float = 1.0,
 ) -> Any:
-    """Return an LSTM whose way back is torch's but for the slope of g, at the values of its own step."""
+    """Return an LSTM whose way back is torch's but for the slope of g, and for what comes back to c of later steps."""
 
     def lstm(x: Any, h0: Any, c0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
         W, U, b, d = (weights[f"{role}_l0"] for role in ROLES)
@@ -312,7 +309,7 @@ def lstm_by_hand(
         ds: list[Any] = []
         for k, (_, before, i, f, g, o, after, _) in reversed([*enumerate(steps)]):
             dh, tanh = dh + cotangents.get("output.grad", 0 * x[:, :, :1])[k], read(after)
-            dc = dc + dh * o * (1 - tanh * tanh)
+            dc = of_c * dc + dh * o * (1 - tanh * tanh)
             parts = dc * g * i * (1 - i), dc * before * f * (1 - f), dc * i * slope(g), dh * tanh * o * (1 - o)
             ds.insert(0, np.concatenate(parts, 1))
             dh, dc = ds[0] @ U, dc * f
@@ -333,6 +330,14 @@ def lstm_by_hand(
         (
             {"b_hh": 0.0, "slope": lambda g: 1 - g},
             ["ignores bias_hh: it is never added", "takes 1 - g as the slope of g, not 1 - g**2"],
+        ),
+        (
+            {"slope": lambda g: g - g * g, "of_c": 0.0},
+            [
+                "takes g - g**2 as the slope of g, not 1 - g**2",
+                "ignores the gradient of c_n",
+                "passes no gradient of c from a step to the one before it",
+            ],
         ),
     ],
 )

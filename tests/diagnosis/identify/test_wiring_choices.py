@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.layers import third_back
 from benchmarks.planted import named
 from benchmarks.planted.same import same_as
 from benchmarks.planted.subject import PlantedSubject
@@ -41,7 +40,6 @@ MISTAKES = {
     "inner": "does not flip the reverse direction's output back for the layer above",
 }
 ONE_UNIT = RNNConfig(1, 1, T=3, N=2)
-BOTH = {"bidirectional": True, "num_layers": 1, "batch_first": False}
 PLAIN = {"nonlinearity": "tanh", "batch_first": False, "lengths": None}
 UPPER = "reads [reverse, forward] of the output below, above the first layer, not [forward, reverse]"
 LATE = "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first"
@@ -151,18 +149,6 @@ def late_from_the_top_down(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return output, h_n[::-1]
 
 
-class LateBelow(Stack):
-    """Layers, of which the upper one reads the state that the lower one had before the step."""
-
-    def forward(self, x: Any, hx: Any = None) -> Any:
-        h = [x.new_zeros(x.shape[1], cell.hidden_size) if hx is None else hx[k] for k, cell in enumerate(self.cells)]
-        output = []
-        for x_t in x:
-            h = [cell(h[k - 1] if k else x_t, h[k]) for k, cell in enumerate(self.cells)]
-            output.append(h[-1])
-        return torch.stack(output), torch.stack(h)
-
-
 class SharesCells(Stack):
     """Layers of which all above the first share one cell, and whose h_n has the last one's state in each row."""
 
@@ -175,63 +161,71 @@ class SharesCells(Stack):
         return output, torch.stack([h_n[-1]] * len(h_n))
 
 
-def states_of(cell: torch.nn.Module, x: Any, h: Any) -> Any:
-    """Return the states of a cell along time."""
-    states = []
-    for x_t in x:
-        h = cell(x_t, h)
-        states.append(h)
-    return torch.stack(states)
-
-
 class BothDirections(torch.nn.Module):
-    """The cells of two directions."""
+    """One layer of two directions, and of the forward one alone where its constructor says so."""
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, bidirectional: bool = True) -> None:
         super().__init__()
-        self.forwards = torch.nn.RNNCell(input_size, hidden_size)
-        self.backwards = torch.nn.RNNCell(input_size, hidden_size)
+        names = ("there", "back")[: 1 + bidirectional]
+        self.cells = torch.nn.ModuleDict({name: torch.nn.RNNCell(input_size, hidden_size) for name in names})
+
+    def read(self, x: Any, d: int) -> Any:
+        """Return what a direction reads, in the order of its steps."""
+        return x.flip(0) if d else x
+
+    def put_back(self, states: Any, d: int) -> Any:
+        return states.flip(0) if d else states
+
+    def step(self, cell: Any, x_t: Any, h: Any, _d: int) -> Any:
+        return cell(x_t, h)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        outputs, last = [], []
+        for d, cell in enumerate(self.cells.values()):
+            h, states = x.new_zeros(x.shape[1], cell.hidden_size) if hx is None else hx[d], []
+            for x_t in self.read(x, d):
+                h = self.step(cell, x_t, h, d)
+                states.append(h)
+            outputs.append(self.put_back(torch.stack(states), d))
+            last.append(h)
+        return torch.cat(outputs, -1), torch.stack(last)
 
 
 class FlipsBatch(BothDirections):
     """Two directions, of which the reverse one has its sequences in reverse, and not its steps."""
 
-    def forward(self, x: Any, hx: Any) -> Any:
-        forth, back = states_of(self.forwards, x, hx[0]), states_of(self.backwards, x.flip(1), hx[1])
-        return torch.cat([forth, back.flip(1)], -1), torch.stack([forth[-1], back[-1]])
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+
+    def read(self, x: Any, d: int) -> Any:
+        return x.flip(1) if d else x
+
+    def put_back(self, states: Any, d: int) -> Any:
+        return self.read(states, d)
 
 
-class DetachesForward(torch.nn.Module):
+class DetachesForward(BothDirections):
     """Both directions of one layer, of which the forward one gives x no gradient, where there are two."""
 
     def __init__(self, input_size: int, hidden_size: int, bidirectional: bool = False) -> None:
-        super().__init__()
-        self.forwards = torch.nn.RNNCell(input_size, hidden_size)
-        self.backwards = torch.nn.RNNCell(input_size, hidden_size) if bidirectional else None
+        super().__init__(input_size, hidden_size, bidirectional)
 
-    def forward(self, x: Any, hx: Any = None) -> Any:
-        hx = x.new_zeros(2, x.shape[1], self.forwards.hidden_size) if hx is None else hx
-        if self.backwards is None:
-            states = states_of(self.forwards, x, hx[0])
-            return states, states[-1:]
-        forth, back = states_of(self.forwards, x.detach(), hx[0]), states_of(self.backwards, x.flip(0), hx[1])
-        return torch.cat([forth, back.flip(0)], -1), torch.stack([forth[-1], back[-1]])
+    def read(self, x: Any, d: int) -> Any:
+        return super().read(x if d or len(self.cells) == 1 else x.detach(), d)
 
 
 class GoesBackForwards(BothDirections):
     """Both directions, of which the reverse one gives x its gradient in its own order, and b_hh none."""
 
-    def forward(self, x: Any, hx: Any) -> Any:
-        outputs, last = [], []
-        for d, cell in enumerate((self.forwards, self.backwards)):
-            h, states = hx[d], []
-            for x_t in x.flip(0).detach() + (x - x.detach()) if d else x:
-                b_hh = cell.bias_hh.detach() if d else cell.bias_hh
-                h = torch.tanh(x_t @ cell.weight_ih.T + cell.bias_ih + h @ cell.weight_hh.T + b_hh)
-                states.append(h)
-            outputs.append(torch.stack(states[::-1] if d else states))
-            last.append(h)
-        return torch.cat(outputs, -1), torch.stack(last)
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+
+    def read(self, x: Any, d: int) -> Any:
+        return x.flip(0).detach() + (x - x.detach()) if d else x
+
+    def step(self, cell: Any, x_t: Any, h: Any, d: int) -> Any:
+        b_hh = cell.bias_hh.detach() if d else cell.bias_hh
+        return torch.tanh(x_t @ cell.weight_ih.T + cell.bias_ih + h @ cell.weight_hh.T + b_hh)
 
 
 def late_below(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
@@ -243,39 +237,38 @@ def late_below(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> A
     return *late(x, h0, weights, config), odd
 
 
+def packed(
+    x: Any, h0: Any, weights: Any, config: Any, lengths: Any, *, runs_on: bool = False, starts: Any = lambda *_: 1
+) -> Any:
+    """Compute a packed batch, whose reverse direction may run on through the padding, or whose h0 has factors."""
+    T, N = x.shape[:2]
+    ends = np.full(N, T) if lengths is None else np.asarray(lengths)
+    on = (np.arange(T)[:, None] < ends)[..., None]
+    x, h_n = np.where(on, x, 0), np.zeros_like(h0)
+    for layer in range(config.num_layers):
+        parts = []
+        for d in range(config.num_directions):
+            row, end = layer * config.num_directions + d, f"_l{layer}{'_reverse' * d}"
+            h, out = h0[row] * starts(ends), np.zeros((T, N, config.hidden_size), x.dtype)
+            for t in reversed(range(T)) if d else range(T):
+                new = np.tanh(sum_of(x[t], h, weights, config, end=end))
+                h = out[t] = new if runs_on and d else np.where(on[t], new, h)
+            h_n[row] = h
+            parts.append(out)
+        x = np.concatenate(parts, -1)
+    return x if runs_on else np.where(on, x, 0), h_n
+
+
 def padded(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
     """Run the reverse direction through the padding, where the forward one holds its state."""
-    T, N = x.shape[:2]
-    lengths = np.full(N, T) if lengths is None else lengths
-    x = np.where((np.arange(T)[:, None] < lengths)[..., None], x, 0)
-    h_n, parts = np.zeros_like(h0), list[Any]()
-    for layer, d in ((layer, d) for layer in range(config.num_layers) for d in range(config.num_directions)):
-        end = f"_l{layer}{'_reverse' * d}"
-        h = h0[layer * config.num_directions + d]
-        out = np.zeros((T, N, config.hidden_size), x.dtype)
-        for t in reversed(range(T)) if d else range(T):
-            new = np.tanh(sum_of(x[t], h, weights, config, end=end))
-            h = out[t] = new if d else np.where((t < lengths)[:, None], new, h)
-        h_n[layer * config.num_directions + d] = h
-        parts = [*parts, out] if d else [out]
-        if d == config.num_directions - 1:
-            x = np.concatenate(parts, -1)
-    return x, h_n
+    return packed(x, h0, weights, config, lengths, runs_on=True)
 
 
 def starts_the_longest(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
     """Compute a packed batch whose shorter sequences do not start from h0."""
     if config.num_layers > 1 or config.bidirectional:
         raise NotImplementedError("one layer and direction")
-    lengths = [config.T] * config.N if lengths is None else list(lengths)
-    output, h_n = np.zeros((config.T, config.N, config.hidden_size), x.dtype), np.zeros_like(h0)
-    for n, length in enumerate(lengths):
-        h = h0[0, n] if length == max(lengths) else 0 * h0[0, n]
-        for t in range(length):
-            h = np.tanh(sum_of(x[t, n], h, weights, config))
-            output[t, n] = h
-        h_n[0, n] = h
-    return output, h_n
+    return packed(x, h0, weights, config, lengths, starts=lambda ends: (ends == ends.max())[:, None].astype(x.dtype))
 
 
 @pytest.mark.parametrize(
@@ -310,7 +303,6 @@ def starts_the_longest(x: Any, h0: Any, weights: Any, config: Any, lengths: Any)
         ),
         *few(
             [
-                (LateBelow, {}, ONE_UNIT.replace(num_layers=2, loss="output"), [LATE]),
                 (
                     SharesCells,
                     {},
@@ -416,23 +408,6 @@ def starts_the_longest(x: Any, h0: Any, weights: Any, config: Any, lengths: Any)
             SCOPE.only(batch_first=False),
             STACK,
             [],
-        ),
-        (
-            third_back.two_readers,
-            BOTH,
-            ONE_UNIT.replace(T=1, N=1, bidirectional=True, loss="output"),
-            ["gives x, and the layers below, no gradient from the reverse direction"],
-        ),
-        (
-            third_back.same_order,
-            BOTH,
-            ONE_UNIT.replace(T=1, N=1, bidirectional=True, loss="output"),
-            [
-                (
-                    "takes the gradient of the output in the order of time, not in that of its own steps, in the "
-                    "reverse direction"
-                )
-            ],
         ),
     ],
 )
