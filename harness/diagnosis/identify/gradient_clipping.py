@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Final
 
 from harness.diagnosis.identify.fit import plainest
-from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT_TIME
+from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT_TIME, Pairs
 from harness.diagnosis.identify.model import GradientClip, LayerModel
 from harness.diagnosis.identify.questions import Response
 from harness.diagnosis.identify.returned_gradients import ReturnedGradientInquiry
@@ -48,9 +48,7 @@ class LimitInquiry(ReturnedGradientInquiry):
                 return
         self.found.unknown += [f"large {role}" for role in wrong if role not in self.found.unknown]
 
-    def _near(
-        self, pairs: Sequence[tuple[Response, LayerTrace]], wrong: Sequence[str]
-    ) -> list[tuple[Response, LayerTrace]]:
+    def _near(self, pairs: Pairs, wrong: Sequence[str]) -> list[tuple[Response, LayerTrace]]:
         """Return answers with gradients that are not far from a limit, so that some are cut off and others are not."""
         a = pairs[0][0]
         made = self._expected(self.model, a)
@@ -61,9 +59,7 @@ class LimitInquiry(ReturnedGradientInquiry):
         }
         return [pair for scale in sorted(scales) for pair in self._back(self.asker.long[0], 4, scale=scale)]
 
-    def _limits(
-        self, model: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]]
-    ) -> dict[str, GradientClip] | None:
+    def _limits(self, model: LayerModel, pairs: Pairs) -> dict[str, GradientClip] | None:
         """Return the clips of returned gradients that explain what large ones are; ``None`` if none do."""
         wrong = self._differing(replace(model, limits={}), pairs)
         limits: dict[str, GradientClip] = {}
@@ -91,9 +87,7 @@ class LimitInquiry(ReturnedGradientInquiry):
             limits |= dict.fromkeys(unexplained, limit)
         return limits
 
-    def _joint_norm(
-        self, model: LayerModel, answers: Sequence[tuple[Response, LayerTrace]], roles: Sequence[str]
-    ) -> GradientClip:
+    def _joint_norm(self, model: LayerModel, answers: Pairs, roles: Sequence[str]) -> GradientClip:
         """Return the norm that some gradients have together, and what was added to the norm that divided them.
 
         With n the norm before, it is most * n / (n + beside) after. Its inverse is linear in 1 / n.

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
 from typing import Any, Final
 
 from harness.diagnosis.identify.activations import Activation, Numbers
@@ -40,6 +42,9 @@ FRESH_KINDS: Final = (
     (LONG_TIMES[-1] + 2, 1, 3, 3, 1.0),
 )
 FRESH_SEED: Final = 101  # of their numbers
+
+
+Pairs = Sequence[tuple[Response, LayerTrace]]  # answers, and their traces
 
 
 @dataclass
@@ -188,21 +193,18 @@ class Inquiry:
     def _upstream(self, a: Response, f: LayerTrace) -> dict[int, Floats]:
         """Return the gradient by each state, as the loss gives it, in the order of the steps."""
         config, arrays, d = a.case.config, a.case.arrays, self.place[1]
-        T, H = config.T, config.hidden_size
-        g = np.zeros((T, config.N, H))
-        if "output.grad" in arrays:
-            upstream = time_major(arrays["output.grad"], a.case.config)[..., d * H : (d + 1) * H]
-            g = g + (upstream if d == 0 else upstream[::-1])
-        if "readout.grad" in arrays:
-            upstream = time_major(arrays["readout.grad"], a.case.config) @ np.asarray(
-                a.case.weights["readout.weight"], np.float64
-            )
+        H = config.hidden_size
+        g = np.zeros((config.T, config.N, H))
+        for name in [name for name in ("output.grad", "readout.grad") if name in arrays]:
+            upstream = time_major(arrays[name], config)
+            if name == "readout.grad":
+                upstream = upstream @ np.asarray(a.case.weights["readout.weight"], np.float64)
             upstream = upstream[..., d * H : (d + 1) * H]
             g = g + (upstream if d == 0 else upstream[::-1])
+        by_state = by_states(self.model, f, dict(enumerate(g)))
         if "h_n.grad" in arrays:
-            entered = np.asarray(arrays["h_n.grad"][self._row], np.float64)
-            return {t: v + entered * (t == T - 1) for t, v in by_states(self.model, f, dict(enumerate(g))).items()}
-        return by_states(self.model, f, dict(enumerate(g)))
+            by_state[config.T - 1] = by_state[config.T - 1] + np.asarray(arrays["h_n.grad"][self._row], np.float64)
+        return by_state
 
     def _name(self, role: str) -> str:
         """Return the name of a gradient of this layer and direction."""
@@ -216,11 +218,15 @@ class Inquiry:
         returned = pairs[0][0].arrays
         return [r for r in RIGHT_GRADIENT_SUMS if self._name(r) in returned and (r != "x" or self.place == (0, 0))]
 
-    def _vector(self, role: str, a: Response) -> Floats:
-        array = a.arrays[self._name(role)]
-        return (array[self._row] if role == "hx" else array).ravel()
+    def _gradient(self, role: str, arrays: Mapping[str, Floats]) -> Floats:
+        """Return the gradient of a role, of hx that of the own row."""
+        array = arrays[self._name(role)]
+        return array[self._row] if role == "hx" else array
 
-    def _chained(self, model: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]]) -> None:
+    def _vector(self, role: str, a: Response) -> Floats:
+        return self._gradient(role, a.arrays).ravel()
+
+    def _chained(self, model: LayerModel, pairs: Pairs) -> None:
         for a, f in pairs:
             slopes(model, f, self.asker.nonlinearity)
             if self.derived:
@@ -242,20 +248,16 @@ class Inquiry:
             return replace(self.network, above=model)
         return replace(self.network, reverse=model) if d else replace(self.network, first=model)
 
-    def _differing(self, model: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]]) -> list[str]:
+    def _differing(self, model: LayerModel, pairs: Pairs) -> list[str]:
         """Return the roles whose gradients are not the model's."""
         wrong: list[str] = []
         for a, _ in pairs:
             made = self._expected(model, a)
-            for role in self.roles():
-                if role not in wrong and role not in self.found.unknown:
-                    actual, expected = (
-                        v[self._row] if role == "hx" else v
-                        for v in (a.arrays[self._name(role)], made[self._name(role)])
-                    )
-                    size = np.abs(expected).max(initial=0)
-                    if not np.abs(actual - expected).max(initial=0) <= 1024 * self.noise * size:
-                        wrong.append(role)
+            for role in [role for role in self.roles() if role not in (*wrong, *self.found.unknown)]:
+                actual, expected = (self._gradient(role, arrays) for arrays in (a.arrays, made))
+                size = np.abs(expected).max(initial=0)
+                if not np.abs(actual - expected).max(initial=0) <= 1024 * self.noise * size:
+                    wrong.append(role)
         return wrong
 
 
@@ -281,18 +283,16 @@ def distant(network: Network, a: Response, rounding: SubjectRounding) -> set[str
 
     With roundings of 16 bits, bounds may be as large, and none is returned.
     """
-    if rounding.u > FORMATS["float32"].u:
-        return set()
-    return _distant(a, run(network, a.case, None, states_of(network, a)))
+    coarse = rounding.u > FORMATS["float32"].u
+    return set() if coarse else _distant(a, run(network, a.case, None, states_of(network, a)))
 
 
 def _distant(a: Response, made: Mapping[str, Numbers]) -> set[str]:
-    largest = {name: np.abs(values_of(v)).max(initial=0) for name, v in made.items() if name in a.arrays}
-    return {
-        name
-        for name, size in largest.items()
-        if not np.abs(a.arrays[name] - values_of(made[name])).max(initial=0) <= COARSE_ERROR * size + a.rounded
-    }
+    def misses(actual: Floats, expected: Floats) -> bool:
+        least = COARSE_ERROR * np.abs(expected).max(initial=0) + a.rounded
+        return not np.abs(actual - expected).max(initial=0) <= least
+
+    return {name for name, v in made.items() if name in a.arrays and misses(a.arrays[name], values_of(v))}
 
 
 def differing(a: Response, made: Mapping[str, Numbers], rounding: SubjectRounding) -> set[str]:
@@ -342,24 +342,17 @@ def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
 
 def fresh_answers(asker: Asker, losses: Sequence[str | None] | None = None, **stack: Any) -> Iterator[Response]:
     """Yield answers on cases that were not asked before, with every loss, of small and of large gradients."""
-    for loss in (None, *asker.losses) if losses is None else losses:
-        for T, *sizes, scale in FRESH_KINDS:
-            T = T if LONG_TIMES[-1] > T else asker.long[-1] + 2
-            for hx in (True, False) if asker.has_hx else (False,):
-                if (
-                    a := asker.ask(CaseSizes(T, *sizes), FRESH_SEED, hx=hx, loss=loss, scale=scale, **stack)
-                ) is not None:
-                    yield a
-                    if asker.nonlinearity == "relu":  # of which much is 0 elsewhere
-                        plain = asker.ask(
-                            CaseSizes(T, *sizes), FRESH_SEED, hx=hx, loss=loss, scale=scale, positive=True, **stack
-                        )
-                        yield from filter(None, [plain])
-                    # and large numbers, which leave the range where an activation is nearly linear
-                    large = draw(a.case.config, "normal", FRESH_SEED)
-                    grads = {
-                        name: v * v.dtype.type(scale) for name, v in large.arrays.items() if name.endswith(".grad")
-                    }
-                    large = Case.from_arrays(large.config, {**large.arrays, **grads})
-                    yield from filter(None, [asker.of(large)])
+    losses, starts = (None, *asker.losses) if losses is None else losses, (True, False) if asker.has_hx else (False,)
+    for loss, (T, *sizes, scale), hx in product(losses, FRESH_KINDS, starts):
+        T = T if LONG_TIMES[-1] > T else asker.long[-1] + 2
+        ask = partial(asker.ask, CaseSizes(T, *sizes), FRESH_SEED, hx=hx, loss=loss, scale=scale, **stack)
+        if (a := ask()) is None:
+            continue
+        yield a
+        if asker.nonlinearity == "relu":  # of which much is 0 elsewhere
+            yield from filter(None, [ask(positive=True)])
+        # and large numbers, which leave the range where an activation is nearly linear
+        large = draw(a.case.config, "normal", FRESH_SEED)
+        grads = {name: v * v.dtype.type(scale) for name, v in large.arrays.items() if name.endswith(".grad")}
+        yield from filter(None, [asker.of(Case.from_arrays(large.config, {**large.arrays, **grads}))])
     yield from filter(None, [asker.ask(CaseSizes(SHORT_TIME, 2, 3, 3), FRESH_SEED, blank=True, **stack)])

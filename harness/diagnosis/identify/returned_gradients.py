@@ -10,7 +10,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.backward_step import BackwardStepInquiry
 from harness.diagnosis.identify.coefficient_patterns import LinearSystem, gathered, gathered_at_start, used
 from harness.diagnosis.identify.fit import TermColumns, solve
-from harness.diagnosis.identify.inquiry import SHORT_TIME, explains
+from harness.diagnosis.identify.inquiry import SHORT_TIME, Pairs, explains
 from harness.diagnosis.identify.line import Line, function_of
 from harness.diagnosis.identify.model import (
     DERIVATIVE,
@@ -22,7 +22,7 @@ from harness.diagnosis.identify.model import (
     WeightedTerms,
     needs_square,
 )
-from harness.diagnosis.identify.questions import LONG_TIMES, Response
+from harness.diagnosis.identify.questions import LONG_TIMES
 from harness.diagnosis.identify.step_patterns import PATTERNS, TermSteps, fitting_pattern
 from harness.diagnosis.identify.terms import (
     ARRANGED_BACK,
@@ -79,7 +79,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         return dict.fromkeys([DERIVATIVE, *terms] if self.derived else terms)
 
     def _solved(
-        self, role: str, pairs: Sequence[tuple[Response, LayerTrace]], names: Sequence[str] | None = None
+        self, role: str, pairs: Pairs, names: Sequence[str] | None = None
     ) -> dict[int, dict[str, float]] | None:
         """Return the coefficients of a gradient's terms by step, if some explain it: of as few terms as will do."""
         columns = list(self._columns(role, pairs[0][1], names))
@@ -112,7 +112,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         several += [{first, second} for first in (own, *middle) for second in columns if first != second]
         return next((by for pair in several if (by := fits(pair)) is not None), solution)
 
-    def _numbered(self, role: str, answers: Sequence[tuple[Response, LayerTrace]]) -> set[str]:
+    def _numbered(self, role: str, answers: Pairs) -> set[str]:
         """Return the one or two terms by which da of each step is paired with x, or h, of the step that it is."""
         of_x, indices, T = role == "weight_ih", STEP_PAIRS[role], answers[0][1].T
         pairs = [(t, k) for t in range(T) for k in range(0 if of_x else -1, T)]
@@ -128,9 +128,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         steps = [set().union(*some) for n in (1, 2) for some in combinations(fits, n)]
         return next((some for some, at in zip(named, steps, strict=True) if fit and at == {*range(T)}), set())
 
-    def _system_back(
-        self, role: str, pairs: Sequence[tuple[Response, LayerTrace]], names: Sequence[str]
-    ) -> LinearSystem:
+    def _system_back(self, role: str, pairs: Pairs, names: Sequence[str]) -> LinearSystem:
         """Return the equations of a gradient: one system for all steps, or one for each step where it has steps."""
         steps = range(1 if role == "hx" else pairs[0][1].T)
 
@@ -170,7 +168,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         N = self._base["N"]
         roles, unknown = roles or self.roles(), list[str]()
         by_role: dict[str, list[StepCoefs]] = {role: [] for role in roles}
-        earlier: list[Sequence[tuple[Response, LayerTrace]]] = []
+        earlier: list[Pairs] = []
         cases = [
             (SHORT_TIME, {}),
             *((T, {}) for T in LONG_TIMES),
@@ -206,9 +204,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         # A gradient that is not known may count the steps that the others leave out.
         return self._gathered(model if unknown else self._reached(model, by_role), by_role, unknown)
 
-    def _of_any_size(
-        self, role: str, batches: Sequence[Sequence[tuple[Response, LayerTrace]]]
-    ) -> list[StepCoefs] | None:
+    def _of_any_size(self, role: str, batches: Sequence[Pairs]) -> list[StepCoefs] | None:
         """Return the coefficients of the terms that explain the last cases, whose sizes differ, if they explain all.
 
         Where input_size is hidden_size, another term may be equal.
@@ -221,7 +217,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
     def _all_solved(
         self,
         model: LayerModel,
-        pairs: Sequence[tuple[Response, LayerTrace]],
+        pairs: Pairs,
         by_role: Mapping[str, Sequence[StepCoefs]],
         names: Mapping[str, Sequence[str] | None],
         *,
@@ -269,14 +265,11 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         return model, unknown
 
     def _cut(
-        self,
-        model: LayerModel,
-        batches: Sequence[Sequence[tuple[Response, LayerTrace]]],
-        names: Mapping[str, Sequence[str] | None],
+        self, model: LayerModel, batches: Sequence[Pairs], names: Mapping[str, Sequence[str] | None]
     ) -> LayerModel:
         """Return the model with the steps between which a long way back is cut, if it is."""
 
-        def explained(candidate: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]]) -> bool:
+        def explained(candidate: LayerModel, pairs: Pairs) -> bool:
             self._chained(candidate, pairs)
             return any(self._solved(role, pairs, terms) is not None for role, terms in names.items())
 
@@ -396,9 +389,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
                 yield replace(model, gradient_sums={**model.gradient_sums, role: terms})
         yield from (replace(model, horizon=k) for k in self.asker.periods)
 
-    def _entry(
-        self, model: LayerModel, batches: Sequence[Sequence[tuple[Response, LayerTrace]]]
-    ) -> tuple[FinalStateGradientEntry, ...] | None:
+    def _entry(self, model: LayerModel, batches: Sequence[Pairs]) -> tuple[FinalStateGradientEntry, ...] | None:
         """Return the entries by which h_n's gradient makes up all others, if there are some."""
         solved = []
         for pairs in batches:
@@ -416,13 +407,8 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
 
     def _all(self, several: Sequence[Mapping[str, Floats]]) -> Floats:
         """Return all known gradients of some answers, one after the other."""
-        names = [(role, self._name(role)) for role in self.roles() if role not in self.found.unknown]
-        parts = [
-            (arrays[name][self._row] if role == "hx" else arrays[name]).ravel()
-            for arrays in several
-            for role, name in names
-        ]
-        return np.concatenate(parts)
+        roles = [role for role in self.roles() if role not in self.found.unknown]
+        return np.concatenate([self._gradient(role, arrays).ravel() for arrays in several for role in roles])
 
 
 def without_last(model: LayerModel) -> LayerModel:
