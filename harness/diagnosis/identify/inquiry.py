@@ -248,6 +248,14 @@ class Inquiry:
             return replace(self.network, above=model)
         return replace(self.network, reverse=model) if d else replace(self.network, first=model)
 
+    def _gives(self, model: LayerModel, answers: Iterable[Response]) -> bool:
+        """Tell whether a model gives every number of some answers."""
+        return all(explains(self._with(model), a, self.asker.rounding) for a in answers)
+
+    def _first_right(self, models: Iterable[LayerModel], *batches: Pairs) -> LayerModel | None:
+        """Return the first model that gives all gradients of some answers."""
+        return next((m for m in models if not any(self._differing(m, pairs) for pairs in batches)), None)
+
     def _differing(self, model: LayerModel, pairs: Pairs) -> list[str]:
         """Return the roles whose gradients are not the model's."""
         wrong: list[str] = []

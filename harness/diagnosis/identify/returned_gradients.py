@@ -10,7 +10,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.backward_step import BackwardStepInquiry
 from harness.diagnosis.identify.coefficient_patterns import LinearSystem, gathered, gathered_at_start, used
 from harness.diagnosis.identify.fit import TermColumns, solve
-from harness.diagnosis.identify.inquiry import SHORT_TIME, Pairs, explains
+from harness.diagnosis.identify.inquiry import SHORT_TIME, Pairs
 from harness.diagnosis.identify.line import Line, function_of
 from harness.diagnosis.identify.model import (
     DERIVATIVE,
@@ -71,18 +71,12 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         """Return the term that a gradient is made of if nothing is wrong with it."""
         return DERIVATIVE if self.derived else RIGHT_GRADIENT_SUMS[role][0][0]
 
-    def _columns(self, role: str, f: LayerTrace, names: Sequence[str] | None = None) -> dict[str, Any]:
-        """Return the terms of a role's gradient that a trace can have."""
-        if names is not None:
-            return dict.fromkeys(names)
-        terms = terms_of_da(role, f)
-        return dict.fromkeys([DERIVATIVE, *terms] if self.derived else terms)
-
     def _solved(
         self, role: str, pairs: Pairs, names: Sequence[str] | None = None
     ) -> dict[int, dict[str, float]] | None:
         """Return the coefficients of a gradient's terms by step, if some explain it: of as few terms as will do."""
-        columns = list(self._columns(role, pairs[0][1], names))
+        derivative = [DERIVATIVE] if self.derived else []
+        columns = [*dict.fromkeys([*derivative, *terms_of_da(role, pairs[0][1])] if names is None else names)]
         system = self._system_back(role, pairs, columns)
         own = self._own_term(role)
 
@@ -275,14 +269,11 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
 
         if self.derived or not model.links or not names or explained(model, batches[-1]):
             return model
-        kinds = ("but every", "but every from the end", "but last but", "from", "but last", "first", "last")
-        cut = [replace(model, passes=TermSteps("but every", k)) for k in range(2, LONG_TIMES[-1])]
-        cut += [
-            replace(model, passes=TermSteps(kind, k))
-            for k in range(1, LONG_TIMES[-1])
-            for kind in kinds[1:]
-            if self.cut_short and (k > 1 or "ev" not in kind)
-        ]
+        steps = [TermSteps("but every", k) for k in range(2, LONG_TIMES[-1])]
+        for k in range(1, LONG_TIMES[-1]) if self.cut_short else ():
+            steps += [TermSteps("but every from the end", k)] if k > 1 else []
+            steps += [TermSteps(kind, k) for kind in ("but last but", "from", "but last", "first", "last")]
+        cut = [replace(model, passes=when) for when in steps]
         cut += [replace(model, horizon=k) for k in range(1, LONG_TIMES[-1])]  # of which each takes T times as long
         return next((candidate for candidate in cut if all(explained(candidate, pairs) for pairs in batches)), model)
 
@@ -308,9 +299,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         for T in (SHORT_TIME, 7) if self.asker.losses[0] != "h_n" else ():
             for t in range(T):
                 answers = self.answers(T, 1, loss=self.asker.losses[0], at=(t,), **self.alone)
-                arrays = [
-                    array for a in answers for name, array in a.arrays.items() if role_of(name) in RIGHT_GRADIENT_SUMS
-                ]
+                arrays = [array for a in answers for n, array in a.arrays.items() if role_of(n) in RIGHT_GRADIENT_SUMS]
                 hits.append((T, t, any(array.any() for array in arrays)))
         if hits and not any(hit for *_, hit in hits):
             return TermSteps("never")
@@ -321,11 +310,8 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         if self.asker.nonlinearity != "relu" or self.model.activation is not None or self.found.unknown:
             return
         answers = self.answers(2, 1, loss=self.loss, zero=("x", "hx", "bias"))
-        for slope in (0.0, 0.5, 1.0):
-            model = replace(self.model, at_kink=slope)
-            if answers and all(explains(self._with(model), a, self.asker.rounding) for a in answers):
-                self.model = model
-                return
+        models = [replace(self.model, at_kink=slope) for slope in (0.0, 0.5, 1.0)] if answers else []
+        self.model = next((model for model in models if self._gives(model, answers)), self.model)
 
     def _entered(self, model: LayerModel, unknown: list[str]) -> tuple[LayerModel, list[str]]:
         """Return a model with the steps at which the gradient of h_n enters, and what is unknown of it."""
@@ -339,37 +325,36 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         batches = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT_TIME, self.asker.long[0], 1, 2)]
         batches += [self._pairs(self.answers(SHORT_TIME, 2, loss="both"))] if "both" in self.asker.losses else []
         batches = [pairs for pairs in batches if pairs]
-        simple = [
-            (FinalStateGradientEntry(how, Coef(when=TermSteps("last", 1))),) for how in ("g", "passed", "instead")
-        ]
-        for entry in (*simple, self._entry(model, batches[:2])):
-            candidate = model if entry is None else replace(model, entry=entry)
-            if entry is not None and not any(self._differing(candidate, pairs) for pairs in batches):
-                return (without_last(candidate) if entry == () else candidate), unknown
-        return model, [*unknown, ENTRY]
+        last = Coef(when=TermSteps("last", 1))
+        simple = [(FinalStateGradientEntry(how, last),) for how in ("g", "passed", "instead")]
+        several = [entry for entry in (*simple, self._entry(model, batches[:2])) if entry is not None]
+        right = self._first_right((replace(model, entry=entry) for entry in several), *batches)
+        if right is None:
+            return model, [*unknown, ENTRY]
+        # Where none enters and the last steps do not count, the way back does not reach these.
+        if right.entry == () and right.counted.kind == "but last" and right.reached == TermSteps():
+            right = replace(right, reached=right.counted, counted=TermSteps(), entry=LayerModel().entry)
+        return right, unknown
 
     def _find_tiles(self) -> None:
         """Find what is left out of a gradient where it is too wide for a single block."""
         pairs = self._back(2, 1, input_size=WIDE, hidden_size=WIDE)
         if not (wrong := self._differing(self.model, pairs)):
             return
-        own = RIGHT_GRADIENT_SUMS["weight_hh"][0][0]
-        for mask in GRADIENT_MASKS if self.model.readout("weight_hh") == ((own, ONE),) else ():
-            model = replace(
-                self.model, gradient_sums={**self.model.gradient_sums, "weight_hh": ((masked(own, mask), ONE),)}
-            )
-            if not self._differing(model, pairs):
-                self.model = model
-                return
-        self.found.unknown += wrong
+        own, sums = RIGHT_GRADIENT_SUMS["weight_hh"], self.model.gradient_sums
+        masks = GRADIENT_MASKS if self.model.readout("weight_hh") == own else ()
+        several = ({**sums, "weight_hh": ((masked(own[0][0], mask), ONE),)} for mask in masks)
+        right = self._first_right((replace(self.model, gradient_sums=some) for some in several), pairs)
+        self.model = right or self.model
+        self.found.unknown += [] if right else wrong
 
     def _find_periods(self) -> None:
         """Find what the way back leaves out at some steps of long cases, and of no shorter ones."""
         pairs = self._back(self.asker.long[-1], 2) if self.asker.periods else ()
         if wrong := self._differing(self.model, pairs):
-            periodic = next((model for model in self._periodic() if not self._differing(model, pairs)), None)
-            self.model = periodic or self.model
-            self.found.unknown += [] if periodic else wrong
+            right = self._first_right(self._periodic(), pairs)
+            self.model = right or self.model
+            self.found.unknown += [] if right else wrong
 
     def _periodic(self) -> Iterator[LayerModel]:
         """Yield the model with what is left out after so many steps as only long cases have."""
@@ -409,13 +394,6 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         """Return all known gradients of some answers, one after the other."""
         roles = [role for role in self.roles() if role not in self.found.unknown]
         return np.concatenate([self._gradient(role, arrays).ravel() for arrays in several for role in roles])
-
-
-def without_last(model: LayerModel) -> LayerModel:
-    """Return a model into which no gradient of h_n enters as one whose last steps are not reached, if it is that."""
-    if model.counted.kind != "but last" or model.reached != TermSteps():
-        return model
-    return replace(model, reached=model.counted, counted=TermSteps(), entry=LayerModel().entry)
 
 
 def terms_of_da(role: str, f: LayerTrace) -> list[str]:

@@ -248,13 +248,13 @@ class StepInquiry(Inquiry):
     def _holds(self, model: LayerModel) -> bool:
         """Tell whether a model gives what is returned where no two sizes are equal, and in a long case."""
         answers = [*self.answers(SHORT_TIME, 1, **self._wide), *self.answers(self.asker.long[-1], 1)]
-        return all(explains(self._with(model), a, self.asker.rounding) for a in answers)
+        return self._gives(model, answers)
 
     def _holds_beyond(self, model: LayerModel, shorter: str) -> bool:
         """Tell whether a model gives what is returned of large numbers, too, which a limit cuts off."""
         self.asker.shorter = shorter
         answers = fresh_answers(self.asker, (None,), **self._stack)
-        return all(explains(self._with(model), a, self.asker.rounding) for a in answers)
+        return self._gives(model, answers)
 
     @property
     def _wide(self) -> dict[str, Any]:
@@ -656,7 +656,7 @@ class StepInquiry(Inquiry):
         answers = self.answers(1, 8, N=self.size) if self.model.step == LayerModel().step else []
         if not answers or self.size != answers[0].case.config.N:
             return
-        if all(explains(self._with(self.model), a, self.asker.rounding) for a in answers[:1]):
+        if self._gives(self.model, answers[:1]):
             return
         names = [name for name, _ in LayerModel().step] + [
             name for name, term in STEP_TERMS.items() if term.other == WHERE_N_IS_H
@@ -671,11 +671,10 @@ class StepInquiry(Inquiry):
     def _find_blank(self) -> None:
         """Find what is done at a step at which x is all zeros, which generic numbers never are."""
         answers = self.answers(SHORT_TIME, 1, blank=True) if self.place == (0, 0) else []
-        for blank in (None, *(BlankStep(*choice) for choice in product(("h[t-1]", "0"), (False, True), (False, True)))):
-            model = replace(self.model, at_zero=blank)
-            if all(explains(self._with(model), a._replace(shorter=None), self.asker.rounding) for a in answers):
-                self.model = model
-                return
+        answers = [a._replace(shorter=None) for a in answers]
+        blanks = (None, *(BlankStep(*choice) for choice in product(("h[t-1]", "0"), (False, True), (False, True))))
+        models = (replace(self.model, at_zero=blank) for blank in blanks)
+        self.model = next((model for model in models if self._gives(model, answers)), self.model)
 
     def _final(self, model: LayerModel) -> str | None:
         """Return which state h_n is; ``None`` if it is none, and the right one if it is not returned."""
