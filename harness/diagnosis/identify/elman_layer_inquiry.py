@@ -16,15 +16,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.fit import accuracy
 from harness.diagnosis.identify.gradient_clipping import LimitInquiry
 from harness.diagnosis.identify.gradients_between_layers import otherwise_in_stack
-from harness.diagnosis.identify.inquiry import (
-    SHORT_TIME,
-    SQUARE,
-    PlaceResult,
-    departing,
-    explains,
-    fresh_answers,
-    nearly,
-)
+from harness.diagnosis.identify.inquiry import SHORT_TIME, SQUARE, PlaceResult, departing, explains, fresh_answers
 from harness.diagnosis.identify.model import ONE, RIGHT_GRADIENT_SUMS, LayerModel, Network, in_order
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.output_transform_inquiry import transformable, with_transform
@@ -126,7 +118,7 @@ class LayerInquiry(LimitInquiry):
         """Find the slope, what is passed from step to step, and what each returned gradient is made of."""
         self.model = _known_part(self.model, ())  # the way back of another layer tells nothing of this one's
         best = self._best(1)
-        if (best is None or best[2]) and not self._is_coarse_back():
+        if (best is None or best[2]) and not self._is_only_coarse(self._with(self.model), loss=self.loss, scale=1.0):
             counted = self._counted()
             # a cut in short sequences is rare, and takes long
             tries = dict.fromkeys(
@@ -146,14 +138,6 @@ class LayerInquiry(LimitInquiry):
         self._find_kink()
         self._find_tiles()
         self._find_periods()
-
-    def _is_coarse_back(self) -> bool:
-        """Tell whether short cases have nn.RNN's gradients but for some roundings of the coarsest dtype."""
-        answers = [a for T in (1, SHORT_TIME) for a in self.answers(T, 1, loss=self.loss, scale=1.0)]
-        network = self._with(self.model)
-        if self.place != (0, 0) or all(explains(network, a, self.asker.rounding) for a in answers):
-            return False
-        return nearly(network, answers)
 
     def _best(self, most: int) -> tuple[tuple[int, int], LayerModel, list[str]] | None:
         """Return the way back that leaves the fewest gradients unknown, and is least odd, of the first chains."""

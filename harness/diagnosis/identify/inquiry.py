@@ -256,6 +256,13 @@ class Inquiry:
         """Return the first model that gives all gradients of some answers."""
         return next((m for m in models if not any(self._differing(m, pairs) for pairs in batches)), None)
 
+    def _is_only_coarse(self, network: Network, **factors: Any) -> bool:
+        """Tell whether short cases are those of a network but for some roundings of the coarsest dtype."""
+        answers = [a for T in (1, SHORT_TIME) for a in self.answers(T, 1, **factors)]
+        if self.place != (0, 0) or all(explains(network, a, self.asker.rounding) for a in answers):
+            return False
+        return nearly(network, answers)
+
     def _differing(self, model: LayerModel, pairs: Pairs) -> list[str]:
         """Return the roles whose gradients are not the model's."""
         wrong: list[str] = []

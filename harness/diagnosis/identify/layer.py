@@ -249,23 +249,17 @@ def go_back(model: LayerModel, f: LayerTrace, steps: range) -> None:
         f.da[t], f.dh[t] = zeros, zeros
         if not model.reached.at(t, f.T) or not model.visited.at(t, f.T):
             continue
-        slope, da, dh = f.slope[t], zeros, zeros
-        for sloped, coef in model.own if t in f.g else ():  # of one source, the others have none
-            c = coef.of(f, t)
-            if c:
-                own = f.g[t] * c
-                dh, da = dh + own, da + (own * slope if sloped else own)
-        f.from_next[t] = zeros
+        # What is added up to dh, and whether the slope multiplies it; of one source, the other steps have no g.
+        own = [(f.g[t] * c, sloped) for sloped, coef in model.own if t in f.g and (c := coef.of(f, t))]
+        passed: list[tuple[Numbers, bool]] = []
         if t + 1 in f.da and model.reached.at(t + 1, f.T) and model.passes.at(t, f.T):
-            for term, sloped, coef in links:
-                passed = LINK[term].value(f, t) * coef.of(f, t)
-                passed = limited(passed, limit) if where == "dh_next" else passed
-                dh, da = dh + passed, da + (passed * slope if sloped else passed)
-                f.from_next[t] = f.from_next[t] + passed
+            passed = [(LINK[term].value(f, t) * coef.of(f, t), sloped) for term, sloped, coef in links]
+            passed = [(limited(v, limit), sloped) for v, sloped in passed] if where == "dh_next" else passed
         if t in f.h_n_gradient:
-            sloped = not model.links or model.links[0].sloped
-            f.from_next[t] = f.from_next[t] + f.h_n_gradient[t]
-            dh, da = dh + f.h_n_gradient[t], da + (f.h_n_gradient[t] * slope if sloped else f.h_n_gradient[t])
+            passed.append((f.h_n_gradient[t], not model.links or model.links[0].sloped))
+        f.from_next[t] = sum((v for v, _ in passed), zeros)
+        dh = sum((v for v, _ in (*own, *passed)), zeros)
+        da = sum((v * f.slope[t] if sloped else v for v, sloped in (*own, *passed)), zeros)
         dh = limited(dh, limit) if where == "dh" else dh
         if where == "dh" or f.slope_by is not None:
             da = f.sloped(t, dh)

@@ -5,22 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.coefficient_patterns import LinearSystem, gathered, used
 from harness.diagnosis.identify.fit import EQUATIONS_AN_UNKNOWN, TermColumns, plainest, solve
-from harness.diagnosis.identify.inquiry import (
-    LARGE_WEIGHTS,
-    SHORT_TIME,
-    SQUARE,
-    Inquiry,
-    explains,
-    fresh_answers,
-    nearly,
-)
+from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT_TIME, SQUARE, Inquiry, fresh_answers
 from harness.diagnosis.identify.layer import FINAL_STATES, forward, total
 from harness.diagnosis.identify.model import (
     COUNT_KINDS,
@@ -107,23 +99,21 @@ class StepInquiry(Inquiry):
         self.weights = 1.0 if np.ptp(kinds[0][0].value(USUAL_SUMS)) else self._shown_by()
         terms = [term for term in GENERAL.values() if self.place != (0, 0) or not term.other]
         several = math.ceil(len(terms) * EQUATIONS_AN_UNKNOWN / SHARE / (self._base["N"] * SQUARE)) + 2
-        cases: dict[tuple[bool, str], list[list[LayerTrace]]] = {}
+        sizes = [*((T, {}) for T in (SHORT_TIME, MIDDLE, *self.asker.long)), (SHORT_TIME, self._wide)]
 
-        def observed(*, positive: bool = False) -> list[list[LayerTrace]]:
-            if (positive, self.asker.shorter) not in cases:
-                every = [self._observed(T, several, positive=positive) for T in (SHORT_TIME, MIDDLE, *self.asker.long)]
-                wide = self._observed(SHORT_TIME, several, **self._wide, positive=positive)
-                every += [wide] if wide and not wide[0].square else []
-                cases[positive, self.asker.shorter] = [traces for traces in every if traces and traces[0].out]
-            return cases[positive, self.asker.shorter]
+        @cache
+        def cases(_shorter: str, *, positive: bool = False) -> list[list[LayerTrace]]:
+            every = [self._observed(T, several, positive=positive, **wide) for T, wide in sizes]
+            every = every if every[-1] and not every[-1][0].square else every[:-1]
+            return [traces for traces in every if traces and traces[0].out]
 
-        if not observed():
+        if not cases(self.asker.shorter):
             return False
         first: LayerModel | None = None
         fits: list[tuple[int, LayerModel, str]] = []  # with the number of mistakes, of which two are nearly always few
-        for form in self._forms(kinds, observed()):
+        for form in self._forms(kinds, cases(self.asker.shorter)):
             self.asker.shorter = form.shorter
-            model = self._formed(form, observed(positive=form.kind.positive))
+            model = self._formed(form, cases(form.shorter, positive=form.kind.positive))
             if model is not None and (final := self._final(model)) is not None:
                 model = replace(model, final=final)
                 if self._holds(model):
@@ -149,12 +139,7 @@ class StepInquiry(Inquiry):
         An activation that is another one by a formula, as an approximation of nn.RNN's is, was found before.
         """
         s, h = self._table(ACTIVATION_SUMS[:1], "x")
-        if self.place != (0, 0) or _is(self._nonlinearity, s, h, self.noise):
-            return False
-        answers = [a for T in (1, SHORT_TIME) for a in self.answers(T, 1)]
-        if all(explains(RIGHT_NETWORK, a, self.asker.rounding) for a in answers):
-            return False
-        return nearly(RIGHT_NETWORK, answers)
+        return not _is(self._nonlinearity, s, h, self.noise) and self._is_only_coarse(RIGHT_NETWORK)
 
     def _shown_by(self) -> float:
         """Return the least weights with which so many states are not 0 as the equations of a sum are counted on."""
@@ -414,10 +399,21 @@ class StepInquiry(Inquiry):
         if step is None or otherwise is None:
             return None
         [(inside, times)] = Counter(coef.value for _, coef in step if not coef.scale).most_common(1) or [(1.0, 0)]
-        if times >= MOST_COMMON_TERMS and inside != 1:  # the argument as a whole is scaled
+        if times >= MOST_COMMON_TERMS:  # the argument as a whole is scaled
             step = tuple((name, coef._replace(value=coef.value / inside)) for name, coef in step)
-            return self._model(form, step, otherwise, every[0][0].start, inside)
-        return self._model(form, step, otherwise, every[0][0].start)
+        return replace(
+            self.model,
+            activation=None if form.kind == self._nonlinearity else form.kind,
+            inside=inside if times >= MOST_COMMON_TERMS else 1.0,
+            otherwise=otherwise,
+            step=in_order(step),
+            added=form.added,
+            activated=form.factor,
+            start=every[0][0].start,
+            visited=form.visited,
+            written=form.written,
+            shown=form.shown,
+        )
 
     def _read(self, traces: Sequence[LayerTrace], form: StepForm) -> None:
         """Give traces the states that a form says were returned."""
@@ -430,28 +426,6 @@ class StepInquiry(Inquiry):
             f.h = {t: form.kind.of(o) if form.written == "s[t]" else o for t, o in f.out.items()}
             for t in range(f.T):
                 f.h[t] = f.h[t] if form.visited.at(t, f.T) else f.state(t - 1)
-
-    def _model(
-        self,
-        form: StepForm,
-        step: WeightedTerms,
-        otherwise: tuple[tuple[Activation, TermSteps], ...],
-        start: str,
-        inside: float = 1.0,
-    ) -> LayerModel:
-        return replace(
-            self.model,
-            activation=None if form.kind == self._nonlinearity else form.kind,
-            inside=inside,
-            otherwise=otherwise,
-            step=in_order(step),
-            added=form.added,
-            activated=form.factor,
-            start=start,
-            visited=form.visited,
-            written=form.written,
-            shown=form.shown,
-        )
 
     def _otherwise(self, every: Sequence[tuple[LayerTrace, Any]]) -> tuple[tuple[Activation, TermSteps], ...] | None:
         """Return the other activations of some steps, as ``_steps`` noted them; ``None`` if they follow no pattern."""
