@@ -7,10 +7,10 @@ linear equations, so that several mistakes at once only add up. What was found i
 every number of fresh cases within the error that roundings can make.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import Any, Final
 
 from harness.diagnosis.identify.fit import accuracy
@@ -28,21 +28,8 @@ from harness.diagnosis.identify.wiring_inquiry import WiringCases, WiringInquiry
 from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig, role_of
 
-FORWARD_PARTS: Final = (
-    "activation",
-    "inside",
-    "otherwise",
-    "step",
-    "extents",
-    "activated",
-    "added",
-    "start",
-    "final",
-    "visited",
-    "at_zero",
-    "written",
-    "shown",
-)  # the fields of the way forward
+# The fields of the way forward, which come before those of the way back.
+FORWARD_PARTS: Final = tuple(takewhile("slope".__ne__, (part.name for part in fields(LayerModel))))
 
 
 class LayerInquiry(LimitInquiry):
@@ -88,8 +75,7 @@ class LayerInquiry(LimitInquiry):
         periods = (TermSteps("but every", k) for k in (*range(2, LONG_TIMES[-1]), *self.asker.periods))
         for when in (TermSteps(), TermSteps("never"), TermSteps("never", 1), *periods):
             model = replace(self.model, passes=when, gradient_sums={})
-            network = replace(self._with(model), derived=True)
-            if answers and all(explains(network, a, self.asker.rounding) for a in answers):
+            if answers and _gives(replace(self._with(model), derived=True), answers, self.asker):
                 self.model, self.derived = model, True
                 return True
         return False
@@ -197,7 +183,7 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
     """
     with np.errstate(all="ignore"):
         inquiry = LayerInquiry(asker)
-        if before is not None and all(explains(before.network, a, asker.rounding) for a in fresh_answers(asker)):
+        if before is not None and _gives(before.network, fresh_answers(asker), asker):
             network, step_known, first = before.network, True, PlaceResult(forward=True)
         else:
             network, step_known, first = _single(asker, inquiry.identify())
@@ -213,7 +199,7 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
                 continue
             answers = list(fresh_answers(asker, **stack))
             summed = _summed(asker, network, place, answers)
-            network = summed if all(explains(summed, a, asker.rounding) for a in answers) else network
+            network = summed if _gives(summed, answers, asker) else network
         shown = (role_of(name) for a in viewed for name in a.arrays if name.endswith(".grad"))
         roles = inquiry.roles() or list(dict.fromkeys(shown))  # of a subject that always has two directions
         fresh = list(fresh_answers(asker))
@@ -233,20 +219,17 @@ def _single(asker: Asker, first: PlaceResult) -> tuple[Network, bool, PlaceResul
     """Return the network of a single layer, and whether its step is known, given what its first cases tell."""
     generic = list(fresh_answers(asker, (None,)))
 
-    def holds(network: Network) -> bool:
-        return all(explains(network, a, asker.rounding) for a in generic)
-
     network, step_known = Network(first.model, derived=first.derived), first.forward
     if first.coarse:
         return network, False, first
     # Of a subject that always has several layers or directions, views tell what is wrong in the others.
     single = asker.allows("num_layers", 1) and asker.allows("bidirectional", False)
-    sure = step_known and (not single or holds(network))
+    sure = step_known and (not single or _gives(network, generic, asker))
     if not sure and (near := _right_but_one_array(asker, generic)) is not None:
         return near, True, PlaceResult(forward=True)
     if not sure:
         network, step_known, first = _otherwise_wired(asker, first, generic)
-        sure = step_known and holds(network)
+        sure = step_known and _gives(network, generic, asker)
     if not sure or network.first.activated != 1:  # a factor of the states may be one of what is returned
         others = [*_without_one_array(asker, generic), *([(network, first)] if sure else [])]
         network, first = min(others, key=partial(_oddness, asker, generic), default=(network, first))
@@ -258,7 +241,7 @@ def _right_but_one_array(asker: Asker, generic: Sequence[Response]) -> Network |
     """Return nn.RNN with a transform of one array that is returned, if that is all."""
     several = ((name, with_transform(asker, Network(), name, generic)) for name in transformable(generic))
     near = (net for name, net in several if net is not None and net.transforms[name] != Transform())
-    return next((net for net in near if all(explains(net, a, asker.rounding) for a in fresh_answers(asker))), None)
+    return next((net for net in near if _gives(net, fresh_answers(asker), asker)), None)
 
 
 def _otherwise_wired(
@@ -276,7 +259,7 @@ def _otherwise_wired(
             continue
         network = Network(result.model, derived=result.derived)
         network = own.forth(network, 2) or network
-        if not all(explains(network, a, asker.rounding) for a in generic):
+        if not _gives(network, generic, asker):
             continue
         for candidate in (network, replace(network.map(partial(_known_part, roles=())), derived=True)):
             if own.explained(candidate, own.backward):
@@ -291,8 +274,7 @@ def _otherwise_wired(
 
 def _oddness(asker: Asker, generic: Sequence[Response], candidate: tuple[Network, PlaceResult]) -> tuple[bool, int]:
     """Return how far a network is from what is sought: whether it leaves anything, and the number of its mistakes."""
-    complete = all(explains(candidate[0], a, asker.rounding) for a in generic)
-    return not complete, len(mistakes_of(candidate[0], asker.nonlinearity))
+    return not _gives(candidate[0], generic, asker), len(mistakes_of(candidate[0], asker.nonlinearity))
 
 
 def _without_one_array(asker: Asker, generic: Sequence[Response]) -> Iterator[tuple[Network, PlaceResult]]:
@@ -370,7 +352,7 @@ def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response])
     If none explain the gradients, they are those that explain the way forward; if none do, it stays as it is.
     """
     forward = [a for a in fresh if a.case.config.loss is None]
-    if all(explains(network, a, asker.rounding) for a in fresh):
+    if _gives(network, fresh, asker):
         return network
     result = LayerInquiry(asker, place, network).identify()
     if not result.forward:
@@ -386,7 +368,7 @@ def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response])
     several = [replace(network, **part) for part in parts]
     for answers, but in ((fresh, ()), (forward, ()), (forward, ("h_n",))):  # a wiring may explain h_n
         for candidate in several:
-            if all(explains(candidate, a, asker.rounding, but) for a in answers):
+            if _gives(candidate, answers, asker, but):
                 return candidate
     return network
 
@@ -400,3 +382,8 @@ def _known_part(model: LayerModel, roles: Sequence[str]) -> LayerModel:
         for name in ("gradient_sums", "limits")
     }
     return replace(model, **parts)
+
+
+def _gives(network: Network, answers: Iterable[Response], asker: Asker, but: Sequence[str] = ()) -> bool:
+    """Tell whether a network gives every number of some answers, but for gradients of some roles."""
+    return all(explains(network, a, asker.rounding, but) for a in answers)

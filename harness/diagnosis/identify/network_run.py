@@ -30,7 +30,7 @@ from harness.diagnosis.identify.layer import (
     written_of,
 )
 from harness.diagnosis.identify.line import Line
-from harness.diagnosis.identify.model import DERIVATIVE, ROLES, GradientClip, LayerModel, Network, WeightedTerms
+from harness.diagnosis.identify.model import DERIVATIVE, ROLES, LayerModel, Network, WeightedTerms
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, LayerTrace
 from harness.diagnosis.identify.wiring_choices import (
@@ -702,18 +702,11 @@ def place_of(name: str) -> Place:
 
 def within_limits(network: Network, arrays: dict[str, Numbers], sizes: LayersByDirections) -> dict[str, Numbers]:
     """Clip the gradients that the network clips."""
-
-    def limit_of(name: str) -> GradientClip | None:
-        return network.of(*place_of(name), sizes).limits.get(role_of(name)) if name.endswith(".grad") else None
-
-    joint = [name for name in arrays if (limit := limit_of(name)) is not None and limit.kind == "joint norm"]
-    over = {name: limit.over for name in joint if (limit := limit_of(name)) is not None}
-    counted = [name for name in joint if not over[name] or role_of(name) in over[name]]
-    norm = norm_of(*(arrays[name] for name in counted))
-    for name in [name for name in arrays if name.endswith(".grad")]:
-        limit = limit_of(name)
-        if limit is not None and limit.kind == "joint norm":
-            arrays[name] = shrunk(arrays[name], norm, limit)
-        elif limit is not None and limit.kind != "running sum":
-            arrays[name] = limited(arrays[name], limit)
+    gradients = [name for name in arrays if name.endswith(".grad")]
+    several = {name: network.of(*place_of(name), sizes).limits.get(role_of(name)) for name in gradients}
+    limits = {name: limit for name, limit in several.items() if limit is not None and limit.kind != "running sum"}
+    joint = {name: limit for name, limit in limits.items() if limit.kind == "joint norm"}
+    norm = norm_of(*(arrays[name] for name, limit in joint.items() if not limit.over or role_of(name) in limit.over))
+    for name, limit in limits.items():
+        arrays[name] = shrunk(arrays[name], norm, limit) if name in joint else limited(arrays[name], limit)
     return arrays
