@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import cache, partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from harness.diagnosis.identify.activations import Activation, Numbers
+from harness.diagnosis.identify.array_protocol import ELEMENT_FUNCTIONS
 from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import together
@@ -178,38 +179,25 @@ def limited(v: Numbers, limit: GradientClip) -> Numbers:
     return shrunk(v, norm_of(v), limit)
 
 
-class Norm(NamedTuple):
-    """The norm of some numbers, and how far off it may be."""
-
-    value: float
-    error: float
+def norm_of(*several: Numbers) -> Numbers:
+    """Return the norm of all numbers of some arrays."""
+    return np.sqrt(sum((np.sum(v * v) for v in several), 0.0))
 
 
-def norm_of(*several: Numbers) -> Norm:
-    """Return the norm of all numbers of some arrays: off by that of their errors, and by a sum in any order."""
-    norm = math.sqrt(sum(float(np.sum(np.square(v.value if isinstance(v, Ball) else v))) for v in several))
-    balls = [v for v in several if isinstance(v, Ball)]
-    off = math.sqrt(sum(float(np.sum(np.square(ball.error))) for ball in balls))
-    relative = sum((ball.value.size + 2) * ball.rounding.each for ball in balls)
-    return Norm(norm, off + relative * (norm + off))
-
-
-def shrunk(v: Numbers, norm: Norm, limit: GradientClip) -> Numbers:
+def shrunk(v: Numbers, norm: Numbers, limit: GradientClip) -> Numbers:
     """Return an array that is scaled down as far as a norm is beyond a limit."""
-    if not norm.value + norm.error + limit.beside > limit.most:
+    size, off = (norm.value, norm.error) if isinstance(norm, Ball) else (norm, 0.0)
+    if not size + off + limit.beside > limit.most:
         return v
 
-    def scale(norm: float) -> float:
-        return limit.most / max(norm + limit.beside, limit.most)
+    def scale(norm: Any) -> Any:
+        return limit.most / np.maximum(norm + limit.beside, limit.most)
 
-    value = scale(norm.value)
-    if not isinstance(v, Ball):
-        return v * value
-    off = max(scale(norm.value - norm.error) - value, value - scale(norm.value + norm.error))
-    scaled = v * Ball(value, off, v.rounding)
-    if norm.value**2 > v.rounding.largest:  # the subject's sum may have overflowed
-        return Ball(scaled.value, np.inf, v.rounding)
-    return scaled
+    if not isinstance(norm, Ball):
+        return v * scale(norm)
+    scaled = v * norm.mapped(scale, ELEMENT_FUNCTIONS[np.reciprocal])  # which falls, too
+    # the subject's sum may have overflowed
+    return Ball(scaled.value, np.inf, norm.rounding) if size**2 > norm.rounding.largest else scaled
 
 
 def backward(model: LayerModel, f: LayerTrace) -> None:
