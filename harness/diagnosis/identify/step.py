@@ -167,14 +167,10 @@ class StepInquiry(Inquiry):
         for shorter in dict.fromkeys(reading.shorter for reading in readings):
             self.asker.shorter = shorter
             outsides = [*self._outsides()]
-            for reading in readings:
-                if (
-                    reading.shorter == shorter
-                    and reading.visited == TermSteps()
-                    and (shorter or reading.written == "h[t]")
-                ):
-                    for (factor, added), kind in product(outsides, (reading.kind, ACTIVATIONS["identity"])):
-                        yield reading._replace(kind=kind, factor=factor, added=added)
+            every = [r for r in readings if r.shorter == shorter and r.visited == TermSteps()]
+            for reading in [r for r in every if shorter or r.written == "h[t]"]:
+                for (factor, added), kind in product(outsides, (reading.kind, ACTIVATIONS["identity"])):
+                    yield reading._replace(kind=kind, factor=factor, added=added)
 
     def _readings(
         self, kinds: Sequence[tuple[Activation, float]], cases: Sequence[Sequence[LayerTrace]]
@@ -238,8 +234,7 @@ class StepInquiry(Inquiry):
     def _holds_beyond(self, model: LayerModel, shorter: str) -> bool:
         """Tell whether a model gives what is returned of large numbers, too, which a limit cuts off."""
         self.asker.shorter = shorter
-        answers = fresh_answers(self.asker, (None,), **self._stack)
-        return self._gives(model, answers)
+        return self._gives(model, fresh_answers(self.asker, (None,), **self._stack))
 
     @property
     def _wide(self) -> dict[str, Any]:
@@ -287,9 +282,8 @@ class StepInquiry(Inquiry):
         if "units" in extents:
             extents = {axis: ext for axis, ext in extents.items() if ext[1:] != extents["units"][1:] or axis == "units"}
         self.model = replace(self.model, extents=tuple(extents.values()))
-        most = [extent.least for extent in extents.values() if extent.axis == "sequences"]
-        if most:
-            self._base = self._shape(max(most))
+        if "sequences" in extents:
+            self._base = self._shape(extents["sequences"].least)
 
     def _reaches(self, through: str, size: int) -> Floats:
         """Return 1 for units that are not 0, if one number reaches each; for all if there is no such case."""
@@ -447,23 +441,18 @@ class StepInquiry(Inquiry):
         yield 1.0, ()
         own = tuple(self._name(role).removesuffix(".grad") for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
         traces = self._observed(SHORT_TIME, 8, zero=own)
-        coefs: dict[str, float] | None = {}
+        coefs: dict[str, float] = {}
         rows = [(f, t) for f in traces for t in range(1, f.T)]  # the first step may read another state than hx
         if rows and traces[0].out:
-            columns = {
-                name: np.concatenate([_filled(term.value(f, t), f) for f, t in rows])
-                for name, term in ADDED_TERMS.items()
-                if term.fits(traces[0])
-            }
-            coefs = solve(columns, np.concatenate([f.out[t].ravel() for f, t in rows]), self.noise)
-        coefs = {name: plainest(c, self.noise) for name, c in (coefs or {}).items() if name != "1"}
+            terms = {name: term for name, term in ADDED_TERMS.items() if term.fits(traces[0])}
+            columns = {n: np.concatenate([_filled(term.value(f, t), f) for f, t in rows]) for n, term in terms.items()}
+            coefs = solve(columns, np.concatenate([f.out[t].ravel() for f, t in rows]), self.noise) or {}
+        coefs = {name: plainest(c, self.noise) for name, c in coefs.items() if name != "1"}
         base = tuple((name, Coef(c)) for name, c in coefs.items())
         factors = dict.fromkeys([1.0, *(plainest(1 - c, self.noise) for c in coefs.values())])
-        for count in range(5):
-            for some in combinations(("b_hh", "b_ih", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T"), count):
-                for factor in factors:
-                    if count or base:
-                        yield factor, (*base, *((name, ONE) for name in some))
+        beside = [(name, ONE) for name in ("b_hh", "b_ih", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T")]
+        several = (some for count in range(5) for some in combinations(beside, count) if count or base)
+        yield from ((factor, (*base, *some)) for some in several for factor in factors)
 
     def _steps(
         self, traces: Sequence[LayerTrace], form: StepForm, terms: Mapping[str, Any], *, numbered: bool = False
@@ -474,7 +463,8 @@ class StepInquiry(Inquiry):
         """
         kind = form.kind
         coefs: dict[int, dict[str, float]] = {}
-        systems: dict[int, tuple[TermColumns[str], Floats]] = {}
+        columns: dict[int, TermColumns[str]] = {}
+        ys: dict[int, Floats] = {}
         traces[0].kinds, traces[0].start = {}, "hx"
         own = [name for name, _ in LayerModel().step]
         likely = own, [*own, *OVER_TIME]
@@ -486,7 +476,7 @@ class StepInquiry(Inquiry):
                 system = self._system(traces, form._replace(kind=activation), terms, t)
                 by = None if system is None else solve(*system, self.noise, *likely)
                 if system is not None and by is not None:
-                    systems[t], coefs[t] = system, by
+                    (columns[t], ys[t]), coefs[t] = system, by
                     traces[0].kinds |= {} if activation == kind else {t: activation}
                     break
             else:
@@ -497,48 +487,43 @@ class StepInquiry(Inquiry):
                     return None
         if not steps:
             return None
-        if coefs.keys() - systems.keys():  # of other steps, each by its number, or else of none
+        if coefs.keys() - columns.keys():  # of other steps, each by its number, or else of none
             read = {name for by in coefs.values() for name in by}.difference(own)
             return dict(sorted(coefs.items())) if steps[0] in coefs and read else None
         start_at, later = steps[0], coefs[steps[min(1, len(steps) - 1)]] if len(steps) > 1 else {}
         only_there = not any("hx" in name or "h[t-2]" in name for name in later)  # hx is read in the first step alone
-        if only_there and len(steps) > 1 and not self._alike(coefs.get(start_at), later, systems.get(start_at)):
+        if only_there and len(steps) > 1 and not self._alike(coefs.get(start_at), later, columns.get(start_at)):
             # what it starts at shows where states are read
             starts = SEQUENCE_STARTS if form.added or any(map(_reads_state, later)) else ("hx",)
             made = partial(self._system, traces, form, terms, start_at)
             started = self._started(traces, made, later, likely, starts)
             if started is not None:
-                systems[start_at], coefs[start_at] = started
+                (columns[start_at], ys[start_at]), coefs[start_at] = started
                 traces[0].kinds.pop(start_at, None)
         if start_at not in coefs:
             return None
-        coefs = dict(sorted(coefs.items()))
-        return self._in_few_words(
-            LinearSystem({t: c for t, (c, _) in systems.items()}, {t: y for t, (_, y) in systems.items()}), coefs
-        )
+        return self._in_few_words(LinearSystem(columns, ys), dict(sorted(coefs.items())))
 
     def _started(
         self,
         traces: Sequence[LayerTrace],
-        made: Callable[[], Any],
+        made: Callable[[], tuple[TermColumns[str], Floats] | None],
         later: Mapping[str, float],
         likely: Sequence[Collection[str]],
         starts: Iterable[str],
-    ) -> tuple[Any, dict[str, float]] | None:
+    ) -> tuple[tuple[TermColumns[str], Floats], dict[str, float]] | None:
         """Return the first step's system and coefficients, from what traces start at if it is to be as later ones."""
-        own = [f.hx for f in traces]
         for start in starts:
-            for f, hx in zip(traces, own, strict=True):
-                f.hx = hx
+            for f in traces:
+                f.hx = f.given_hx
                 f.hx = SEQUENCE_STARTS[start](f)
             system = made()
-            columns, y = system or ({}, np.zeros(0))
-            by = None if system is None else solve(columns, y, self.noise, *likely)
-            if self._alike(by, later, system):
+            by = None if system is None else solve(*system, self.noise, *likely)
+            if system is not None and by is not None and self._alike(by, later, system[0]):
                 traces[0].start = start
-                return system, by or {}
-        for f, hx in zip(traces, own, strict=True):
-            f.hx = hx
+                return system, by
+        for f in traces:
+            f.hx = f.given_hx
         return None
 
     def _of_other_step(self, traces: Sequence[LayerTrace], form: StepForm, t: int) -> dict[str, float] | None:
@@ -577,18 +562,19 @@ class StepInquiry(Inquiry):
             system.solved(names, self.noise) or coefs
         )
 
-    def _alike(self, step: Mapping[str, float] | None, later: Mapping[str, float], system: Any) -> bool:
+    def _alike(
+        self, step: Mapping[str, float] | None, later: Mapping[str, float], columns: Mapping[str, Floats] | None
+    ) -> bool:
         """Tell whether a step reads states as another one does, as far as that can show there."""
-        if step is None or system is None:
+        if step is None or columns is None:
             return False
-        names = {name for name in {*step, *later} if _reads_state(name) and name in system[0] and system[0][name].any()}
+        names = {n for n in {*step, *later} if _reads_state(n) and n in columns and columns[n].any()}
         return all(plainest(step.get(n, 0.0), self.noise) == plainest(later.get(n, 0.0), self.noise) for n in names)
 
     def _system(
         self, traces: Sequence[LayerTrace], form: StepForm, terms: Collection[str], t: int
     ) -> tuple[TermColumns[str], Floats] | None:
         """Return the columns and the right side of a step's sum, as far as the activation can be inverted."""
-        activation = form.kind
         out = np.concatenate([f.out[t].ravel() for f in traces])
         if form.added:
             beside = [np.asarray(total(form.added, ACTIVATION_TERMS, f, t)) + np.zeros((f.N, f.H)) for f in traces]
@@ -596,12 +582,11 @@ class StepInquiry(Inquiry):
         weight = np.ones_like(out)
         s, known = out, np.isfinite(out)
         if form.written != "s[t]":
-            s, known = activation.inverse(out / form.factor)
-            if (
-                not np.abs(activation.value(np.where(known, s, out)) - out / form.factor).max() <= 1e-3
-            ):  # no value of it
+            s, known = form.kind.inverse(out / form.factor)
+            off = np.abs(form.kind.value(np.where(known, s, out)) - out / form.factor)
+            if not off.max() <= 1e-3:  # no value of it
                 return None
-            weight = np.where(known, activation.slope(s), 0.0)
+            weight = np.where(known, form.kind.slope(s), 0.0)
         if traces[0].update_mask is not None:
             weight = weight * np.concatenate([f.update_mask.ravel() for f in traces if f.update_mask is not None])
         y = s * weight
@@ -616,25 +601,18 @@ class StepInquiry(Inquiry):
         if key not in self._values:
             term = STEP_TERMS.get(name) or Term(name)
             parts = [_filled(term.value(f, t), f) for f in traces]
-            self._values[key] = (
-                traces,
-                traces[0].hx,
-                traces[0].h.get(0),
-                np.concatenate(parts),
-            )  # what has an id is kept
+            kept = traces, traces[0].hx, traces[0].h.get(0)  # what has an id is kept
+            self._values[key] = *kept, np.concatenate(parts)
         column: Floats = self._values[key][-1]
         return column
 
     def _find_tied(self) -> None:
         """Find biases that are added along the batch, which can be where N = hidden_size alone."""
         answers = self.answers(1, 8, N=self.size) if self.model.step == LayerModel().step else []
-        if not answers or self.size != answers[0].case.config.N:
+        if not answers or self.size != answers[0].case.config.N or self._gives(self.model, answers[:1]):
             return
-        if self._gives(self.model, answers[:1]):
-            return
-        names = [name for name, _ in LayerModel().step] + [
-            name for name, term in STEP_TERMS.items() if term.other == WHERE_N_IS_H
-        ]
+        names = [name for name, _ in LayerModel().step]
+        names += [name for name, term in STEP_TERMS.items() if term.other == WHERE_N_IS_H]
         traces = self._traces(answers)
         system = self._system(traces, StepForm(self.model.activation or self._nonlinearity), dict.fromkeys(names), 0)
         by = None if system is None else solve(*system, self.noise, names[:4])
@@ -686,12 +664,9 @@ def _indexed(every: TraceCoefficients) -> TraceCoefficients:
                 ]
                 # Which of the two it is does not show where these are the same step: in a loop over what blocks leave,
                 # it is the other one.
-                rest = (
-                    TermSteps("rest of blocks", int(index.rpartition(" ")[2]))
-                    if index.startswith("t % ")
-                    else TermSteps()
-                )
-                blocks = rest != TermSteps() and all(rest.at(t, T) for T, t, *_ in some)
+                size = int(index.rpartition(" ")[2]) if index.startswith("t % ") else 0
+                rest = TermSteps("rest of blocks", size)
+                blocks = size > 0 and all(rest.at(t, T) for T, t, *_ in some)
                 for f, by in every if own not in renamed else ():
                     for t, terms in by.items():
                         if step_at(t, f.T) == t and own in terms and (not blocks or rest.at(t, f.T)):
