@@ -7,16 +7,24 @@ linear equations, so that several mistakes at once only add up. What was found i
 every number of fresh cases within the error that roundings can make.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from itertools import chain, islice, takewhile
+from itertools import chain, islice, product, takewhile
 from typing import Any, Final
 
 from harness.diagnosis.identify.fit import accuracy
 from harness.diagnosis.identify.gradient_clipping import LimitInquiry
 from harness.diagnosis.identify.gradients_between_layers import otherwise_in_stack
-from harness.diagnosis.identify.inquiry import SHORT_TIME, SQUARE, PlaceResult, departing, explains, fresh_answers
+from harness.diagnosis.identify.inquiry import (
+    SHORT_TIME,
+    SQUARE,
+    PlaceResult,
+    departing,
+    explains,
+    fresh_answers,
+    gives_all,
+)
 from harness.diagnosis.identify.model import ONE, RIGHT_GRADIENT_SUMS, LayerModel, Network, in_order
 from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.output_transform_inquiry import transformable, with_transform
@@ -28,6 +36,8 @@ from harness.diagnosis.identify.wiring_inquiry import WiringCases, WiringInquiry
 from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig, role_of
 
+# The stacks that have a layer above the first, or a reverse direction, by its place.
+STACKS: Final[dict[Place, dict[str, Any]]] = {(1, 0): {"num_layers": 2}, (0, 1): {"bidirectional": True}}
 # The fields of the way forward, which come before those of the way back.
 FORWARD_PARTS: Final = tuple(takewhile("slope".__ne__, (part.name for part in fields(LayerModel))))
 
@@ -75,7 +85,7 @@ class LayerInquiry(LimitInquiry):
         periods = (TermSteps("but every", k) for k in (*range(2, LONG_TIMES[-1]), *self.asker.periods))
         for when in (TermSteps(), TermSteps("never"), TermSteps("never", 1), *periods):
             model = replace(self.model, passes=when, gradient_sums={})
-            if answers and _gives(replace(self._with(model), derived=True), answers, self.asker):
+            if answers and gives_all(replace(self._with(model), derived=True), answers, self.asker):
                 self.model, self.derived = model, True
                 return True
         return False
@@ -105,12 +115,9 @@ class LayerInquiry(LimitInquiry):
         self.model = _known_part(self.model, ())  # the way back of another layer tells nothing of this one's
         best = self._best(1)
         if (best is None or best[2]) and not self._is_only_coarse(self._with(self.model), loss=self.loss, scale=1.0):
-            counted = self._counted()
             # a cut in short sequences is rare, and takes long
-            tries = dict.fromkeys(
-                (when, most, cut) for most, cut in ((20, False), (5, True)) for when in (counted, TermSteps())
-            )
-            for when, most, self.cut_short in tries:
+            tries = product(((20, False), (5, True)), dict.fromkeys((self._counted(), TermSteps())))
+            for (most, self.cut_short), when in tries:
                 if best is not None and not best[2]:
                     break
                 self.model = replace(self.model, counted=when)
@@ -183,7 +190,7 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
     """
     with np.errstate(all="ignore"):
         inquiry = LayerInquiry(asker)
-        if before is not None and _gives(before.network, fresh_answers(asker), asker):
+        if before is not None and gives_all(before.network, fresh_answers(asker), asker):
             network, step_known, first = before.network, True, PlaceResult(forward=True)
         else:
             network, step_known, first = _single(asker, inquiry.identify())
@@ -194,12 +201,12 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
         for view in views_of(config, asker) if config is not None and not unknown else ():
             network, answers = seen_in(asker, view, network)
             viewed += answers
-        for place, stack in (((1, 0), {"num_layers": 2}), ((0, 1), {"bidirectional": True})):
+        for place, stack in STACKS.items():
             if unknown or config is not None or not all(asker.allows(name, value) for name, value in stack.items()):
                 continue
             answers = list(fresh_answers(asker, **stack))
             summed = _summed(asker, network, place, answers)
-            network = summed if _gives(summed, answers, asker) else network
+            network = summed if gives_all(summed, answers, asker) else network
         shown = (role_of(name) for a in viewed for name in a.arrays if name.endswith(".grad"))
         roles = inquiry.roles() or list(dict.fromkeys(shown))  # of a subject that always has two directions
         fresh = list(fresh_answers(asker))
@@ -218,18 +225,17 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
 def _single(asker: Asker, first: PlaceResult) -> tuple[Network, bool, PlaceResult]:
     """Return the network of a single layer, and whether its step is known, given what its first cases tell."""
     generic = list(fresh_answers(asker, (None,)))
-
     network, step_known = Network(first.model, derived=first.derived), first.forward
     if first.coarse:
         return network, False, first
     # Of a subject that always has several layers or directions, views tell what is wrong in the others.
     single = asker.allows("num_layers", 1) and asker.allows("bidirectional", False)
-    sure = step_known and (not single or _gives(network, generic, asker))
+    sure = step_known and (not single or gives_all(network, generic, asker))
     if not sure and (near := _right_but_one_array(asker, generic)) is not None:
         return near, True, PlaceResult(forward=True)
     if not sure:
         network, step_known, first = _otherwise_wired(asker, first, generic)
-        sure = step_known and _gives(network, generic, asker)
+        sure = step_known and gives_all(network, generic, asker)
     if not sure or network.first.activated != 1:  # a factor of the states may be one of what is returned
         others = [*_without_one_array(asker, generic), *([(network, first)] if sure else [])]
         network, first = min(others, key=partial(_oddness, asker, generic), default=(network, first))
@@ -241,7 +247,7 @@ def _right_but_one_array(asker: Asker, generic: Sequence[Response]) -> Network |
     """Return nn.RNN with a transform of one array that is returned, if that is all."""
     several = ((name, with_transform(asker, Network(), name, generic)) for name in transformable(generic))
     near = (net for name, net in several if net is not None and net.transforms[name] != Transform())
-    return next((net for net in near if _gives(net, fresh_answers(asker), asker)), None)
+    return next((net for net in near if gives_all(net, fresh_answers(asker), asker)), None)
 
 
 def _otherwise_wired(
@@ -259,7 +265,7 @@ def _otherwise_wired(
             continue
         network = Network(result.model, derived=result.derived)
         network = own.forth(network, 2) or network
-        if not _gives(network, generic, asker):
+        if not gives_all(network, generic, asker):
             continue
         for candidate in (network, replace(network.map(partial(_known_part, roles=())), derived=True)):
             if own.explained(candidate, own.backward):
@@ -274,7 +280,7 @@ def _otherwise_wired(
 
 def _oddness(asker: Asker, generic: Sequence[Response], candidate: tuple[Network, PlaceResult]) -> tuple[bool, int]:
     """Return how far a network is from what is sought: whether it leaves anything, and the number of its mistakes."""
-    return not _gives(candidate[0], generic, asker), len(mistakes_of(candidate[0], asker.nonlinearity))
+    return not gives_all(candidate[0], generic, asker), len(mistakes_of(candidate[0], asker.nonlinearity))
 
 
 def _without_one_array(asker: Asker, generic: Sequence[Response]) -> Iterator[tuple[Network, PlaceResult]]:
@@ -342,8 +348,7 @@ def _pruned(network: Network, before: Network, asker: Asker, inquiry: WiringInqu
 
 def _summed_elsewhere(asker: Asker, network: Network, inquiry: WiringInquiry) -> Network:
     place = (1, 0) if inquiry.view.name == "layers" else (0, 1)
-    stack: dict[str, Any] = {"num_layers": 2} if place[0] else {"bidirectional": True}
-    return _summed(asker, network, place, list(fresh_answers(asker, **stack)))
+    return _summed(asker, network, place, list(fresh_answers(asker, **STACKS[place])))
 
 
 def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response]) -> Network:
@@ -352,7 +357,7 @@ def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response])
     If none explain the gradients, they are those that explain the way forward; if none do, it stays as it is.
     """
     forward = [a for a in fresh if a.case.config.loss is None]
-    if _gives(network, fresh, asker):
+    if gives_all(network, fresh, asker):
         return network
     result = LayerInquiry(asker, place, network).identify()
     if not result.forward:
@@ -362,15 +367,12 @@ def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response])
     of_first = replace(network.first, **{name: getattr(result.model, name) for name in FORWARD_PARTS})
     models = [replace(result.model, gradient_sums={**result.model.gradient_sums, **more}) for more in ({}, passed)]
     pairs = [(model, result.derived) for model in models if not result.unknown] + [(of_first, network.derived)]
-    parts: list[dict[str, Any]] = [
-        {"above" if place[0] else "reverse": model, "derived": derived} for model, derived in pairs
-    ]
+    name = "above" if place[0] else "reverse"
+    parts: list[dict[str, Any]] = [{name: model, "derived": derived} for model, derived in pairs]
     several = [replace(network, **part) for part in parts]
-    for answers, but in ((fresh, ()), (forward, ()), (forward, ("h_n",))):  # a wiring may explain h_n
-        for candidate in several:
-            if _gives(candidate, answers, asker, but):
-                return candidate
-    return network
+    kinds = ((fresh, ()), (forward, ()), (forward, ("h_n",)))  # a wiring may explain h_n
+    right = (some for answers, but in kinds for some in several if gives_all(some, answers, asker, but))
+    return next(right, network)
 
 
 def _known_part(model: LayerModel, roles: Sequence[str]) -> LayerModel:
@@ -382,8 +384,3 @@ def _known_part(model: LayerModel, roles: Sequence[str]) -> LayerModel:
         for name in ("gradient_sums", "limits")
     }
     return replace(model, **parts)
-
-
-def _gives(network: Network, answers: Iterable[Response], asker: Asker, but: Sequence[str] = ()) -> bool:
-    """Tell whether a network gives every number of some answers, but for gradients of some roles."""
-    return all(explains(network, a, asker.rounding, but) for a in answers)

@@ -250,7 +250,7 @@ class Inquiry:
 
     def _gives(self, model: LayerModel, answers: Iterable[Response]) -> bool:
         """Tell whether a model gives every number of some answers."""
-        return all(explains(self._with(model), a, self.asker.rounding) for a in answers)
+        return gives_all(self._with(model), answers, self.asker)
 
     def _first_right(self, models: Iterable[LayerModel], *batches: Pairs) -> LayerModel | None:
         """Return the first model that gives all gradients of some answers."""
@@ -259,9 +259,7 @@ class Inquiry:
     def _is_only_coarse(self, network: Network, **factors: Any) -> bool:
         """Tell whether short cases are those of a network but for some roundings of the coarsest dtype."""
         answers = [a for T in (1, SHORT_TIME) for a in self.answers(T, 1, **factors)]
-        if self.place != (0, 0) or all(explains(network, a, self.asker.rounding) for a in answers):
-            return False
-        return nearly(network, answers)
+        return self.place == (0, 0) and not gives_all(network, answers, self.asker) and nearly(network, answers)
 
     def _differing(self, model: LayerModel, pairs: Pairs) -> list[str]:
         """Return the roles whose gradients are not the model's."""
@@ -279,6 +277,11 @@ class Inquiry:
 def explains(network: Network, a: Response, rounding: SubjectRounding, roles: Collection[str] = ()) -> bool:
     """Tell whether a network gives every number of an answer, but for gradients of some roles."""
     return all(role_of(name) in roles for name in departing(network, a, rounding))
+
+
+def gives_all(network: Network, answers: Iterable[Response], asker: Asker, but: Collection[str] = ()) -> bool:
+    """Tell whether a network gives every number of some answers, but for gradients of some roles."""
+    return all(explains(network, a, asker.rounding, but) for a in answers)
 
 
 def departing(network: Network, a: Response, rounding: SubjectRounding) -> set[str]:

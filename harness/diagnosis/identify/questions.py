@@ -72,9 +72,7 @@ class Response(NamedTuple):
         output = self.arrays.get("output")
         if output is None and self._reads_out_states:
             output = self.arrays.get("readout")
-        if output is None:
-            return None
-        return output.swapaxes(0, 1) if self.case.config.batch_first else output
+        return output if output is None or not self.case.config.batch_first else output.swapaxes(0, 1)
 
     @property
     def _reads_out_states(self) -> bool:
@@ -318,15 +316,11 @@ class Asker:
         start = time.perf_counter()
         observation = self._observations.of(case, with_probes=False)
         self._seconds.append(time.perf_counter() - start)
-        if (
-            self.questions % ENOUGH_QUESTIONS == 0 and median(self._seconds) > QUESTION_SECONDS
-        ):  # a busy machine delays some
+        # a busy machine delays some
+        if self.questions % ENOUGH_QUESTIONS == 0 and median(self._seconds) > QUESTION_SECONDS:
             raise SubjectTooSlow("that takes hundreds of calls, and each takes long")
-        arrays = {
-            n: np.asarray(array, np.float64)
-            for n, array in observation.outcome.arrays.items()
-            if role_of(n) not in self.excluded
-        }
+        returned = observation.outcome.arrays.items()
+        arrays = {n: np.asarray(array, np.float64) for n, array in returned if role_of(n) not in self.excluded}
         if observation.outcome.failure is not None or observation.unfit is not None:
             wrong = () if observation.unfit is None else observation.unfit.mismatches
             missing = [m.array for m in wrong if m.sort is MismatchKind.MISSING and m.array.endswith(".grad")]

@@ -51,7 +51,8 @@ from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.space.config import role_of
 
-StepCoefs = tuple[LayerTrace, dict[int, dict[str, float]]]  # a trace, and the coefficients of terms by step
+StepTerms = dict[int, dict[str, float]]  # the coefficients of terms by step
+StepCoefs = tuple[LayerTrace, StepTerms]
 ENTRY: Final = "h_n.grad's way in"
 
 
@@ -71,16 +72,14 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         """Return the term that a gradient is made of if nothing is wrong with it."""
         return DERIVATIVE if self.derived else RIGHT_GRADIENT_SUMS[role][0][0]
 
-    def _solved(
-        self, role: str, pairs: Pairs, names: Sequence[str] | None = None
-    ) -> dict[int, dict[str, float]] | None:
+    def _solved(self, role: str, pairs: Pairs, names: Sequence[str] | None = None) -> StepTerms | None:
         """Return the coefficients of a gradient's terms by step, if some explain it: of as few terms as will do."""
         derivative = [DERIVATIVE] if self.derived else []
         columns = [*dict.fromkeys([*derivative, *terms_of_da(role, pairs[0][1])] if names is None else names)]
         system = self._system_back(role, pairs, columns)
         own = self._own_term(role)
 
-        def fits(some: Collection[str]) -> dict[int, dict[str, float]] | None:
+        def fits(some: Collection[str]) -> StepTerms | None:
             return system.solved([name for name in columns if name in some], self.noise)
 
         if names is not None:
@@ -115,8 +114,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
             read = [(f.back(f.da, pair[0]), f.input(pair[1]) if of_x else f.state(pair[1])) for _, f in answers]
             return np.concatenate([np.ravel(da.T @ v) for da, v in read])
 
-        y = np.concatenate([self._vector(role, a) for a, _ in answers])
-        fit = solve(TermColumns(dict.fromkeys(pairs), column), y, self.noise)
+        fit = solve(TermColumns(dict.fromkeys(pairs), column), self._given(role, answers), self.noise)
         fits = [{t for t, k in fit or () if index(t, T) == k} for index in indices.values()]
         named = [{product_of("da[t]", name) for name in some} for n in (1, 2) for some in combinations(indices, n)]
         steps = [set().union(*some) for n in (1, 2) for some in combinations(fits, n)]
@@ -144,7 +142,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         if role == "x":
             gradients = [time_major(a.arrays["x.grad"], a.case.config) for a, _ in pairs]
             return LinearSystem(columns, {t: np.concatenate([g[t].ravel() for g in gradients]) for t in steps})
-        y = np.concatenate([self._vector(role, a) for a, _ in pairs])
+        y = self._given(role, pairs)
         return LinearSystem(columns, {0: y} if role == "hx" else y)
 
     def _is_right_chain(self) -> bool:
@@ -163,11 +161,8 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         roles, unknown = roles or self.roles(), list[str]()
         by_role: dict[str, list[StepCoefs]] = {role: [] for role in roles}
         earlier: list[Pairs] = []
-        cases = [
-            (SHORT_TIME, {}),
-            *((T, {}) for T in LONG_TIMES),
-            (SHORT_TIME + 1, {"N": 3 if N > 1 else 1, "input_size": 3, "hidden_size": 5}),
-        ]
+        wide = {"N": 3 if N > 1 else 1, "input_size": 3, "hidden_size": 5}
+        cases = [*((T, {}) for T in (SHORT_TIME, *LONG_TIMES)), (SHORT_TIME + 1, wide)]
         for i, (T, sizes) in enumerate(cases):
             pairs = self._back(T, 26 if i == 0 else 2 * T + 4, **sizes)
             if not pairs or (sizes and pairs[0][1].square):
@@ -216,7 +211,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         names: Mapping[str, Sequence[str] | None],
         *,
         again: bool,
-    ) -> dict[str, dict[int, dict[str, float]] | None]:
+    ) -> dict[str, StepTerms | None]:
         """Return the coefficients of each gradient by step, of the terms named, or ``again`` of all; hx's comes last.
 
         Where no gradient is made of the terms named, the chain is wrong, and others are not tried.
@@ -247,15 +242,13 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         if self.derived:
             return model, unknown
         # in long sequences, the first step is not reached, or does not pass anything on
-        cut = {"reached": model.reached != TermSteps(), "passed": model.passes != TermSteps()}
-        for term in (f"da[0] @ W_hh, if {how}" for how, where in cut.items() if where):
-            if gradient_sums.get("hx") != () and "hx" not in unknown:
-                break
-            candidate = replace(model, gradient_sums=gradient_sums | {"hx": ((term, Coef()),)})
+        cut = [how for how, when in (("reached", model.reached), ("passed", model.passes)) if when != TermSteps()]
+        if cut and (gradient_sums.get("hx") == () or "hx" in unknown):
             pairs = [pair for T in (1, 2, SHORT_TIME, *LONG_TIMES) for pair in self._back(T, 1)]
-            if "hx" not in self._differing(candidate, pairs):
-                model, unknown = candidate, [role for role in unknown if role != "hx"]
-                break
+            sums = (gradient_sums | {"hx": ((f"da[0] @ W_hh, if {how}", ONE),)} for how in cut)
+            several = (replace(model, gradient_sums=some) for some in sums)
+            right = next((some for some in several if "hx" not in self._differing(some, pairs)), None)
+            return (model, unknown) if right is None else (right, [role for role in unknown if role != "hx"])
         return model, unknown
 
     def _cut(
