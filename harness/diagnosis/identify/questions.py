@@ -197,16 +197,14 @@ class Asker:
 
     def config(self, **factors: Any) -> RNNConfig | None:
         """Return the plainest config that the subject takes with some factors; ``None`` if it takes none."""
-        sizes = ("T", "N", "input_size", "hidden_size")
         lengths = factors.pop("lengths", None)
         if lengths is not None:
             return self._packed(lengths, factors)
-        named = {name: fitting(name, value, self.scope) if name in sizes else value for name, value in factors.items()}
+        named = {"dtype": self.dtype, "nonlinearity": self.nonlinearity, "bias": self.has_bias, **factors}
+        named |= {name: fitting(name, factors[name], self.scope) for name in CaseSizes._fields}
         values = self.scope.values()
         if named.get("hx", values["hx"][0]) not in values["hx"]:
             return None
-        for name, value in (("dtype", self.dtype), ("nonlinearity", self.nonlinearity), ("bias", self.has_bias)):
-            named.setdefault(name, value)
         if named.get("loss") is not None and "all" in values["wrt"]:
             named.setdefault("wrt", "all")
         if None not in values["output_size"]:
@@ -222,8 +220,8 @@ class Asker:
             config = self.scope.config(named)
         except ConfigError:
             return None
-        wanted = {name: value for name, value in factors.items() if name not in sizes}
-        return config if all(getattr(config, name) == value for name, value in wanted.items()) else None
+        wanted = factors.keys() - {*CaseSizes._fields}
+        return config if all(getattr(config, name) == factors[name] for name in wanted) else None
 
     def _packed(self, lengths: tuple[int, ...], factors: Mapping[str, Any]) -> RNNConfig | None:
         """Return a config of a packed batch, with lengths that never rise if the subject takes no others."""
@@ -261,12 +259,10 @@ class Asker:
             values *= largest * numbers.weights if name.startswith(("weight", "bias")) else 1
             if name.endswith(".grad"):
                 values *= numbers.scale
-                if numbers.at is not None and name in ("output.grad", "readout.grad"):
-                    time = 1 if config.batch_first and config.batched else 0
-                    keep = np.isin(np.arange(config.T), numbers.at)
-                    values *= keep.reshape([-1 if axis == time else 1 for axis in range(values.ndim)])
+            by_step = values.swapaxes(0, 1) if config.batch_first and values.ndim == 3 else values
+            if name in ("output.grad", "readout.grad") and numbers.at is not None:
+                by_step[~np.isin(np.arange(config.T), numbers.at)] = 0
             if name == "x" and numbers.blank:
-                by_step = values.swapaxes(0, 1) if config.batch_first else values
                 by_step = by_step if config.batched else values[:, None]
                 by_step[1:2, :1] = 0
                 by_step[2:3] = 0
