@@ -254,13 +254,11 @@ class NetworkRun:
         """Return the states that some sequences of a layer and direction start from, side by side."""
         if not self.config.hidden:
             return Var(self._number(np.zeros((len(sequences), self.width))))
-        read = {
-            name: self._gather(
-                (name, at, g, len(sequences)), partial(self._start, name=name, at=at, sequences=sequences)
-            )
-            for name in self.config.hidden
-        }
-        return concatenated([rows(self._leaf(name), row) for name, row in read.items()], -1)
+        read = []
+        for name in self.config.hidden:
+            index = partial(self._start, name=name, at=at, sequences=sequences)
+            read.append(rows(self._leaf(name), self._gather((name, at, g, len(sequences)), index)))
+        return concatenated(read, -1)
 
     def trace(
         self, at: Place, g: int, group: SequenceGroup, x: Var, start: Var | None = None
@@ -357,8 +355,7 @@ class NetworkRun:
         config, parts = self.config, list[Var]()
         for d in range(self.stack.D):
             if d and self.forward_wiring["directions"] == "1":
-                zeros = Var(self._number(np.zeros((config.T, config.N, config.h_size))))
-                parts.append(zeros)
+                parts.append(Var(self._number(np.zeros((config.T, config.N, config.h_size)))))
                 self._finals[layer, d] = Var(self._number(np.zeros((config.N, self.width))))
                 continue
             read = columns(x, self._features("inner", d)) if layer else x
@@ -526,8 +523,7 @@ class NetworkRun:
                 arrays[name] = each(arrays[name], lambda array: np.where(padding(config)[..., None], 0.0, array))
         if config.loss is None:
             return arrays
-        seeds: dict[Var, Any] = {results[name.removesuffix(".grad")]: g for name, g in case.cotangents.items()}
-        seeds = {v: self._number(g) for v, g in seeds.items()}
+        seeds = {results[name.removesuffix(".grad")]: self._number(g) for name, g in case.cotangents.items()}
         for node in self.nodes:  # a term of a gradient may stand where nothing is passed
             seeds.setdefault(node, self._number(np.zeros(node.shape)))
         by = self._differentiated(seeds)
@@ -562,10 +558,8 @@ class NetworkRun:
     def numbers(self, key: tuple[int, int, int]) -> LayerTrace:
         """Return a trace of a derived network on numbers, with the gradients of its steps."""
         f = on_numbers(self.traces[key])
-        gradients: dict[str, dict[int, Numbers]] = {what: {} for what in ("da", "dh", *ROLES)}
-        for (what, owner, t), g in self.of_parts.items():
-            if owner == key:
-                gradients[what][t] = g
+        parts = [(what, t, g) for (what, owner, t), g in self.of_parts.items() if owner == key]
+        gradients = {role: {t: g for what, t, g in parts if what == role} for role in ("da", "dh", *ROLES)}
         f.da, f.dh, f.derivative = gradients["da"], gradients["dh"], gradients
         model, nonlinearity, _ = self._model(key[:2])
         slopes(model, f, nonlinearity)
