@@ -105,7 +105,6 @@ class LayerInquiry(LimitInquiry):
             if not self.found.unknown:
                 self._find_limits()
             if not self.found.unknown:
-                self.found.backward = True
                 return True
         self.model, self.network, self.derived, self.found.unknown = before
         return False
@@ -126,7 +125,6 @@ class LayerInquiry(LimitInquiry):
             self.found.unknown = ["the way back"]
             return
         (_, self.model, self.found.unknown) = best
-        self.found.backward = True
         self._find_limits()
         self._find_kink()
         self._find_tiles()

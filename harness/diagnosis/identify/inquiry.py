@@ -55,7 +55,6 @@ class PlaceResult:
     derived: bool = False  # True if the gradients are the derivative of the way forward
     forward: bool = False  # True if the step is known
     coarse: bool = False  # True if the step seems to be nn.RNN's, in a coarser arithmetic: no sum explains that
-    backward: bool = False  # True if the chain from step to step is known
     unknown: list[str] = field(default_factory=list)  # the returned gradients that are not known, by role
 
 

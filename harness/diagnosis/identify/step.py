@@ -71,6 +71,9 @@ MOST_COMMON_TERMS: Final = 3  # the terms that one factor has in common if it is
 
 # Traces, and the coefficients of each step's terms.
 TraceCoefficients = list[tuple[LayerTrace, dict[int, dict[str, float]]]]
+Kinds = Sequence[tuple[Activation, float]]  # what may be the activation, each with its factor
+Cases = Sequence[Sequence[LayerTrace]]  # traces by the sizes of their cases
+System = tuple[TermColumns[str], Floats]  # the columns of a step's terms, and what they add up to
 
 
 class StepForm(NamedTuple):
@@ -150,9 +153,7 @@ class StepInquiry(Inquiry):
 
         return next((weights for weights in (2.0, 3.0, 4.0, 5.0, 6.0, 8.0) if share(weights) >= SHARE), LARGE_WEIGHTS)
 
-    def _forms(
-        self, kinds: Sequence[tuple[Activation, float]], cases: Sequence[Sequence[LayerTrace]]
-    ) -> Iterator[StepForm]:
+    def _forms(self, kinds: Kinds, cases: Cases) -> Iterator[StepForm]:
         """Yield the forms that a step may have, the plainest first."""
         readings = list[StepForm]()
         for reading in self._readings(kinds, cases):
@@ -172,9 +173,7 @@ class StepInquiry(Inquiry):
                 for (factor, added), kind in product(outsides, (reading.kind, ACTIVATIONS["identity"])):
                     yield reading._replace(kind=kind, factor=factor, added=added)
 
-    def _readings(
-        self, kinds: Sequence[tuple[Activation, float]], cases: Sequence[Sequence[LayerTrace]]
-    ) -> Iterator[StepForm]:
+    def _readings(self, kinds: Kinds, cases: Cases) -> Iterator[StepForm]:
         """Yield the forms of nn.RNN's terms: what may be the activation, and what is returned of each step."""
         if all((np.asarray(f.raw[0]) == f.given_hx).all() for traces in cases for f in traces):
             yield from (StepForm(kind, factor, written="h[t-1]") for kind, factor in self._kinds_by("h_n"))
@@ -191,7 +190,7 @@ class StepInquiry(Inquiry):
                 for kind, factor in self._kinds_by(by):
                     yield StepForm(kind, factor, written=written, shown=shown, shorter=by)
 
-    def _kinds_of_sums(self, kinds: Sequence[tuple[Activation, float]]) -> list[Activation]:
+    def _kinds_of_sums(self, kinds: Kinds) -> list[Activation]:
         """Return what may be the activation if the sums are returned: the output has none, and h_n shows which."""
         if self.place != (0, 0):
             return [self._nonlinearity]
@@ -199,7 +198,7 @@ class StepInquiry(Inquiry):
             return []
         return [kind for kind, factor in self._kinds_by("h_n") if kind != ACTIVATIONS["identity"] and factor == 1]
 
-    def _kinds_by(self, by: str) -> list[tuple[Activation, float]]:
+    def _kinds_by(self, by: str) -> Kinds:
         """Return what may be the activation, by the array of shorter runs that shows the states."""
         if not any(by in a.arrays for a in self.answers(1, 1)):
             return [(self._nonlinearity, 1.0)]
@@ -290,7 +289,7 @@ class StepInquiry(Inquiry):
         table = self.asker.unit(np.linspace(0.6, 1.9, size), through)
         return counting(None if table is None else table[1], size)
 
-    def _visited(self, cases: Sequence[Sequence[LayerTrace]]) -> TermSteps | None:
+    def _visited(self, cases: Cases) -> TermSteps | None:
         """Return the steps whose output is not 0, if others are, and they follow a pattern."""
         hits = [(f.T, t, bool(f.raw[t].any())) for traces in cases for f in traces[:1] for t in range(f.T)]
         return None if all(hit for *_, hit in hits) else fitting_pattern(hits)
@@ -327,7 +326,7 @@ class StepInquiry(Inquiry):
     def _nonlinearity(self) -> Activation:
         return Activation(self.asker.nonlinearity)
 
-    def _kinds(self) -> list[tuple[Activation, float]]:
+    def _kinds(self) -> Kinds:
         """Return what may be the activation, with its factor: at least that of the first layer.
 
         With unit matrices, and nothing beside x, the sum of the first step is x, whatever is wrong with it otherwise.
@@ -366,7 +365,7 @@ class StepInquiry(Inquiry):
         finite = np.isfinite(h)
         return s[finite], h[finite]
 
-    def _formed(self, form: StepForm, cases: Sequence[Sequence[LayerTrace]]) -> LayerModel | None:
+    def _formed(self, form: StepForm, cases: Cases) -> LayerModel | None:
         """Return the model whose step has a form, if there is one."""
         every: TraceCoefficients = []
         all_terms: dict[str, Any] = {name: STEP_TERMS[name] for name in form.terms} or dict(GENERAL)
@@ -507,11 +506,11 @@ class StepInquiry(Inquiry):
     def _started(
         self,
         traces: Sequence[LayerTrace],
-        made: Callable[[], tuple[TermColumns[str], Floats] | None],
+        made: Callable[[], System | None],
         later: Mapping[str, float],
         likely: Sequence[Collection[str]],
         starts: Iterable[str],
-    ) -> tuple[tuple[TermColumns[str], Floats], dict[str, float]] | None:
+    ) -> tuple[System, dict[str, float]] | None:
         """Return the first step's system and coefficients, from what traces start at if it is to be as later ones."""
         for start in starts:
             for f in traces:
@@ -571,9 +570,7 @@ class StepInquiry(Inquiry):
         names = {n for n in {*step, *later} if _reads_state(n) and n in columns and columns[n].any()}
         return all(plainest(step.get(n, 0.0), self.noise) == plainest(later.get(n, 0.0), self.noise) for n in names)
 
-    def _system(
-        self, traces: Sequence[LayerTrace], form: StepForm, terms: Collection[str], t: int
-    ) -> tuple[TermColumns[str], Floats] | None:
+    def _system(self, traces: Sequence[LayerTrace], form: StepForm, terms: Collection[str], t: int) -> System | None:
         """Return the columns and the right side of a step's sum, as far as the activation can be inverted."""
         out = np.concatenate([f.out[t].ravel() for f in traces])
         if form.added:
