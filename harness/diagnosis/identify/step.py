@@ -261,17 +261,12 @@ class StepInquiry(Inquiry):
 
     def _find_extents(self) -> None:
         """Find how much of each axis counts, by unit matrices, and sequences, of many sizes."""
-        ways: dict[str, Callable[[int], Floats]] = {
-            "inputs": partial(self._reaches, "x"),
-            "states": partial(self._reaches, "hx"),
-            "units": partial(self._reaches, "bias_ih_l0"),
-            "sequences": lambda size: counting(self.asker.sequences(size), size),
-        }
         extents: dict[str, Extent] = {}
-        for axis, way in ways.items():
-            if (axis == "units" and not extents) or len({*(mask := way(SUM_SIZES[-1])).tolist()}) < len((0, 1)):
+        for axis, through in (("inputs", "x"), ("states", "hx"), ("units", "bias_ih_l0"), ("sequences", "")):
+            reached = partial(self._reaches, through)
+            if (axis == "units" and not extents) or len({*(mask := reached(SUM_SIZES[-1])).tolist()}) < len((0, 1)):
                 continue
-            masks = [mask, *(way(size) for size in SUM_SIZES[:-1])]
+            masks = [mask, *map(reached, SUM_SIZES[:-1])]
             several = (Extent(axis, kind, k) for k in range(1, SUM_SIZES[-1]) for kind in COUNT_KINDS)
             fits = (choice for choice in several if all(np.array_equal(choice.mask(len(mask)), mask) for mask in masks))
             if (extent := next(fits, None)) is not None:
@@ -285,9 +280,10 @@ class StepInquiry(Inquiry):
             self._base = self._shape(extents["sequences"].least)
 
     def _reaches(self, through: str, size: int) -> Floats:
-        """Return 1 for units that are not 0, if one number reaches each; for all if there is no such case."""
-        table = self.asker.unit(np.linspace(0.6, 1.9, size), through)
-        return counting(None if table is None else table[1], size)
+        """Return 1 for units, or sequences, that one number each makes other than 0; for all if there are too few."""
+        table = self.asker.unit(np.linspace(0.6, 1.9, size), through) if through else self.asker.sequences(size)
+        values = table[1] if isinstance(table, tuple) else table
+        return np.ones(size) if values is None or len(values) < size else (values != 0) * 1.0
 
     def _visited(self, cases: Cases) -> TermSteps | None:
         """Return the steps whose output is not 0, if others are, and they follow a pattern."""
@@ -684,8 +680,7 @@ def _reads_state(name: str) -> bool:
 
 def _filled(v: Any, f: LayerTrace) -> Floats:
     """Return a number for each sequence and unit, in one row."""
-    full: Floats = v if np.shape(v) == (f.N, f.H) else np.broadcast_to(v, (f.N, f.H))
-    return full.ravel()
+    return np.broadcast_to(v, (f.N, f.H)).ravel()
 
 
 def _ended_before(f: LayerTrace) -> LayerTrace:
@@ -693,11 +688,6 @@ def _ended_before(f: LayerTrace) -> LayerTrace:
     earlier = copy(f)
     earlier.T, earlier.x, earlier.raw = f.T - 1, f.x[:-1], f.raw[1:]
     return earlier
-
-
-def counting(values: Floats | None, size: int) -> Floats:
-    """Return 1 for each value that is not 0, and 0 for others; without so many values, 1 for all."""
-    return np.ones(size) if values is None or len(values) < size else (values != 0) * 1.0
 
 
 def _of_part(right: str, name: str) -> bool:
