@@ -100,29 +100,29 @@ class Inquiry:
         """The input_size and hidden_size of most cases: so many that some count of what may be left out."""
         return max([SQUARE, *(extent.least for extent in self.model.extents if extent.axis != "sequences")])
 
-    def answers(
-        self, T: int, number: int, *, input_size: int = 0, hidden_size: int = 0, **factors: Any
-    ) -> list[Response]:
+    def answers(self, T: int, number: int, **factors: Any) -> list[Response]:
         """Return what the subject gives on some cases of generic numbers."""
         assert self._base is not None
-        named = {"hx": self._base["hx"], "N": self._base["N"], "loss": None, "weights": self.weights}
-        named |= self._stack | factors
-        more = self.size - SQUARE
-        sizes = CaseSizes(T, named.pop("N"), input_size or self._input_size + more, hidden_size or self.size)
+        usual = {"N": self._base["N"], "input_size": self._input_size + self.size - SQUARE, "hidden_size": self.size}
+        named = usual | {"hx": self._base["hx"], "loss": None, "weights": self.weights} | self._stack | factors
+        sizes = CaseSizes(T, *(named.pop(name) for name in usual))
         for hx in (True, False) if named["hx"] else (False,):  # there may be no gradients where a state is given
             named["hx"] = hx
             if answers := [a for seed in range(number) if (a := self.asker.ask(sizes, seed, **named)) is not None]:
                 return answers
         return []
 
+    def _in_turn(self, array: Floats) -> Floats:
+        """Return the half (T, N, H) of this direction in the order of its steps."""
+        half: Floats = np.split(array, 2, -1)[self.place[1]] if self._stack["bidirectional"] else array
+        return half[::-1] if self.place[1] else half
+
     def _steps_of(self, a: Response, model: LayerModel | None = None) -> Floats | None:
         """Return the states of this layer and direction (T, N, H) in the order of its steps, if they are returned."""
         written = (model or self.model).written
         if a.steps is None or (written == "h[t-1]" and a.shorter is None):
             return None
-        H, d = a.case.config.hidden_size, self.place[1]
-        states = a.steps[..., d * H : (d + 1) * H]
-        states = states if d == 0 else states[::-1]
+        states = self._in_turn(a.steps)
         if a.shorter is None:
             states = states[::-1] if written == "h[T-1-t]" else states
             if written == "phi(h[t])":
@@ -155,16 +155,13 @@ class Inquiry:
 
     def _back(self, T: int, number: int, at: int | None = None, **factors: Any) -> list[tuple[Response, LayerTrace]]:
         """Return answers with gradients, small ones, which are not 0 by the state of one step if ``at`` names it."""
-        loss = self.loss
-        factors = self.alone | factors
-        if at is None:
-            return self._pairs(self.answers(T, number, loss=loss, **factors))
-        if loss == "h_n":
-            return self._pairs(self.answers(T, number, loss=loss, **factors)) if at == T - 1 else []
+        factors = {"loss": self.loss} | self.alone | factors
+        if at is None or self.loss == "h_n":
+            return self._pairs(self.answers(T, number, **factors)) if at in (None, T - 1) else []
         model, index = self.model, STATES_RETURNED[self.model.written]
         steps = [t for t in range(T) if index(t, T) == at and model.shown.at(t, T) and model.counted.at(t, T)]
         times = tuple(T - 1 - t if self.place[1] else t for t in steps)
-        answers = self.answers(T, number, loss=loss, at=times, **factors) if times else []
+        answers = self.answers(T, number, at=times, **factors) if times else []
         return self._pairs([a for a in answers if at < a.case.config.T])  # the subject may take a few T only
 
     @property
@@ -191,15 +188,13 @@ class Inquiry:
 
     def _upstream(self, a: Response, f: LayerTrace) -> dict[int, Floats]:
         """Return the gradient by each state, as the loss gives it, in the order of the steps."""
-        config, arrays, d = a.case.config, a.case.arrays, self.place[1]
-        H = config.hidden_size
-        g = np.zeros((config.T, config.N, H))
+        config, arrays = a.case.config, a.case.arrays
+        g = np.zeros((config.T, config.N, config.hidden_size))
         for name in [name for name in ("output.grad", "readout.grad") if name in arrays]:
             upstream = time_major(arrays[name], config)
             if name == "readout.grad":
                 upstream = upstream @ np.asarray(a.case.weights["readout.weight"], np.float64)
-            upstream = upstream[..., d * H : (d + 1) * H]
-            g = g + (upstream if d == 0 else upstream[::-1])
+            g = g + self._in_turn(upstream)
         by_state = by_states(self.model, f, dict(enumerate(g)))
         if "h_n.grad" in arrays:
             by_state[config.T - 1] = by_state[config.T - 1] + np.asarray(arrays["h_n.grad"][self._row], np.float64)
