@@ -116,25 +116,24 @@ class Activation(NamedTuple):
         return self.family.rises[0] > -math.pi / 2
 
     def inverse(self, h: Floats) -> tuple[Floats, Floats]:
-        """Return s, and where it is known, by halving the range in which the function rises."""
+        """Return s, and where it is known: by its formula, or by halving the range in which the function rises."""
         if self.inside != 1:
             s, known = self._replace(inside=1.0).inverse(h)
             return s / self.inside, known
-        if self.family.inverse is not None:
-            with np.errstate(all="ignore"):
-                s, known = self.family.inverse(h)
-            known = known & np.isfinite(s) & (s > self.low) & (s < self.high) & (np.abs(h) >= self.dead_zone)
-            return np.where(known, s, 0.0), known
-        least, most = max(self.family.rises[0], self.low, -REACH), min(self.family.rises[1], self.high, REACH)
-        low, high = np.full(h.shape, least), np.full(h.shape, most)
         with np.errstate(all="ignore"):
-            for _ in range(64):
-                middle = (low + high) / 2
-                below = self.value(middle) < h
-                low, high = np.where(below, middle, low), np.where(below, high, middle)
-            s = (low + high) / 2
-            known = (np.abs(self.value(s) - h) <= 1e-9 * (1 + np.abs(h))) & (np.abs(self.slope(s)) > 1e-3)
-        known &= (np.abs(s) < REACH - 1) & (s > self.low) & (s < self.high) & (np.abs(h) >= self.dead_zone)
+            if self.family.inverse is not None:
+                s, known = self.family.inverse(h)
+            else:
+                least, most = max(self.family.rises[0], self.low, -REACH), min(self.family.rises[1], self.high, REACH)
+                low, high = np.full(h.shape, least), np.full(h.shape, most)
+                for _ in range(64):
+                    middle = (low + high) / 2
+                    below = self.value(middle) < h
+                    low, high = np.where(below, middle, low), np.where(below, high, middle)
+                s = (low + high) / 2
+                known = (np.abs(self.value(s) - h) <= 1e-9 * (1 + np.abs(h))) & (np.abs(s) < REACH - 1)
+                known &= np.abs(self.slope(s)) > 1e-3
+        known = known & np.isfinite(s) & (s > self.low) & (s < self.high) & (np.abs(h) >= self.dead_zone)
         return np.where(known, s, 0.0), known
 
     def of(self, s: Numbers) -> Numbers:
