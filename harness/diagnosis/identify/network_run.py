@@ -29,7 +29,7 @@ from harness.diagnosis.identify.layer import (
     slopes,
     written_of,
 )
-from harness.diagnosis.identify.line import Line
+from harness.diagnosis.identify.line import Line, function_of
 from harness.diagnosis.identify.model import DERIVATIVE, ROLES, LayerModel, Network, WeightedTerms
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, LayerTrace
@@ -54,15 +54,9 @@ from harness.space.config import PROJECTION, role_of, weight_names
 ARRANGED_ROUNDINGS: Final = 4
 
 
-# What a returned gradient of a layer with gates may be multiplied by: a number, over powers of N and T.
+# What a returned gradient of a layer with gates may be multiplied by.
 GRADIENT_SCALE: Final = {
-    "0": (0.0, 0, 0),
-    "1 / N": (1.0, 1, 0),
-    "1 / T": (1.0, 0, 1),
-    "1 / (N * T)": (1.0, 1, 1),
-    "2": (2.0, 0, 0),
-    "0.5": (0.5, 0, 0),
-    "-1": (-1.0, 0, 0),
+    text: function_of(text, "N", "T") for text in ("0", "1 / N", "1 / T", "1 / (N * T)", "2", "0.5", "-1")
 }
 
 
@@ -532,8 +526,7 @@ class NetworkRun:
         for (kind, *rest), how in getattr(self.network.first, "back", ()):
             if kind == "scale":
                 names_of = [name for name in arrays if name.endswith(".grad") and role_of(name) == rest[0]]
-                number, n, t = GRADIENT_SCALE[how]
-                arrays |= {name: arrays[name] * (number / (config.N**n * config.T**t)) for name in names_of}
+                arrays |= {name: arrays[name] * float(GRADIENT_SCALE[how](config.N, config.T)) for name in names_of}
         return within_limits(self.network, arrays, self.stack)
 
     def _differentiated(self, seeds: Mapping[Var, Any]) -> dict[str, Numbers]:
