@@ -294,8 +294,7 @@ def subject_of(model: GatedModel, interface: Sequence[str] = ()) -> Any:
         for (name, array), g in zip(by.items(), found, strict=True):
             value, role = numbers(torch.zeros_like(array) if g is None else g), name.removesuffix("_l0")
             if ("scale", role) in back:
-                factor, n, t = GRADIENT_SCALE[back["scale", role]]
-                value = value * factor / x.shape[1] ** n / x.shape[0] ** t
+                value = value * GRADIENT_SCALE[back["scale", role]](x.shape[1], x.shape[0])
             if role in model.limits:
                 value = np.clip(value, -model.limits[role].most, model.limits[role].most)
             value = value[None] if name in ("hx", "cx") else value

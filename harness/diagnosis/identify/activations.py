@@ -11,10 +11,11 @@ from fractions import Fraction
 from itertools import product
 from typing import Any, Final, NamedTuple
 
-from harness.diagnosis.identify.array_protocol import sigmoid
-from harness.diagnosis.identify.autodiff import Var
+from harness.diagnosis.identify.array_protocol import ElementFunction, sigmoid
+from harness.diagnosis.identify.autodiff import Var, backward
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.fit import plainest, solve
+from harness.diagnosis.identify.line import function_of
 from harness.oracle.arithmetic_assumptions import U64
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -44,13 +45,18 @@ class ParametricActivation(NamedTuple):
     """A function of s and of its parameters. Its second derivative is at most ``bend``, but where its slope jumps."""
 
     line: str | Callable[..., str]  # {0} is s, the others are its parameters
-    value: Callable[..., Any]
-    slope: Callable[..., Any]
+    value: Callable[..., Any]  # of an array, or of one on a tape, which gives its slope
     bend: float = 2.0
     rises: tuple[float, float] = (-math.inf, math.inf)  # where it never falls
     cancels: bool = False  # whether terms cancel in how it is usually computed
     guesses: Callable[[Floats, Floats, float], Iterable[Parameters]] | None = None  # what parameters a table may have
     inverse: Callable[[Any], tuple[Any, Any]] | None = None  # s, and where it is known
+
+
+def _by_line(line: str, **properties: Any) -> ParametricActivation:
+    """Return a function that is evaluated as it is printed."""
+    names = ("s", "a", "b")[: len({*re.findall(r"{\d}", line)})]
+    return ParametricActivation(line, function_of(line.format(*names), *names), **properties)
 
 
 class Activation(NamedTuple):
@@ -92,10 +98,8 @@ class Activation(NamedTuple):
 
     def slope(self, s: Any) -> Any:
         """Return the derivative at each number of an array."""
-        slope = self.family.slope(self._within(s), *self.parameters)
-        slope = slope * (self.value(s) != 0) if self.dead_zone else slope
-        slope = slope * _inner(s * self.inside, self.low, self.high) if self.clips else slope
-        return slope if self.inside == 1 else slope * self.inside
+        on_tape = Var(np.asarray(s, np.float64))
+        return backward({self.value(on_tape): np.ones(on_tape.shape)}, {"s": on_tape})["s"]
 
     @property
     def clips(self) -> bool:
@@ -112,25 +116,24 @@ class Activation(NamedTuple):
         return self.family.rises[0] > -math.pi / 2
 
     def inverse(self, h: Floats) -> tuple[Floats, Floats]:
-        """Return s, and where it is known, by halving the range in which the function rises."""
+        """Return s, and where it is known: by its formula, or by halving the range in which the function rises."""
         if self.inside != 1:
             s, known = self._replace(inside=1.0).inverse(h)
             return s / self.inside, known
-        if self.family.inverse is not None:
-            with np.errstate(all="ignore"):
-                s, known = self.family.inverse(h)
-            known = known & np.isfinite(s) & (s > self.low) & (s < self.high) & (np.abs(h) >= self.dead_zone)
-            return np.where(known, s, 0.0), known
-        least, most = max(self.family.rises[0], self.low, -REACH), min(self.family.rises[1], self.high, REACH)
-        low, high = np.full(h.shape, least), np.full(h.shape, most)
         with np.errstate(all="ignore"):
-            for _ in range(64):
-                middle = (low + high) / 2
-                below = self.value(middle) < h
-                low, high = np.where(below, middle, low), np.where(below, high, middle)
-            s = (low + high) / 2
-            known = (np.abs(self.value(s) - h) <= 1e-9 * (1 + np.abs(h))) & (np.abs(self.slope(s)) > 1e-3)
-        known &= (np.abs(s) < REACH - 1) & (s > self.low) & (s < self.high) & (np.abs(h) >= self.dead_zone)
+            if self.family.inverse is not None:
+                s, known = self.family.inverse(h)
+            else:
+                least, most = max(self.family.rises[0], self.low, -REACH), min(self.family.rises[1], self.high, REACH)
+                low, high = np.full(h.shape, least), np.full(h.shape, most)
+                for _ in range(64):
+                    middle = (low + high) / 2
+                    below = self.value(middle) < h
+                    low, high = np.where(below, middle, low), np.where(below, high, middle)
+                s = (low + high) / 2
+                known = (np.abs(self.value(s) - h) <= 1e-9 * (1 + np.abs(h))) & (np.abs(s) < REACH - 1)
+                known &= np.abs(self.slope(s)) > 1e-3
+        known = known & np.isfinite(s) & (s > self.low) & (s < self.high) & (np.abs(h) >= self.dead_zone)
         return np.where(known, s, 0.0), known
 
     def of(self, s: Numbers) -> Numbers:
@@ -170,54 +173,31 @@ def _limit_text(value: float) -> str:
     return "None" if math.isinf(value) else number(value)
 
 
-def _softplus(s: Any) -> Any:
-    return np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s)))
+def _of_each(function: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function of each number of an array, or of one on a tape."""
+    kind = ElementFunction(slope)
+    return lambda s: s.mapped(function, kind) if isinstance(s, Var) else function(s)
 
 
-_ERF: Final = np.frompyfunc(math.erfc, 1, 1)
-
-
-def _normal(s: Any) -> Any:
-    return np.asarray(_ERF(-np.asarray(s) / math.sqrt(2)), np.float64) / 2
-
-
-def _bell(s: Any) -> Any:
-    return np.exp(-s * s / 2) / math.sqrt(2 * math.pi)
-
-
-_K: Final = math.sqrt(2 / math.pi)
-
-
-def _gelu_inner(s: Any) -> Any:
-    return np.tanh(_K * (s + 0.044715 * s**3))
-
-
-def _gelu_tanh_slope(s: Any) -> Any:
-    inner = _gelu_inner(s)
-    return 0.5 * (1 + inner) + 0.5 * s * (1 - inner**2) * _K * (1 + 3 * 0.044715 * s * s)
+_ERFC: Final = np.frompyfunc(math.erfc, 1, 1)
+# Functions that are no lines, or whose lines overflow.
+_softplus: Final = _of_each(lambda s: np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s))), sigmoid)
+_normal: Final = _of_each(
+    lambda s: np.asarray(_ERFC(-np.asarray(s) / math.sqrt(2)), np.float64) / 2,
+    lambda s: np.exp(-s * s / 2) / math.sqrt(2 * math.pi),
+)
+_expm1: Final = _of_each(lambda s: np.expm1(np.minimum(s, 0)), lambda s: np.exp(np.minimum(s, 0)))
+_arctan: Final = _of_each(np.arctan, lambda s: 1 / (1 + s * s))
 
 
 def _arctanh(h: Any) -> Any:
     return 0.5 * np.log((1 + h) / (1 - h))
 
 
-def _mish_slope(s: Any) -> Any:
-    t = np.tanh(_softplus(s))
-    return t + s * (1 - t * t) * sigmoid(s)
-
-
-def _expm1(s: Any) -> Any:
-    return np.expm1(np.minimum(s, 0))
-
-
-def _inner(s: Any, low: float, high: float) -> Any:
-    return ((s > low) & (s < high)) * 1.0
-
-
-def _polynomial(coefficients: Parameters, s: Any, derivative: int = 0) -> Any:
+def _polynomial(coefficients: Parameters, s: Any) -> Any:
     value = s * 0.0
-    for power in reversed(range(derivative, len(coefficients))):
-        value = value * s + coefficients[power] * (power if derivative else 1)
+    for c in reversed(coefficients):
+        value = value * s + c
     return value
 
 
@@ -231,13 +211,6 @@ def _quotient(s: Any, *parameters: float) -> Any:
     limit, above, below = _parts(parameters)
     v = np.clip(s, -limit, limit)
     return _polynomial(above, v) / _polynomial(below, v)
-
-
-def _quotient_slope(s: Any, *parameters: float) -> Any:
-    limit, above, below = _parts(parameters)
-    v = np.clip(s, -limit, limit)
-    P, Q = _polynomial(above, v), _polynomial(below, v)
-    return np.where(np.abs(s) < limit, (_polynomial(above, v, 1) * Q - P * _polynomial(below, v, 1)) / Q**2, 0.0)
 
 
 def _quotient_line(s: str, *parameters: float) -> str:
@@ -320,137 +293,81 @@ def _limits(h: Floats, parameters: Parameters) -> Iterator[float]:
 
 # Each by its usual name, the plainest first.
 FAMILIES: Final[dict[str, ParametricActivation]] = {
-    "tanh": ParametricActivation(
-        "np.tanh({0})", np.tanh, lambda s: 1 - np.tanh(s) ** 2, 0.8, inverse=lambda h: (_arctanh(h), np.abs(h) < 1)
-    ),
-    "relu": ParametricActivation(
-        "np.maximum({0}, 0)", lambda s: np.maximum(s, 0), lambda s: (s > 0) * 1.0, 0.0, inverse=lambda h: (h, h > 0)
-    ),
-    "identity": ParametricActivation(
-        "{0}", lambda s: s * 1.0, np.ones_like, 0.0, inverse=lambda h: (h, np.isfinite(h))
-    ),
+    "tanh": _by_line("np.tanh({0})", bend=0.8, inverse=lambda h: (_arctanh(h), np.abs(h) < 1)),
+    "relu": _by_line("np.maximum({0}, 0)", bend=0.0, inverse=lambda h: (h, h > 0)),
+    "identity": ParametricActivation("{0}", lambda s: s * 1.0, 0.0, inverse=lambda h: (h, np.isfinite(h))),
     "sigmoid": ParametricActivation(
-        "1 / (1 + np.exp(-{0}))",
-        sigmoid,
-        lambda s: sigmoid(s) * sigmoid(-s),
-        cancels=True,
-        inverse=lambda h: (np.log(h / (1 - h)), (h > 0) & (h < 1)),
+        "1 / (1 + np.exp(-{0}))", sigmoid, cancels=True, inverse=lambda h: (np.log(h / (1 - h)), (h > 0) & (h < 1))
     ),
-    "abs": ParametricActivation("np.abs({0})", np.abs, np.sign, 0.0, (0.0, math.inf)),
-    "leaky relu": ParametricActivation(
+    "abs": _by_line("np.abs({0})", bend=0.0, rises=(0.0, math.inf)),
+    "leaky relu": _by_line(
         "np.where({0} > 0, {0}, {1} * {0})",
-        lambda s, a: np.where(s > 0, s, a * s),
-        lambda s, a: np.where(s > 0, 1.0, a),
-        0.0,
+        bend=0.0,
         guesses=lambda s, h, _: [(_plain(h[0] / s[0]),)] if h[0] / s[0] > 0 else [],
     ),
-    "clip": ParametricActivation(
+    "clip": _by_line(
         "np.clip({0}, {1}, {2})",
-        np.clip,
-        _inner,
-        0.0,
+        bend=0.0,
         guesses=lambda s, h, _: [(_plain(h.min()), _plain(h.max()))],  # noqa: ARG005
     ),
-    "hard sigmoid": ParametricActivation(
+    "hard sigmoid": _by_line(
         "np.clip({1} * {0} + 0.5, 0, 1)",
-        lambda s, k: np.clip(k * s + 0.5, 0, 1),
-        lambda s, k: k * _inner(k * s, -0.5, 0.5),
-        0.0,
+        bend=0.0,
         cancels=True,
         guesses=lambda s, h, _: [(_plain((h[k] - 0.5) / s[k]),) for k in [int(np.abs(s).argmin())]],
     ),
     "elu": ParametricActivation(
         "np.where({0} > 0, {0}, {1} * np.expm1({0}))",
         lambda s, a: np.where(s > 0, s, a * _expm1(s)),
-        lambda s, a: np.where(s > 0, 1.0, a * np.exp(np.minimum(s, 0))),
         cancels=True,
         guesses=lambda s, h, _: [(_plain(h[0] / np.expm1(s[0])),)] if h[0] < 0 else [],
     ),
     "celu": ParametricActivation(
         "np.where({0} > 0, {0}, {1} * np.expm1({0} / {1}))",
         lambda s, a: np.where(s > 0, s, a * _expm1(s / a)),
-        lambda s, a: np.where(s > 0, 1.0, np.exp(np.minimum(s, 0) / a)),
         cancels=True,
         guesses=lambda s, h, _: [(_plain(-h[0]),)] if h[0] < 0 else [],  # noqa: ARG005
     ),
-    "softplus": ParametricActivation("np.log1p(np.exp({0}))", _softplus, sigmoid, cancels=True),
-    "softsign": ParametricActivation(
-        "{0} / (1 + np.abs({0}))", lambda s: s / (1 + np.abs(s)), lambda s: 1 / (1 + np.abs(s)) ** 2
-    ),
+    "softplus": ParametricActivation("np.log1p(np.exp({0}))", _softplus, cancels=True),
+    "softsign": _by_line("{0} / (1 + np.abs({0}))"),
     "silu": ParametricActivation(
-        "{0} / (1 + np.exp(-{0}))",
-        lambda s: s * sigmoid(s),
-        lambda s: sigmoid(s) * (1 + s * sigmoid(-s)),
-        rises=(0.0, math.inf),
-        cancels=True,
+        "{0} / (1 + np.exp(-{0}))", lambda s: s * sigmoid(s), rises=(0.0, math.inf), cancels=True
     ),
     "gelu": ParametricActivation(
-        "{0} * (1 + erf({0} / np.sqrt(2))) / 2",
-        lambda s: s * _normal(s),
-        lambda s: _normal(s) + s * _bell(s),
-        rises=(0.0, math.inf),
-        cancels=True,
+        "{0} * (1 + erf({0} / np.sqrt(2))) / 2", lambda s: s * _normal(s), rises=(0.0, math.inf), cancels=True
     ),
-    "gelu by tanh": ParametricActivation(
-        "{0} * (1 + np.tanh(np.sqrt(2 / np.pi) * ({0} + 0.044715 * {0}**3))) / 2",
-        lambda s: 0.5 * s * (1 + _gelu_inner(s)),
-        _gelu_tanh_slope,
-        rises=(0.0, math.inf),
-        cancels=True,
+    "gelu by tanh": _by_line(
+        "{0} * (1 + np.tanh(np.sqrt(2 / np.pi) * ({0} + 0.044715 * {0}**3))) / 2", rises=(0.0, math.inf), cancels=True
     ),
     "mish": ParametricActivation(
-        "{0} * np.tanh(np.log1p(np.exp({0})))",
-        lambda s: s * np.tanh(_softplus(s)),
-        _mish_slope,
-        rises=(0.0, math.inf),
-        cancels=True,
+        "{0} * np.tanh(np.log1p(np.exp({0})))", lambda s: s * np.tanh(_softplus(s)), rises=(0.0, math.inf), cancels=True
     ),
-    "hard swish": ParametricActivation(
-        "{0} * np.clip({0} / 6 + 0.5, 0, 1)",
-        lambda s: s * np.clip(s / 6 + 0.5, 0, 1),
-        lambda s: np.clip(s / 6 + 0.5, 0, 1) + s / 6 * _inner(s, -3, 3),
-        rises=(0.0, math.inf),
-    ),
-    "arctan": ParametricActivation("np.arctan({0})", np.arctan, lambda s: 1 / (1 + s * s)),
-    "sin": ParametricActivation("np.sin({0})", np.sin, np.cos, 1.0, rises=(-math.pi / 2, math.pi / 2)),
-    "tanhshrink": ParametricActivation(
-        "{0} - np.tanh({0})", lambda s: s - np.tanh(s), lambda s: np.tanh(s) ** 2, cancels=True
-    ),
-    "softshrink": ParametricActivation(
+    "hard swish": _by_line("{0} * np.clip({0} / 6 + 0.5, 0, 1)", rises=(0.0, math.inf)),
+    "arctan": ParametricActivation("np.arctan({0})", _arctan),
+    "sin": _by_line("np.sin({0})", bend=1.0, rises=(-math.pi / 2, math.pi / 2)),
+    "tanhshrink": _by_line("{0} - np.tanh({0})", cancels=True),
+    "softshrink": _by_line(
         "np.sign({0}) * np.maximum(np.abs({0}) - {1}, 0)",
-        lambda s, a: np.sign(s) * np.maximum(np.abs(s) - a, 0),
-        lambda s, a: (np.abs(s) > a) * 1.0,
-        0.0,
+        bend=0.0,
         cancels=True,
         guesses=lambda s, h, _: [(_plain(s[-1] - h[-1]),)] if s[-1] > h[-1] > 0 else [],
     ),
-    "hardshrink": ParametricActivation(
+    "hardshrink": _by_line(
         "np.where(np.abs({0}) > {1}, {0}, 0)",
-        lambda s, a: np.where(np.abs(s) > a, s, 0.0),
-        lambda s, a: (np.abs(s) > a) * 1.0,
-        0.0,
+        bend=0.0,
         guesses=lambda s, h, _: _between(np.abs(s[h == 0]).max(initial=0), np.abs(s[h != 0]).min(initial=np.inf)),
     ),
-    "logsigmoid": ParametricActivation(
-        "-np.log1p(np.exp(-{0}))", lambda s: -_softplus(-s), lambda s: sigmoid(-s), cancels=True
-    ),
-    "exp": ParametricActivation("np.exp({0})", np.exp, np.exp),
-    "squareplus": ParametricActivation(
-        "({0} + np.sqrt({0}**2 + 4)) / 2",
-        lambda s: (s + np.sqrt(s * s + 4)) / 2,
-        lambda s: (1 + s / np.sqrt(s * s + 4)) / 2,
-        cancels=True,
-    ),
-    "threshold": ParametricActivation(
+    "logsigmoid": ParametricActivation("-np.log1p(np.exp(-{0}))", lambda s: -_softplus(-s), cancels=True),
+    "exp": _by_line("np.exp({0})"),
+    "squareplus": _by_line("({0} + np.sqrt({0}**2 + 4)) / 2", cancels=True),
+    "threshold": _by_line(
         "np.where({0} > {1}, {0}, {2})",
-        lambda s, a, v: np.where(s > a, s, v),
-        lambda s, a, v: (s > a) * 1.0,  # noqa: ARG005
-        0.0,
+        bend=0.0,
         guesses=lambda s, h, _: [
             (a, _plain(h[0])) for (a,) in _between(s[h != s].max(initial=-np.inf), s[h == s].min(initial=np.inf))
         ],
     ),
-    "quotient": ParametricActivation(_quotient_line, _quotient, _quotient_slope, cancels=True, guesses=_quotients),
+    "quotient": ParametricActivation(_quotient_line, _quotient, cancels=True, guesses=_quotients),
 }
 
 
@@ -465,13 +382,8 @@ def _composed(outer: ParametricActivation, inner: ParametricActivation) -> Param
         return s, known & there
 
     assert isinstance(outer.line, str)
-    return ParametricActivation(
-        outer.line.format(inner.line),
-        lambda s: outer.value(inner.value(s)),
-        lambda s: outer.slope(inner.value(s)) * inner.slope(s),
-        cancels=outer.cancels or inner.cancels,
-        inverse=inverse,
-    )
+    line, cancels = outer.line.format(inner.line), outer.cancels or inner.cancels
+    return ParametricActivation(line, lambda s: outer.value(inner.value(s)), cancels=cancels, inverse=inverse)
 
 
 FAMILIES.update(

@@ -8,9 +8,9 @@ every number of fresh cases within the error that roundings can make.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, product, takewhile
 from typing import Any, Final
 
 from harness.diagnosis.identify.fit import accuracy
@@ -23,7 +23,7 @@ from harness.diagnosis.identify.inquiry import (
     departing,
     explains,
     fresh_answers,
-    nearly,
+    gives_all,
 )
 from harness.diagnosis.identify.model import ONE, RIGHT_GRADIENT_SUMS, LayerModel, Network, in_order
 from harness.diagnosis.identify.model_differences import mistakes_of
@@ -36,21 +36,10 @@ from harness.diagnosis.identify.wiring_inquiry import WiringCases, WiringInquiry
 from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig, role_of
 
-FORWARD_PARTS: Final = (
-    "activation",
-    "inside",
-    "otherwise",
-    "step",
-    "extents",
-    "activated",
-    "added",
-    "start",
-    "final",
-    "visited",
-    "at_zero",
-    "written",
-    "shown",
-)  # the fields of the way forward
+# The stacks that have a layer above the first, or a reverse direction, by its place.
+STACKS: Final[dict[Place, dict[str, Any]]] = {(1, 0): {"num_layers": 2}, (0, 1): {"bidirectional": True}}
+# The fields of the way forward, which come before those of the way back.
+FORWARD_PARTS: Final = tuple(takewhile("slope".__ne__, (part.name for part in fields(LayerModel))))
 
 
 class LayerInquiry(LimitInquiry):
@@ -96,8 +85,7 @@ class LayerInquiry(LimitInquiry):
         periods = (TermSteps("but every", k) for k in (*range(2, LONG_TIMES[-1]), *self.asker.periods))
         for when in (TermSteps(), TermSteps("never"), TermSteps("never", 1), *periods):
             model = replace(self.model, passes=when, gradient_sums={})
-            network = replace(self._with(model), derived=True)
-            if answers and all(explains(network, a, self.asker.rounding) for a in answers):
+            if answers and gives_all(replace(self._with(model), derived=True), answers, self.asker):
                 self.model, self.derived = model, True
                 return True
         return False
@@ -117,7 +105,6 @@ class LayerInquiry(LimitInquiry):
             if not self.found.unknown:
                 self._find_limits()
             if not self.found.unknown:
-                self.found.backward = True
                 return True
         self.model, self.network, self.derived, self.found.unknown = before
         return False
@@ -126,13 +113,10 @@ class LayerInquiry(LimitInquiry):
         """Find the slope, what is passed from step to step, and what each returned gradient is made of."""
         self.model = _known_part(self.model, ())  # the way back of another layer tells nothing of this one's
         best = self._best(1)
-        if (best is None or best[2]) and not self._is_coarse_back():
-            counted = self._counted()
+        if (best is None or best[2]) and not self._is_only_coarse(self._with(self.model), loss=self.loss, scale=1.0):
             # a cut in short sequences is rare, and takes long
-            tries = dict.fromkeys(
-                (when, most, cut) for most, cut in ((20, False), (5, True)) for when in (counted, TermSteps())
-            )
-            for when, most, self.cut_short in tries:
+            tries = product(((20, False), (5, True)), dict.fromkeys((self._counted(), TermSteps())))
+            for (most, self.cut_short), when in tries:
                 if best is not None and not best[2]:
                     break
                 self.model = replace(self.model, counted=when)
@@ -141,19 +125,10 @@ class LayerInquiry(LimitInquiry):
             self.found.unknown = ["the way back"]
             return
         (_, self.model, self.found.unknown) = best
-        self.found.backward = True
         self._find_limits()
         self._find_kink()
         self._find_tiles()
         self._find_periods()
-
-    def _is_coarse_back(self) -> bool:
-        """Tell whether short cases have nn.RNN's gradients but for some roundings of the coarsest dtype."""
-        answers = [a for T in (1, SHORT_TIME) for a in self.answers(T, 1, loss=self.loss, scale=1.0)]
-        network = self._with(self.model)
-        if self.place != (0, 0) or all(explains(network, a, self.asker.rounding) for a in answers):
-            return False
-        return nearly(network, answers)
 
     def _best(self, most: int) -> tuple[tuple[int, int], LayerModel, list[str]] | None:
         """Return the way back that leaves the fewest gradients unknown, and is least odd, of the first chains."""
@@ -213,7 +188,7 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
     """
     with np.errstate(all="ignore"):
         inquiry = LayerInquiry(asker)
-        if before is not None and all(explains(before.network, a, asker.rounding) for a in fresh_answers(asker)):
+        if before is not None and gives_all(before.network, fresh_answers(asker), asker):
             network, step_known, first = before.network, True, PlaceResult(forward=True)
         else:
             network, step_known, first = _single(asker, inquiry.identify())
@@ -224,12 +199,12 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
         for view in views_of(config, asker) if config is not None and not unknown else ():
             network, answers = seen_in(asker, view, network)
             viewed += answers
-        for place, stack in (((1, 0), {"num_layers": 2}), ((0, 1), {"bidirectional": True})):
+        for place, stack in STACKS.items():
             if unknown or config is not None or not all(asker.allows(name, value) for name, value in stack.items()):
                 continue
             answers = list(fresh_answers(asker, **stack))
             summed = _summed(asker, network, place, answers)
-            network = summed if all(explains(summed, a, asker.rounding) for a in answers) else network
+            network = summed if gives_all(summed, answers, asker) else network
         shown = (role_of(name) for a in viewed for name in a.arrays if name.endswith(".grad"))
         roles = inquiry.roles() or list(dict.fromkeys(shown))  # of a subject that always has two directions
         fresh = list(fresh_answers(asker))
@@ -248,21 +223,17 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
 def _single(asker: Asker, first: PlaceResult) -> tuple[Network, bool, PlaceResult]:
     """Return the network of a single layer, and whether its step is known, given what its first cases tell."""
     generic = list(fresh_answers(asker, (None,)))
-
-    def holds(network: Network) -> bool:
-        return all(explains(network, a, asker.rounding) for a in generic)
-
     network, step_known = Network(first.model, derived=first.derived), first.forward
     if first.coarse:
         return network, False, first
     # Of a subject that always has several layers or directions, views tell what is wrong in the others.
     single = asker.allows("num_layers", 1) and asker.allows("bidirectional", False)
-    sure = step_known and (not single or holds(network))
+    sure = step_known and (not single or gives_all(network, generic, asker))
     if not sure and (near := _right_but_one_array(asker, generic)) is not None:
         return near, True, PlaceResult(forward=True)
     if not sure:
         network, step_known, first = _otherwise_wired(asker, first, generic)
-        sure = step_known and holds(network)
+        sure = step_known and gives_all(network, generic, asker)
     if not sure or network.first.activated != 1:  # a factor of the states may be one of what is returned
         others = [*_without_one_array(asker, generic), *([(network, first)] if sure else [])]
         network, first = min(others, key=partial(_oddness, asker, generic), default=(network, first))
@@ -274,7 +245,7 @@ def _right_but_one_array(asker: Asker, generic: Sequence[Response]) -> Network |
     """Return nn.RNN with a transform of one array that is returned, if that is all."""
     several = ((name, with_transform(asker, Network(), name, generic)) for name in transformable(generic))
     near = (net for name, net in several if net is not None and net.transforms[name] != Transform())
-    return next((net for net in near if all(explains(net, a, asker.rounding) for a in fresh_answers(asker))), None)
+    return next((net for net in near if gives_all(net, fresh_answers(asker), asker)), None)
 
 
 def _otherwise_wired(
@@ -292,7 +263,7 @@ def _otherwise_wired(
             continue
         network = Network(result.model, derived=result.derived)
         network = own.forth(network, 2) or network
-        if not all(explains(network, a, asker.rounding) for a in generic):
+        if not gives_all(network, generic, asker):
             continue
         for candidate in (network, replace(network.map(partial(_known_part, roles=())), derived=True)):
             if own.explained(candidate, own.backward):
@@ -307,8 +278,7 @@ def _otherwise_wired(
 
 def _oddness(asker: Asker, generic: Sequence[Response], candidate: tuple[Network, PlaceResult]) -> tuple[bool, int]:
     """Return how far a network is from what is sought: whether it leaves anything, and the number of its mistakes."""
-    complete = all(explains(candidate[0], a, asker.rounding) for a in generic)
-    return not complete, len(mistakes_of(candidate[0], asker.nonlinearity))
+    return not gives_all(candidate[0], generic, asker), len(mistakes_of(candidate[0], asker.nonlinearity))
 
 
 def _without_one_array(asker: Asker, generic: Sequence[Response]) -> Iterator[tuple[Network, PlaceResult]]:
@@ -376,8 +346,7 @@ def _pruned(network: Network, before: Network, asker: Asker, inquiry: WiringInqu
 
 def _summed_elsewhere(asker: Asker, network: Network, inquiry: WiringInquiry) -> Network:
     place = (1, 0) if inquiry.view.name == "layers" else (0, 1)
-    stack: dict[str, Any] = {"num_layers": 2} if place[0] else {"bidirectional": True}
-    return _summed(asker, network, place, list(fresh_answers(asker, **stack)))
+    return _summed(asker, network, place, list(fresh_answers(asker, **STACKS[place])))
 
 
 def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response]) -> Network:
@@ -386,7 +355,7 @@ def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response])
     If none explain the gradients, they are those that explain the way forward; if none do, it stays as it is.
     """
     forward = [a for a in fresh if a.case.config.loss is None]
-    if all(explains(network, a, asker.rounding) for a in fresh):
+    if gives_all(network, fresh, asker):
         return network
     result = LayerInquiry(asker, place, network).identify()
     if not result.forward:
@@ -396,15 +365,12 @@ def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response])
     of_first = replace(network.first, **{name: getattr(result.model, name) for name in FORWARD_PARTS})
     models = [replace(result.model, gradient_sums={**result.model.gradient_sums, **more}) for more in ({}, passed)]
     pairs = [(model, result.derived) for model in models if not result.unknown] + [(of_first, network.derived)]
-    parts: list[dict[str, Any]] = [
-        {"above" if place[0] else "reverse": model, "derived": derived} for model, derived in pairs
-    ]
+    name = "above" if place[0] else "reverse"
+    parts: list[dict[str, Any]] = [{name: model, "derived": derived} for model, derived in pairs]
     several = [replace(network, **part) for part in parts]
-    for answers, but in ((fresh, ()), (forward, ()), (forward, ("h_n",))):  # a wiring may explain h_n
-        for candidate in several:
-            if all(explains(candidate, a, asker.rounding, but) for a in answers):
-                return candidate
-    return network
+    kinds = ((fresh, ()), (forward, ()), (forward, ("h_n",)))  # a wiring may explain h_n
+    right = (some for answers, but in kinds for some in several if gives_all(some, answers, asker, but))
+    return next(right, network)
 
 
 def _known_part(model: LayerModel, roles: Sequence[str]) -> LayerModel:

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Final
 
 from harness.diagnosis.identify.fit import plainest
-from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT_TIME
+from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT_TIME, Pairs
 from harness.diagnosis.identify.model import GradientClip, LayerModel
 from harness.diagnosis.identify.questions import Response
 from harness.diagnosis.identify.returned_gradients import ReturnedGradientInquiry
@@ -25,32 +25,21 @@ class LimitInquiry(ReturnedGradientInquiry):
     def _find_limits(self) -> None:
         """Find which gradients are clipped, or what is clipped at each step, from large ones."""
         # what is clipped at each step makes a gradient by x large where the weights are
-        scales = (
-            (30.0, self.weights),
-            (1e3, self.weights),
-            (1e4, self.weights),
-            (1e4, LARGE_WEIGHTS),
-            (1e4, LARGE_WEIGHTS**2),
-        )
+        scales = [(scale, self.weights) for scale in (30.0, 1e3, 1e4)]
+        scales += [(1e4, LARGE_WEIGHTS), (1e4, LARGE_WEIGHTS**2)]
         pairs = [pair for scale, weights in scales for pair in self._back(SHORT_TIME, 4, scale=scale, weights=weights)]
         pairs += self._back(1, 2, scale=1e4)  # where the way back does not go far, hx has a gradient here alone
         pairs = [(a, f) for a, f in pairs if all(np.isfinite(array).all() for array in a.arrays.values())]
-        if not pairs:
-            return
-        wrong = self._differing(self.model, pairs)
-        if not wrong:
+        if not pairs or not (wrong := self._differing(self.model, pairs)):
             return
         pairs += self._near(pairs, wrong)
         for model in (self.model, *self._step_limits()):
-            limits = self._limits(model, pairs)
-            if limits is not None:
+            if (limits := self._limits(model, pairs)) is not None:
                 self.model = replace(model, limits=limits)
                 return
         self.found.unknown += [f"large {role}" for role in wrong if role not in self.found.unknown]
 
-    def _near(
-        self, pairs: Sequence[tuple[Response, LayerTrace]], wrong: Sequence[str]
-    ) -> list[tuple[Response, LayerTrace]]:
+    def _near(self, pairs: Pairs, wrong: Sequence[str]) -> list[tuple[Response, LayerTrace]]:
         """Return answers with gradients that are not far from a limit, so that some are cut off and others are not."""
         a = pairs[0][0]
         made = self._expected(self.model, a)
@@ -61,39 +50,26 @@ class LimitInquiry(ReturnedGradientInquiry):
         }
         return [pair for scale in sorted(scales) for pair in self._back(self.asker.long[0], 4, scale=scale)]
 
-    def _limits(
-        self, model: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]]
-    ) -> dict[str, GradientClip] | None:
+    def _limits(self, model: LayerModel, pairs: Pairs) -> dict[str, GradientClip] | None:
         """Return the clips of returned gradients that explain what large ones are; ``None`` if none do."""
-        wrong = self._differing(replace(model, limits={}), pairs)
         limits: dict[str, GradientClip] = {}
         unexplained = []
-        for role in wrong:
-            tops = {self._top(role, a) for a, _ in pairs}
-            top = plainest(max(tops), self.noise)
-            candidate = replace(model, limits={role: GradientClip("elements", top)})
-            norms = [float(np.linalg.norm(self._vector(role, a))) for a, _ in pairs]
-            norm = plainest(max(norms), self.noise)
-            by_norm = replace(model, limits={role: GradientClip("norm", norm)})
-            if role not in self._differing(candidate, pairs):
-                limits[role] = GradientClip("elements", top)
-            elif role not in self._differing(by_norm, pairs):
-                limits[role] = GradientClip("norm", norm)
-            elif role not in self._differing(replace(model, limits={role: GradientClip("running sum", top)}), pairs):
-                limits[role] = GradientClip("running sum", top)
+        for role in self._differing(replace(model, limits={}), pairs):
+            top = plainest(max(self._top(role, a) for a, _ in pairs), self.noise)
+            norm = plainest(max(float(np.linalg.norm(self._vector(role, a))) for a, _ in pairs), self.noise)
+            for limit in (GradientClip("elements", top), GradientClip("norm", norm), GradientClip("running sum", top)):
+                if role not in self._differing(replace(model, limits={role: limit}), pairs):
+                    limits[role] = limit
+                    break
             else:
                 unexplained.append(role)
         if unexplained:
             limit = self._joint_norm(replace(model, limits=limits), pairs, unexplained)
-            candidate = replace(model, limits=limits | dict.fromkeys(unexplained, limit))
-            if self._differing(candidate, pairs):
-                return None
             limits |= dict.fromkeys(unexplained, limit)
+            return None if self._differing(replace(model, limits=limits), pairs) else limits
         return limits
 
-    def _joint_norm(
-        self, model: LayerModel, answers: Sequence[tuple[Response, LayerTrace]], roles: Sequence[str]
-    ) -> GradientClip:
+    def _joint_norm(self, model: LayerModel, answers: Pairs, roles: Sequence[str]) -> GradientClip:
         """Return the norm that some gradients have together, and what was added to the norm that divided them.
 
         With n the norm before, it is most * n / (n + beside) after. Its inverse is linear in 1 / n.
@@ -113,14 +89,9 @@ class LimitInquiry(ReturnedGradientInquiry):
                 y = np.array([1 / after for _, after in norms])
                 fit = np.linalg.lstsq(A, y, rcond=None)[0]
                 if np.abs(A @ fit - y).max() <= 4096 * self.noise * np.abs(y).max():
-                    beside = float(f"{fit[1] / fit[0]:.2g}")
-                    most = plainest(float(1 / fit[0]), self.noise)
-                    return GradientClip(
-                        "joint norm",
-                        most,
-                        beside if 1e-13 < beside < 0.1 else 0.0,
-                        tuple(over) if count < len(roles) else (),
-                    )
+                    most, beside = plainest(float(1 / fit[0]), self.noise), float(f"{fit[1] / fit[0]:.2g}")
+                    beside = beside if 1e-13 < beside < 0.1 else 0.0
+                    return GradientClip("joint norm", most, beside, over if count < len(roles) else ())
         return GradientClip("joint norm", math.inf)
 
     def _top(self, role: str, a: Response) -> float:

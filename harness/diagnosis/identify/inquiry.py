@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
 from typing import Any, Final
 
 from harness.diagnosis.identify.activations import Activation, Numbers
@@ -42,6 +44,9 @@ FRESH_KINDS: Final = (
 FRESH_SEED: Final = 101  # of their numbers
 
 
+Pairs = Sequence[tuple[Response, LayerTrace]]  # answers, and their traces
+
+
 @dataclass
 class PlaceResult:
     """The model of one layer and direction, and the parts of it that are known."""
@@ -50,7 +55,6 @@ class PlaceResult:
     derived: bool = False  # True if the gradients are the derivative of the way forward
     forward: bool = False  # True if the step is known
     coarse: bool = False  # True if the step seems to be nn.RNN's, in a coarser arithmetic: no sum explains that
-    backward: bool = False  # True if the chain from step to step is known
     unknown: list[str] = field(default_factory=list)  # the returned gradients that are not known, by role
 
 
@@ -96,29 +100,29 @@ class Inquiry:
         """The input_size and hidden_size of most cases: so many that some count of what may be left out."""
         return max([SQUARE, *(extent.least for extent in self.model.extents if extent.axis != "sequences")])
 
-    def answers(
-        self, T: int, number: int, *, input_size: int = 0, hidden_size: int = 0, **factors: Any
-    ) -> list[Response]:
+    def answers(self, T: int, number: int, **factors: Any) -> list[Response]:
         """Return what the subject gives on some cases of generic numbers."""
         assert self._base is not None
-        named = {"hx": self._base["hx"], "N": self._base["N"], "loss": None, "weights": self.weights}
-        named |= self._stack | factors
-        more = self.size - SQUARE
-        sizes = CaseSizes(T, named.pop("N"), input_size or self._input_size + more, hidden_size or self.size)
+        usual = {"N": self._base["N"], "input_size": self._input_size + self.size - SQUARE, "hidden_size": self.size}
+        named = usual | {"hx": self._base["hx"], "loss": None, "weights": self.weights} | self._stack | factors
+        sizes = CaseSizes(T, *(named.pop(name) for name in usual))
         for hx in (True, False) if named["hx"] else (False,):  # there may be no gradients where a state is given
             named["hx"] = hx
             if answers := [a for seed in range(number) if (a := self.asker.ask(sizes, seed, **named)) is not None]:
                 return answers
         return []
 
+    def _in_turn(self, array: Floats) -> Floats:
+        """Return the half (T, N, H) of this direction in the order of its steps."""
+        half: Floats = np.split(array, 2, -1)[self.place[1]] if self._stack["bidirectional"] else array
+        return half[::-1] if self.place[1] else half
+
     def _steps_of(self, a: Response, model: LayerModel | None = None) -> Floats | None:
         """Return the states of this layer and direction (T, N, H) in the order of its steps, if they are returned."""
         written = (model or self.model).written
         if a.steps is None or (written == "h[t-1]" and a.shorter is None):
             return None
-        H, d = a.case.config.hidden_size, self.place[1]
-        states = a.steps[..., d * H : (d + 1) * H]
-        states = states if d == 0 else states[::-1]
+        states = self._in_turn(a.steps)
         if a.shorter is None:
             states = states[::-1] if written == "h[T-1-t]" else states
             if written == "phi(h[t])":
@@ -151,16 +155,13 @@ class Inquiry:
 
     def _back(self, T: int, number: int, at: int | None = None, **factors: Any) -> list[tuple[Response, LayerTrace]]:
         """Return answers with gradients, small ones, which are not 0 by the state of one step if ``at`` names it."""
-        loss = self.loss
-        factors = self.alone | factors
-        if at is None:
-            return self._pairs(self.answers(T, number, loss=loss, **factors))
-        if loss == "h_n":
-            return self._pairs(self.answers(T, number, loss=loss, **factors)) if at == T - 1 else []
+        factors = {"loss": self.loss} | self.alone | factors
+        if at is None or self.loss == "h_n":
+            return self._pairs(self.answers(T, number, **factors)) if at in (None, T - 1) else []
         model, index = self.model, STATES_RETURNED[self.model.written]
         steps = [t for t in range(T) if index(t, T) == at and model.shown.at(t, T) and model.counted.at(t, T)]
         times = tuple(T - 1 - t if self.place[1] else t for t in steps)
-        answers = self.answers(T, number, loss=loss, at=times, **factors) if times else []
+        answers = self.answers(T, number, at=times, **factors) if times else []
         return self._pairs([a for a in answers if at < a.case.config.T])  # the subject may take a few T only
 
     @property
@@ -187,22 +188,17 @@ class Inquiry:
 
     def _upstream(self, a: Response, f: LayerTrace) -> dict[int, Floats]:
         """Return the gradient by each state, as the loss gives it, in the order of the steps."""
-        config, arrays, d = a.case.config, a.case.arrays, self.place[1]
-        T, H = config.T, config.hidden_size
-        g = np.zeros((T, config.N, H))
-        if "output.grad" in arrays:
-            upstream = time_major(arrays["output.grad"], a.case.config)[..., d * H : (d + 1) * H]
-            g = g + (upstream if d == 0 else upstream[::-1])
-        if "readout.grad" in arrays:
-            upstream = time_major(arrays["readout.grad"], a.case.config) @ np.asarray(
-                a.case.weights["readout.weight"], np.float64
-            )
-            upstream = upstream[..., d * H : (d + 1) * H]
-            g = g + (upstream if d == 0 else upstream[::-1])
+        config, arrays = a.case.config, a.case.arrays
+        g = np.zeros((config.T, config.N, config.hidden_size))
+        for name in [name for name in ("output.grad", "readout.grad") if name in arrays]:
+            upstream = time_major(arrays[name], config)
+            if name == "readout.grad":
+                upstream = upstream @ np.asarray(a.case.weights["readout.weight"], np.float64)
+            g = g + self._in_turn(upstream)
+        by_state = by_states(self.model, f, dict(enumerate(g)))
         if "h_n.grad" in arrays:
-            entered = np.asarray(arrays["h_n.grad"][self._row], np.float64)
-            return {t: v + entered * (t == T - 1) for t, v in by_states(self.model, f, dict(enumerate(g))).items()}
-        return by_states(self.model, f, dict(enumerate(g)))
+            by_state[config.T - 1] = by_state[config.T - 1] + np.asarray(arrays["h_n.grad"][self._row], np.float64)
+        return by_state
 
     def _name(self, role: str) -> str:
         """Return the name of a gradient of this layer and direction."""
@@ -216,11 +212,15 @@ class Inquiry:
         returned = pairs[0][0].arrays
         return [r for r in RIGHT_GRADIENT_SUMS if self._name(r) in returned and (r != "x" or self.place == (0, 0))]
 
-    def _vector(self, role: str, a: Response) -> Floats:
-        array = a.arrays[self._name(role)]
-        return (array[self._row] if role == "hx" else array).ravel()
+    def _gradient(self, role: str, arrays: Mapping[str, Floats]) -> Floats:
+        """Return the gradient of a role, of hx that of the own row."""
+        array = arrays[self._name(role)]
+        return array[self._row] if role == "hx" else array
 
-    def _chained(self, model: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]]) -> None:
+    def _vector(self, role: str, a: Response) -> Floats:
+        return self._gradient(role, a.arrays).ravel()
+
+    def _chained(self, model: LayerModel, pairs: Pairs) -> None:
         for a, f in pairs:
             slopes(model, f, self.asker.nonlinearity)
             if self.derived:
@@ -242,26 +242,40 @@ class Inquiry:
             return replace(self.network, above=model)
         return replace(self.network, reverse=model) if d else replace(self.network, first=model)
 
-    def _differing(self, model: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]]) -> list[str]:
+    def _gives(self, model: LayerModel, answers: Iterable[Response]) -> bool:
+        """Tell whether a model gives every number of some answers."""
+        return gives_all(self._with(model), answers, self.asker)
+
+    def _first_right(self, models: Iterable[LayerModel], *batches: Pairs) -> LayerModel | None:
+        """Return the first model that gives all gradients of some answers."""
+        return next((m for m in models if not any(self._differing(m, pairs) for pairs in batches)), None)
+
+    def _is_only_coarse(self, network: Network, **factors: Any) -> bool:
+        """Tell whether short cases are those of a network but for some roundings of the coarsest dtype."""
+        answers = [a for T in (1, SHORT_TIME) for a in self.answers(T, 1, **factors)]
+        return self.place == (0, 0) and not gives_all(network, answers, self.asker) and nearly(network, answers)
+
+    def _differing(self, model: LayerModel, pairs: Pairs) -> list[str]:
         """Return the roles whose gradients are not the model's."""
         wrong: list[str] = []
         for a, _ in pairs:
             made = self._expected(model, a)
-            for role in self.roles():
-                if role not in wrong and role not in self.found.unknown:
-                    actual, expected = (
-                        v[self._row] if role == "hx" else v
-                        for v in (a.arrays[self._name(role)], made[self._name(role)])
-                    )
-                    size = np.abs(expected).max(initial=0)
-                    if not np.abs(actual - expected).max(initial=0) <= 1024 * self.noise * size:
-                        wrong.append(role)
+            for role in [role for role in self.roles() if role not in (*wrong, *self.found.unknown)]:
+                actual, expected = (self._gradient(role, arrays) for arrays in (a.arrays, made))
+                size = np.abs(expected).max(initial=0)
+                if not np.abs(actual - expected).max(initial=0) <= 1024 * self.noise * size:
+                    wrong.append(role)
         return wrong
 
 
 def explains(network: Network, a: Response, rounding: SubjectRounding, roles: Collection[str] = ()) -> bool:
     """Tell whether a network gives every number of an answer, but for gradients of some roles."""
     return all(role_of(name) in roles for name in departing(network, a, rounding))
+
+
+def gives_all(network: Network, answers: Iterable[Response], asker: Asker, but: Collection[str] = ()) -> bool:
+    """Tell whether a network gives every number of some answers, but for gradients of some roles."""
+    return all(explains(network, a, asker.rounding, but) for a in answers)
 
 
 def departing(network: Network, a: Response, rounding: SubjectRounding) -> set[str]:
@@ -281,18 +295,16 @@ def distant(network: Network, a: Response, rounding: SubjectRounding) -> set[str
 
     With roundings of 16 bits, bounds may be as large, and none is returned.
     """
-    if rounding.u > FORMATS["float32"].u:
-        return set()
-    return _distant(a, run(network, a.case, None, states_of(network, a)))
+    coarse = rounding.u > FORMATS["float32"].u
+    return set() if coarse else _distant(a, run(network, a.case, None, states_of(network, a)))
 
 
 def _distant(a: Response, made: Mapping[str, Numbers]) -> set[str]:
-    largest = {name: np.abs(values_of(v)).max(initial=0) for name, v in made.items() if name in a.arrays}
-    return {
-        name
-        for name, size in largest.items()
-        if not np.abs(a.arrays[name] - values_of(made[name])).max(initial=0) <= COARSE_ERROR * size + a.rounded
-    }
+    def misses(actual: Floats, expected: Floats) -> bool:
+        least = COARSE_ERROR * np.abs(expected).max(initial=0) + a.rounded
+        return not np.abs(actual - expected).max(initial=0) <= least
+
+    return {name for name, v in made.items() if name in a.arrays and misses(a.arrays[name], values_of(v))}
 
 
 def differing(a: Response, made: Mapping[str, Numbers], rounding: SubjectRounding) -> set[str]:
@@ -342,24 +354,17 @@ def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
 
 def fresh_answers(asker: Asker, losses: Sequence[str | None] | None = None, **stack: Any) -> Iterator[Response]:
     """Yield answers on cases that were not asked before, with every loss, of small and of large gradients."""
-    for loss in (None, *asker.losses) if losses is None else losses:
-        for T, *sizes, scale in FRESH_KINDS:
-            T = T if LONG_TIMES[-1] > T else asker.long[-1] + 2
-            for hx in (True, False) if asker.has_hx else (False,):
-                if (
-                    a := asker.ask(CaseSizes(T, *sizes), FRESH_SEED, hx=hx, loss=loss, scale=scale, **stack)
-                ) is not None:
-                    yield a
-                    if asker.nonlinearity == "relu":  # of which much is 0 elsewhere
-                        plain = asker.ask(
-                            CaseSizes(T, *sizes), FRESH_SEED, hx=hx, loss=loss, scale=scale, positive=True, **stack
-                        )
-                        yield from filter(None, [plain])
-                    # and large numbers, which leave the range where an activation is nearly linear
-                    large = draw(a.case.config, "normal", FRESH_SEED)
-                    grads = {
-                        name: v * v.dtype.type(scale) for name, v in large.arrays.items() if name.endswith(".grad")
-                    }
-                    large = Case.from_arrays(large.config, {**large.arrays, **grads})
-                    yield from filter(None, [asker.of(large)])
+    losses, starts = (None, *asker.losses) if losses is None else losses, (True, False) if asker.has_hx else (False,)
+    for loss, (T, *sizes, scale), hx in product(losses, FRESH_KINDS, starts):
+        T = T if LONG_TIMES[-1] > T else asker.long[-1] + 2
+        ask = partial(asker.ask, CaseSizes(T, *sizes), FRESH_SEED, hx=hx, loss=loss, scale=scale, **stack)
+        if (a := ask()) is None:
+            continue
+        yield a
+        if asker.nonlinearity == "relu":  # of which much is 0 elsewhere
+            yield from filter(None, [ask(positive=True)])
+        # and large numbers, which leave the range where an activation is nearly linear
+        large = draw(a.case.config, "normal", FRESH_SEED)
+        grads = {name: v * v.dtype.type(scale) for name, v in large.arrays.items() if name.endswith(".grad")}
+        yield from filter(None, [asker.of(Case.from_arrays(large.config, {**large.arrays, **grads}))])
     yield from filter(None, [asker.ask(CaseSizes(SHORT_TIME, 2, 3, 3), FRESH_SEED, blank=True, **stack)])

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import cache, partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from harness.diagnosis.identify.activations import Activation, Numbers
+from harness.diagnosis.identify.array_protocol import ELEMENT_FUNCTIONS
 from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import together
@@ -178,38 +179,25 @@ def limited(v: Numbers, limit: GradientClip) -> Numbers:
     return shrunk(v, norm_of(v), limit)
 
 
-class Norm(NamedTuple):
-    """The norm of some numbers, and how far off it may be."""
-
-    value: float
-    error: float
+def norm_of(*several: Numbers) -> Numbers:
+    """Return the norm of all numbers of some arrays."""
+    return np.sqrt(sum((np.sum(v * v) for v in several), 0.0))
 
 
-def norm_of(*several: Numbers) -> Norm:
-    """Return the norm of all numbers of some arrays: off by that of their errors, and by a sum in any order."""
-    norm = math.sqrt(sum(float(np.sum(np.square(v.value if isinstance(v, Ball) else v))) for v in several))
-    balls = [v for v in several if isinstance(v, Ball)]
-    off = math.sqrt(sum(float(np.sum(np.square(ball.error))) for ball in balls))
-    relative = sum((ball.value.size + 2) * ball.rounding.each for ball in balls)
-    return Norm(norm, off + relative * (norm + off))
-
-
-def shrunk(v: Numbers, norm: Norm, limit: GradientClip) -> Numbers:
+def shrunk(v: Numbers, norm: Numbers, limit: GradientClip) -> Numbers:
     """Return an array that is scaled down as far as a norm is beyond a limit."""
-    if not norm.value + norm.error + limit.beside > limit.most:
+    size, off = (norm.value, norm.error) if isinstance(norm, Ball) else (norm, 0.0)
+    if not size + off + limit.beside > limit.most:
         return v
 
-    def scale(norm: float) -> float:
-        return limit.most / max(norm + limit.beside, limit.most)
+    def scale(norm: Any) -> Any:
+        return limit.most / np.maximum(norm + limit.beside, limit.most)
 
-    value = scale(norm.value)
-    if not isinstance(v, Ball):
-        return v * value
-    off = max(scale(norm.value - norm.error) - value, value - scale(norm.value + norm.error))
-    scaled = v * Ball(value, off, v.rounding)
-    if norm.value**2 > v.rounding.largest:  # the subject's sum may have overflowed
-        return Ball(scaled.value, np.inf, v.rounding)
-    return scaled
+    if not isinstance(norm, Ball):
+        return v * scale(norm)
+    scaled = v * norm.mapped(scale, ELEMENT_FUNCTIONS[np.reciprocal])  # which falls, too
+    # the subject's sum may have overflowed
+    return Ball(scaled.value, np.inf, norm.rounding) if size**2 > norm.rounding.largest else scaled
 
 
 def backward(model: LayerModel, f: LayerTrace) -> None:
@@ -249,23 +237,17 @@ def go_back(model: LayerModel, f: LayerTrace, steps: range) -> None:
         f.da[t], f.dh[t] = zeros, zeros
         if not model.reached.at(t, f.T) or not model.visited.at(t, f.T):
             continue
-        slope, da, dh = f.slope[t], zeros, zeros
-        for sloped, coef in model.own if t in f.g else ():  # of one source, the others have none
-            c = coef.of(f, t)
-            if c:
-                own = f.g[t] * c
-                dh, da = dh + own, da + (own * slope if sloped else own)
-        f.from_next[t] = zeros
+        # What is added up to dh, and whether the slope multiplies it; of one source, the other steps have no g.
+        own = [(f.g[t] * c, sloped) for sloped, coef in model.own if t in f.g and (c := coef.of(f, t))]
+        passed: list[tuple[Numbers, bool]] = []
         if t + 1 in f.da and model.reached.at(t + 1, f.T) and model.passes.at(t, f.T):
-            for term, sloped, coef in links:
-                passed = LINK[term].value(f, t) * coef.of(f, t)
-                passed = limited(passed, limit) if where == "dh_next" else passed
-                dh, da = dh + passed, da + (passed * slope if sloped else passed)
-                f.from_next[t] = f.from_next[t] + passed
+            passed = [(LINK[term].value(f, t) * coef.of(f, t), sloped) for term, sloped, coef in links]
+            passed = [(limited(v, limit), sloped) for v, sloped in passed] if where == "dh_next" else passed
         if t in f.h_n_gradient:
-            sloped = not model.links or model.links[0].sloped
-            f.from_next[t] = f.from_next[t] + f.h_n_gradient[t]
-            dh, da = dh + f.h_n_gradient[t], da + (f.h_n_gradient[t] * slope if sloped else f.h_n_gradient[t])
+            passed.append((f.h_n_gradient[t], not model.links or model.links[0].sloped))
+        f.from_next[t] = sum((v for v, _ in passed), zeros)
+        dh = sum((v for v, _ in (*own, *passed)), zeros)
+        da = sum((v * f.slope[t] if sloped else v for v, sloped in (*own, *passed)), zeros)
         dh = limited(dh, limit) if where == "dh" else dh
         if where == "dh" or f.slope_by is not None:
             da = f.sloped(t, dh)

@@ -29,8 +29,8 @@ from harness.diagnosis.identify.layer import (
     slopes,
     written_of,
 )
-from harness.diagnosis.identify.line import Line
-from harness.diagnosis.identify.model import DERIVATIVE, ROLES, GradientClip, LayerModel, Network, WeightedTerms
+from harness.diagnosis.identify.line import Line, function_of
+from harness.diagnosis.identify.model import DERIVATIVE, ROLES, LayerModel, Network, WeightedTerms
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, LayerTrace
 from harness.diagnosis.identify.wiring_choices import (
@@ -54,15 +54,9 @@ from harness.space.config import PROJECTION, role_of, weight_names
 ARRANGED_ROUNDINGS: Final = 4
 
 
-# What a returned gradient of a layer with gates may be multiplied by: a number, over powers of N and T.
+# What a returned gradient of a layer with gates may be multiplied by.
 GRADIENT_SCALE: Final = {
-    "0": (0.0, 0, 0),
-    "1 / N": (1.0, 1, 0),
-    "1 / T": (1.0, 0, 1),
-    "1 / (N * T)": (1.0, 1, 1),
-    "2": (2.0, 0, 0),
-    "0.5": (0.5, 0, 0),
-    "-1": (-1.0, 0, 0),
+    text: function_of(text, "N", "T") for text in ("0", "1 / N", "1 / T", "1 / (N * T)", "2", "0.5", "-1")
 }
 
 
@@ -254,13 +248,11 @@ class NetworkRun:
         """Return the states that some sequences of a layer and direction start from, side by side."""
         if not self.config.hidden:
             return Var(self._number(np.zeros((len(sequences), self.width))))
-        read = {
-            name: self._gather(
-                (name, at, g, len(sequences)), partial(self._start, name=name, at=at, sequences=sequences)
-            )
-            for name in self.config.hidden
-        }
-        return concatenated([rows(self._leaf(name), row) for name, row in read.items()], -1)
+        read = []
+        for name in self.config.hidden:
+            index = partial(self._start, name=name, at=at, sequences=sequences)
+            read.append(rows(self._leaf(name), self._gather((name, at, g, len(sequences)), index)))
+        return concatenated(read, -1)
 
     def trace(
         self, at: Place, g: int, group: SequenceGroup, x: Var, start: Var | None = None
@@ -357,8 +349,7 @@ class NetworkRun:
         config, parts = self.config, list[Var]()
         for d in range(self.stack.D):
             if d and self.forward_wiring["directions"] == "1":
-                zeros = Var(self._number(np.zeros((config.T, config.N, config.h_size))))
-                parts.append(zeros)
+                parts.append(Var(self._number(np.zeros((config.T, config.N, config.h_size)))))
                 self._finals[layer, d] = Var(self._number(np.zeros((config.N, self.width))))
                 continue
             read = columns(x, self._features("inner", d)) if layer else x
@@ -526,8 +517,7 @@ class NetworkRun:
                 arrays[name] = each(arrays[name], lambda array: np.where(padding(config)[..., None], 0.0, array))
         if config.loss is None:
             return arrays
-        seeds: dict[Var, Any] = {results[name.removesuffix(".grad")]: g for name, g in case.cotangents.items()}
-        seeds = {v: self._number(g) for v, g in seeds.items()}
+        seeds = {results[name.removesuffix(".grad")]: self._number(g) for name, g in case.cotangents.items()}
         for node in self.nodes:  # a term of a gradient may stand where nothing is passed
             seeds.setdefault(node, self._number(np.zeros(node.shape)))
         by = self._differentiated(seeds)
@@ -536,8 +526,7 @@ class NetworkRun:
         for (kind, *rest), how in getattr(self.network.first, "back", ()):
             if kind == "scale":
                 names_of = [name for name in arrays if name.endswith(".grad") and role_of(name) == rest[0]]
-                number, n, t = GRADIENT_SCALE[how]
-                arrays |= {name: arrays[name] * (number / (config.N**n * config.T**t)) for name in names_of}
+                arrays |= {name: arrays[name] * float(GRADIENT_SCALE[how](config.N, config.T)) for name in names_of}
         return within_limits(self.network, arrays, self.stack)
 
     def _differentiated(self, seeds: Mapping[Var, Any]) -> dict[str, Numbers]:
@@ -562,10 +551,8 @@ class NetworkRun:
     def numbers(self, key: tuple[int, int, int]) -> LayerTrace:
         """Return a trace of a derived network on numbers, with the gradients of its steps."""
         f = on_numbers(self.traces[key])
-        gradients: dict[str, dict[int, Numbers]] = {what: {} for what in ("da", "dh", *ROLES)}
-        for (what, owner, t), g in self.of_parts.items():
-            if owner == key:
-                gradients[what][t] = g
+        parts = [(what, t, g) for (what, owner, t), g in self.of_parts.items() if owner == key]
+        gradients = {role: {t: g for what, t, g in parts if what == role} for role in ("da", "dh", *ROLES)}
         f.da, f.dh, f.derivative = gradients["da"], gradients["dh"], gradients
         model, nonlinearity, _ = self._model(key[:2])
         slopes(model, f, nonlinearity)
@@ -702,18 +689,11 @@ def place_of(name: str) -> Place:
 
 def within_limits(network: Network, arrays: dict[str, Numbers], sizes: LayersByDirections) -> dict[str, Numbers]:
     """Clip the gradients that the network clips."""
-
-    def limit_of(name: str) -> GradientClip | None:
-        return network.of(*place_of(name), sizes).limits.get(role_of(name)) if name.endswith(".grad") else None
-
-    joint = [name for name in arrays if (limit := limit_of(name)) is not None and limit.kind == "joint norm"]
-    over = {name: limit.over for name in joint if (limit := limit_of(name)) is not None}
-    counted = [name for name in joint if not over[name] or role_of(name) in over[name]]
-    norm = norm_of(*(arrays[name] for name in counted))
-    for name in [name for name in arrays if name.endswith(".grad")]:
-        limit = limit_of(name)
-        if limit is not None and limit.kind == "joint norm":
-            arrays[name] = shrunk(arrays[name], norm, limit)
-        elif limit is not None and limit.kind != "running sum":
-            arrays[name] = limited(arrays[name], limit)
+    gradients = [name for name in arrays if name.endswith(".grad")]
+    several = {name: network.of(*place_of(name), sizes).limits.get(role_of(name)) for name in gradients}
+    limits = {name: limit for name, limit in several.items() if limit is not None and limit.kind != "running sum"}
+    joint = {name: limit for name, limit in limits.items() if limit.kind == "joint norm"}
+    norm = norm_of(*(arrays[name] for name, limit in joint.items() if not limit.over or role_of(name) in limit.over))
+    for name, limit in limits.items():
+        arrays[name] = shrunk(arrays[name], norm, limit) if name in joint else limited(arrays[name], limit)
     return arrays

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from statistics import median
 from typing import Any, Final, NamedTuple
 
@@ -40,6 +40,19 @@ class CaseSizes(NamedTuple):
     hidden_size: int
 
 
+class CaseNumbers(NamedTuple):
+    """How the numbers of a case are drawn."""
+
+    seed: int = 0
+    scale: float = 1e-2  # the size of upstream gradients
+    weights: float = 1.0  # times the parameters with which every activation can be inverted
+    at: tuple[int, ...] | None = None  # the steps at which upstream gradients are not 0; ``None`` for all
+    zero: tuple[str, ...] = ()  # how the names of arrays begin that are 0
+    positive: bool = False  # whether all numbers are, and so the sums
+    blank: bool = False  # whether x is 0 at the second step of the first sequence, and at the third one of all
+    plain_readout: bool = True  # whether a readout returns the states themselves, if it may
+
+
 class Response(NamedTuple):
     """The arrays that a subject returned for a case, in the plain form."""
 
@@ -59,9 +72,7 @@ class Response(NamedTuple):
         output = self.arrays.get("output")
         if output is None and self._reads_out_states:
             output = self.arrays.get("readout")
-        if output is None:
-            return None
-        return output.swapaxes(0, 1) if self.case.config.batch_first else output
+        return output if output is None or not self.case.config.batch_first else output.swapaxes(0, 1)
 
     @property
     def _reads_out_states(self) -> bool:
@@ -186,16 +197,14 @@ class Asker:
 
     def config(self, **factors: Any) -> RNNConfig | None:
         """Return the plainest config that the subject takes with some factors; ``None`` if it takes none."""
-        sizes = ("T", "N", "input_size", "hidden_size")
         lengths = factors.pop("lengths", None)
         if lengths is not None:
             return self._packed(lengths, factors)
-        named = {name: fitting(name, value, self.scope) if name in sizes else value for name, value in factors.items()}
+        named = {"dtype": self.dtype, "nonlinearity": self.nonlinearity, "bias": self.has_bias, **factors}
+        named |= {name: fitting(name, factors[name], self.scope) for name in CaseSizes._fields}
         values = self.scope.values()
         if named.get("hx", values["hx"][0]) not in values["hx"]:
             return None
-        for name, value in (("dtype", self.dtype), ("nonlinearity", self.nonlinearity), ("bias", self.has_bias)):
-            named.setdefault(name, value)
         if named.get("loss") is not None and "all" in values["wrt"]:
             named.setdefault("wrt", "all")
         if None not in values["output_size"]:
@@ -211,8 +220,8 @@ class Asker:
             config = self.scope.config(named)
         except ConfigError:
             return None
-        wanted = {name: value for name, value in factors.items() if name not in sizes}
-        return config if all(getattr(config, name) == value for name, value in wanted.items()) else None
+        wanted = factors.keys() - {*CaseSizes._fields}
+        return config if all(getattr(config, name) == factors[name] for name in wanted) else None
 
     def _packed(self, lengths: tuple[int, ...], factors: Mapping[str, Any]) -> RNNConfig | None:
         """Return a config of a packed batch, with lengths that never rise if the subject takes no others."""
@@ -226,73 +235,40 @@ class Asker:
                     return config
         return None
 
-    def ask(
-        self,
-        sizes: CaseSizes,
-        seed: int = 0,
-        *,
-        scale: float = 1e-2,
-        weights: float = 1.0,
-        at: tuple[int, ...] | None = None,
-        zero: tuple[str, ...] = (),
-        positive: bool = False,
-        blank: bool = False,
-        plain_readout: bool = True,
-        **factors: Any,
-    ) -> Response | None:
+    def ask(self, sizes: CaseSizes, seed: int = 0, **factors: Any) -> Response | None:
         """Return what the subject gives on generic numbers of some sizes; ``None`` if it takes no such case.
 
-        Upstream gradients are some ``scale``, and 0 but at the steps ``at``. Parameters are ``weights`` times those
-        with which every activation can be inverted. Arrays whose names begin as ``zero`` says are 0. With ``positive``
-        numbers, sums are positive, too. With ``blank``, x is 0 at the second step of the first sequence, and at the
-        third one of all. A plain readout returns the states themselves, if it may.
+        ``factors`` are those of the config, and fields of ``CaseNumbers``.
         """
-        numbers = (seed, scale, weights, at, zero, positive, blank, plain_readout)
+        numbers = CaseNumbers(seed, **{name: factors.pop(name) for name in CaseNumbers._fields if name in factors})
         key = (*sizes, *numbers, self.shorter, *sorted(factors.items()))
         if key not in self._answers:
             config = self.config(**sizes._asdict(), **factors)
-            question = partial(
-                self._response, seed=seed, scale=scale, weights=weights, at=at, zero=zero, plain_readout=plain_readout
-            )
-            self._answers[key] = None if config is None else question(config, positive=positive, blank=blank)
+            self._answers[key] = None if config is None else self._response(config, numbers)
         return self._answers[key]
 
-    def _response(
-        self,
-        config: RNNConfig,
-        *,
-        seed: int,
-        scale: float,
-        weights: float,
-        at: tuple[int, ...] | None,
-        zero: tuple[str, ...],
-        positive: bool,
-        blank: bool,
-        plain_readout: bool,
-    ) -> Response | None:
+    def _response(self, config: RNNConfig, numbers: CaseNumbers) -> Response | None:
         dtype = np.dtype(config.dtype)
         arrays: dict[str, Array] = {}
         # With exact numbers, no preactivation is beyond pi / 2, so that every activation can be inverted.
         terms = config.input_size + config.hidden_size + 2
         largest = 1.5 / terms if config.dtype == "float64" else 1 / math.sqrt(max(1, config.hidden_size))
         for name, spec in config.given.items():
-            random = np.random.default_rng([seed, zlib.crc32(name.encode()), *spec.shape])
-            values = random.uniform(0.0 if positive else -1.0, 1, spec.shape)
-            values *= largest * weights if name.startswith(("weight", "bias")) else 1
+            random = np.random.default_rng([numbers.seed, zlib.crc32(name.encode()), *spec.shape])
+            values = random.uniform(0.0 if numbers.positive else -1.0, 1, spec.shape)
+            values *= largest * numbers.weights if name.startswith(("weight", "bias")) else 1
             if name.endswith(".grad"):
-                values *= scale
-                if at is not None and name in ("output.grad", "readout.grad"):
-                    time = 1 if config.batch_first and config.batched else 0
-                    keep = np.isin(np.arange(config.T), at)
-                    values *= keep.reshape([-1 if axis == time else 1 for axis in range(values.ndim)])
-            if name == "x" and blank:
-                by_step = values.swapaxes(0, 1) if config.batch_first else values
+                values *= numbers.scale
+            by_step = values.swapaxes(0, 1) if config.batch_first and values.ndim == 3 else values
+            if name in ("output.grad", "readout.grad") and numbers.at is not None:
+                by_step[~np.isin(np.arange(config.T), numbers.at)] = 0
+            if name == "x" and numbers.blank:
                 by_step = by_step if config.batched else values[:, None]
                 by_step[1:2, :1] = 0
                 by_step[2:3] = 0
-            if plain_readout and name == "readout.weight" and spec.shape[0] == spec.shape[1]:
+            if numbers.plain_readout and name == "readout.weight" and spec.shape[0] == spec.shape[1]:
                 values = np.eye(len(values))
-            if name.startswith(zero) or (plain_readout and name == "readout.bias"):
+            if name.startswith(numbers.zero) or (numbers.plain_readout and name == "readout.bias"):
                 values *= 0
             arrays[name] = values.astype(dtype)
         if config.lengths is not None:
@@ -313,20 +289,16 @@ class Asker:
         W = weight_names(layer, d)[0 if through == "x" else 1] if through in ("x", "hx") else ""
         arrays: dict[str, Array] = {}
         for name, spec in config.given.items():
-            array = np.zeros(spec.shape)
-            if name in (W, "readout.weight"):
-                array = np.eye(spec.shape[0], spec.shape[1])
-            elif name == through and name == "hx":
-                array[layer * config.num_directions + d] = np.resize(values, spec.shape[1:])
-            elif name == through:
-                array = np.resize(values, spec.shape)
+            unit = name in (W, "readout.weight")
+            array = np.eye(spec.shape[0], spec.shape[1]) if unit else np.zeros(spec.shape)
             arrays[name] = array.astype(np.dtype(config.dtype))
+        sums = arrays[through][layer * config.num_directions + d] if through == "hx" else arrays[through]
+        sums[...] = np.resize(values, sums.shape)
         if (a := self.of(Case.from_arrays(config, arrays))) is None or a.steps is None:
             return None
-        sums = arrays[through][layer * config.num_directions + d] if through == "hx" else arrays[through]
-        s, H = np.asarray(sums, np.float64).ravel(), config.hidden_size
-        number = min(len(s), H)
-        return s[:number], a.steps[0, 0, d * H :][:number]
+        number = min(sums.size, config.hidden_size)
+        s, start = np.asarray(sums, np.float64).ravel(), d * config.hidden_size
+        return s[:number], a.steps[0, 0, start : start + number]
 
     def sequences(self, number: int) -> Floats | None:
         """Return what a single step makes of some sequences, of one positive number each."""
@@ -340,15 +312,11 @@ class Asker:
         start = time.perf_counter()
         observation = self._observations.of(case, with_probes=False)
         self._seconds.append(time.perf_counter() - start)
-        if (
-            self.questions % ENOUGH_QUESTIONS == 0 and median(self._seconds) > QUESTION_SECONDS
-        ):  # a busy machine delays some
+        # a busy machine delays some
+        if self.questions % ENOUGH_QUESTIONS == 0 and median(self._seconds) > QUESTION_SECONDS:
             raise SubjectTooSlow("that takes hundreds of calls, and each takes long")
-        arrays = {
-            n: np.asarray(array, np.float64)
-            for n, array in observation.outcome.arrays.items()
-            if role_of(n) not in self.excluded
-        }
+        returned = observation.outcome.arrays.items()
+        arrays = {n: np.asarray(array, np.float64) for n, array in returned if role_of(n) not in self.excluded}
         if observation.outcome.failure is not None or observation.unfit is not None:
             wrong = () if observation.unfit is None else observation.unfit.mismatches
             missing = [m.array for m in wrong if m.sort is MismatchKind.MISSING and m.array.endswith(".grad")]

@@ -48,12 +48,9 @@ def lines(model: LayerModel, nonlinearity: str, *, back: bool = True) -> dict[st
 
     Before the first step, h[t] is hx, and beyond the last one every gradient is 0; x is counted as Python counts.
     """
-    visits = model.visited != TermSteps()
     texts = {
         "start": f"h[-1] = {model.start}",
-        "steps": loop_line(model.visited).replace("reversed(", "").replace("):", ":")
-        if visits
-        else "for t in range(T):",
+        "steps": f"for t in {_range(model.visited)}:",
         "s": f"    s[t] = {sum_of(model.step)}",
         "h": f"    h[t] = {_state(model, nonlinearity)}",
         "h_n": f"output = {_output(model, nonlinearity)}; h_n = {model.final}",
@@ -83,41 +80,38 @@ def _state(model: LayerModel, nonlinearity: str) -> str:
 
 
 def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
-    texts = {"entry": entry_line(model), "back": loop_line(model.reached)}
     slope = slope_of(model, nonlinearity)
     slope += f" + {number(model.at_kink)} * (s[t] == 0)" if model.at_kink else ""
-    texts["slope"] = f"    slope[t] = {slope}"
-    texts["slope"] += f" if {model.sloped.line} else 1 + 0 * h[t]" if model.sloped != TermSteps() else ""
-    if model.counted != TermSteps():
-        texts = {"counted": f"for t in range(T): g[t] = g[t] * ({model.counted.line})"} | texts
+    unless = f" if {model.sloped.line} else 1 + 0 * h[t]" if model.sloped != TermSteps() else ""
     links = [term(link.term, link.coef) for link in model.links]
     links += ["passed[t]"] if any(how == "passed" for how, _ in model.entry) else []
-    passed = " + ".join(links) or "0"
     passing = "" if model.passes == TermSteps() or not model.links else f" if {model.passes.line} else 0"
     horizon = f"  # at most {model.horizon} steps back from each output" if model.horizon else ""
-    texts["next"] = f"    dh_next = {passed}{passing}{horizon}"
     sloped, behind = model.own[0][0], bool(model.links) and not model.links[0].sloped
     own = sum_of(tuple(("g[t]", coef) for _, coef in model.own))
     own = f"({own})" if len(model.own) > 1 else own
     where, limit = model.step_limit or ("", GradientClip("elements", 0))
-    texts["dh"] = f"    dh[t] = {own} + dh_next"
     da = {
         (True, False): "dh[t] * slope[t]",
         (True, True): f"{own} * slope[t] + dh_next",
         (False, False): f"{own} + dh_next * slope[t]",
         (False, True): "dh[t]",
-    }[
-        (True, False) if where == "dh" or "dh[t]" in slope else (sloped, behind)
-    ]  # then dh is all that the slope multiplies
-    texts["da"] = f"    da[t] = {da}"
-    if "dh[t]" in slope:
-        texts = {key: line for key, line in texts.items() if key not in ("slope", "da")} | {
-            key: texts[key] for key in ("slope", "da")
-        }
+    }
+    by_dh = "dh[t]" in slope
+    body = {
+        "slope": f"    slope[t] = {slope}{unless}",
+        "next": f"    dh_next = {' + '.join(links) or '0'}{passing}{horizon}",
+        "dh": f"    dh[t] = {own} + dh_next",
+        # If it decides the slope, or is clipped, dh is all that the slope multiplies.
+        "da": f"    da[t] = {da[(True, False) if where == 'dh' or by_dh else (sloped, behind)]}",
+    }
     if where:
-        key = {"dh_next": "next", "dh": "dh", "da": "da"}[where]
-        name = {"dh_next": "dh_next", "dh": "dh[t]", "da": "da[t]"}[where]
-        texts[key] += f"; {name} = {clipped(name, limit)}"
+        key, name = ("next", where) if where == "dh_next" else (where, f"{where}[t]")
+        body[key] += f"; {name} = {clipped(name, limit)}"
+    order = ("next", "dh", "slope", "da") if by_dh else tuple(body)
+    counts = model.counted == TermSteps()
+    texts = {} if counts else {"counted": f"for t in range(T): g[t] = g[t] * ({model.counted.line})"}
+    texts |= {"entry": entry_line(model), "back": loop_line(model.reached)} | {key: body[key] for key in order}
     texts["gradients"] = loop_line(model.reached)
     for role, name in LINE_NAMES.items():
         text = readout_line(model, role)
@@ -157,6 +151,10 @@ def entry_line(model: LayerModel) -> str:
 
 def loop_line(when: TermSteps) -> str:
     """Return the loop of the way back."""
+    return f"for t in reversed({_range(when)}):"
+
+
+def _range(when: TermSteps) -> str:
     ranges = {
         "all": "range(T)",
         "but last": f"range(T - {when.k})",
@@ -164,8 +162,7 @@ def loop_line(when: TermSteps) -> str:
         "last": f"range(max(0, T - {when.k}), T)",
         "first": f"range(min({when.k}, T))",
     }
-    steps = ranges.get(when.kind) or f"[t for t in range(T) if {when.line}]"
-    return f"for t in reversed({steps}):"
+    return ranges.get(when.kind) or f"[t for t in range(T) if {when.line}]"
 
 
 def slope_of(model: LayerModel, nonlinearity: str) -> str:

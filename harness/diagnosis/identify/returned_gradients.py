@@ -10,7 +10,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.backward_step import BackwardStepInquiry
 from harness.diagnosis.identify.coefficient_patterns import LinearSystem, gathered, gathered_at_start, used
 from harness.diagnosis.identify.fit import TermColumns, solve
-from harness.diagnosis.identify.inquiry import SHORT_TIME, explains
+from harness.diagnosis.identify.inquiry import SHORT_TIME, Pairs
 from harness.diagnosis.identify.line import Line, function_of
 from harness.diagnosis.identify.model import (
     DERIVATIVE,
@@ -22,7 +22,7 @@ from harness.diagnosis.identify.model import (
     WeightedTerms,
     needs_square,
 )
-from harness.diagnosis.identify.questions import LONG_TIMES, Response
+from harness.diagnosis.identify.questions import LONG_TIMES
 from harness.diagnosis.identify.step_patterns import PATTERNS, TermSteps, fitting_pattern
 from harness.diagnosis.identify.terms import (
     ARRANGED_BACK,
@@ -51,7 +51,8 @@ from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.space.config import role_of
 
-StepCoefs = tuple[LayerTrace, dict[int, dict[str, float]]]  # a trace, and the coefficients of terms by step
+StepTerms = dict[int, dict[str, float]]  # the coefficients of terms by step
+StepCoefs = tuple[LayerTrace, StepTerms]
 ENTRY: Final = "h_n.grad's way in"
 
 
@@ -71,22 +72,14 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         """Return the term that a gradient is made of if nothing is wrong with it."""
         return DERIVATIVE if self.derived else RIGHT_GRADIENT_SUMS[role][0][0]
 
-    def _columns(self, role: str, f: LayerTrace, names: Sequence[str] | None = None) -> dict[str, Any]:
-        """Return the terms of a role's gradient that a trace can have."""
-        if names is not None:
-            return dict.fromkeys(names)
-        terms = terms_of_da(role, f)
-        return dict.fromkeys([DERIVATIVE, *terms] if self.derived else terms)
-
-    def _solved(
-        self, role: str, pairs: Sequence[tuple[Response, LayerTrace]], names: Sequence[str] | None = None
-    ) -> dict[int, dict[str, float]] | None:
+    def _solved(self, role: str, pairs: Pairs, names: Sequence[str] | None = None) -> StepTerms | None:
         """Return the coefficients of a gradient's terms by step, if some explain it: of as few terms as will do."""
-        columns = list(self._columns(role, pairs[0][1], names))
+        derivative = [DERIVATIVE] if self.derived else []
+        columns = [*dict.fromkeys([*derivative, *terms_of_da(role, pairs[0][1])] if names is None else names)]
         system = self._system_back(role, pairs, columns)
         own = self._own_term(role)
 
-        def fits(some: Collection[str]) -> dict[int, dict[str, float]] | None:
+        def fits(some: Collection[str]) -> StepTerms | None:
             return system.solved([name for name in columns if name in some], self.noise)
 
         if names is not None:
@@ -112,7 +105,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         several += [{first, second} for first in (own, *middle) for second in columns if first != second]
         return next((by for pair in several if (by := fits(pair)) is not None), solution)
 
-    def _numbered(self, role: str, answers: Sequence[tuple[Response, LayerTrace]]) -> set[str]:
+    def _numbered(self, role: str, answers: Pairs) -> set[str]:
         """Return the one or two terms by which da of each step is paired with x, or h, of the step that it is."""
         of_x, indices, T = role == "weight_ih", STEP_PAIRS[role], answers[0][1].T
         pairs = [(t, k) for t in range(T) for k in range(0 if of_x else -1, T)]
@@ -121,16 +114,13 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
             read = [(f.back(f.da, pair[0]), f.input(pair[1]) if of_x else f.state(pair[1])) for _, f in answers]
             return np.concatenate([np.ravel(da.T @ v) for da, v in read])
 
-        y = np.concatenate([self._vector(role, a) for a, _ in answers])
-        fit = solve(TermColumns(dict.fromkeys(pairs), column), y, self.noise)
+        fit = solve(TermColumns(dict.fromkeys(pairs), column), self._given(role, answers), self.noise)
         fits = [{t for t, k in fit or () if index(t, T) == k} for index in indices.values()]
         named = [{product_of("da[t]", name) for name in some} for n in (1, 2) for some in combinations(indices, n)]
         steps = [set().union(*some) for n in (1, 2) for some in combinations(fits, n)]
         return next((some for some, at in zip(named, steps, strict=True) if fit and at == {*range(T)}), set())
 
-    def _system_back(
-        self, role: str, pairs: Sequence[tuple[Response, LayerTrace]], names: Sequence[str]
-    ) -> LinearSystem:
+    def _system_back(self, role: str, pairs: Pairs, names: Sequence[str]) -> LinearSystem:
         """Return the equations of a gradient: one system for all steps, or one for each step where it has steps."""
         steps = range(1 if role == "hx" else pairs[0][1].T)
 
@@ -152,7 +142,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         if role == "x":
             gradients = [time_major(a.arrays["x.grad"], a.case.config) for a, _ in pairs]
             return LinearSystem(columns, {t: np.concatenate([g[t].ravel() for g in gradients]) for t in steps})
-        y = np.concatenate([self._vector(role, a) for a, _ in pairs])
+        y = self._given(role, pairs)
         return LinearSystem(columns, {0: y} if role == "hx" else y)
 
     def _is_right_chain(self) -> bool:
@@ -170,12 +160,9 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         N = self._base["N"]
         roles, unknown = roles or self.roles(), list[str]()
         by_role: dict[str, list[StepCoefs]] = {role: [] for role in roles}
-        earlier: list[Sequence[tuple[Response, LayerTrace]]] = []
-        cases = [
-            (SHORT_TIME, {}),
-            *((T, {}) for T in LONG_TIMES),
-            (SHORT_TIME + 1, {"N": 3 if N > 1 else 1, "input_size": 3, "hidden_size": 5}),
-        ]
+        earlier: list[Pairs] = []
+        wide = {"N": 3 if N > 1 else 1, "input_size": 3, "hidden_size": 5}
+        cases = [*((T, {}) for T in (SHORT_TIME, *LONG_TIMES)), (SHORT_TIME + 1, wide)]
         for i, (T, sizes) in enumerate(cases):
             pairs = self._back(T, 26 if i == 0 else 2 * T + 4, **sizes)
             if not pairs or (sizes and pairs[0][1].square):
@@ -206,9 +193,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         # A gradient that is not known may count the steps that the others leave out.
         return self._gathered(model if unknown else self._reached(model, by_role), by_role, unknown)
 
-    def _of_any_size(
-        self, role: str, batches: Sequence[Sequence[tuple[Response, LayerTrace]]]
-    ) -> list[StepCoefs] | None:
+    def _of_any_size(self, role: str, batches: Sequence[Pairs]) -> list[StepCoefs] | None:
         """Return the coefficients of the terms that explain the last cases, whose sizes differ, if they explain all.
 
         Where input_size is hidden_size, another term may be equal.
@@ -221,12 +206,12 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
     def _all_solved(
         self,
         model: LayerModel,
-        pairs: Sequence[tuple[Response, LayerTrace]],
+        pairs: Pairs,
         by_role: Mapping[str, Sequence[StepCoefs]],
         names: Mapping[str, Sequence[str] | None],
         *,
         again: bool,
-    ) -> dict[str, dict[int, dict[str, float]] | None]:
+    ) -> dict[str, StepTerms | None]:
         """Return the coefficients of each gradient by step, of the terms named, or ``again`` of all; hx's comes last.
 
         Where no gradient is made of the terms named, the chain is wrong, and others are not tried.
@@ -257,39 +242,31 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         if self.derived:
             return model, unknown
         # in long sequences, the first step is not reached, or does not pass anything on
-        cut = {"reached": model.reached != TermSteps(), "passed": model.passes != TermSteps()}
-        for term in (f"da[0] @ W_hh, if {how}" for how, where in cut.items() if where):
-            if gradient_sums.get("hx") != () and "hx" not in unknown:
-                break
-            candidate = replace(model, gradient_sums=gradient_sums | {"hx": ((term, Coef()),)})
+        cut = [how for how, when in (("reached", model.reached), ("passed", model.passes)) if when != TermSteps()]
+        if cut and (gradient_sums.get("hx") == () or "hx" in unknown):
             pairs = [pair for T in (1, 2, SHORT_TIME, *LONG_TIMES) for pair in self._back(T, 1)]
-            if "hx" not in self._differing(candidate, pairs):
-                model, unknown = candidate, [role for role in unknown if role != "hx"]
-                break
+            sums = (gradient_sums | {"hx": ((f"da[0] @ W_hh, if {how}", ONE),)} for how in cut)
+            several = (replace(model, gradient_sums=some) for some in sums)
+            right = next((some for some in several if "hx" not in self._differing(some, pairs)), None)
+            return (model, unknown) if right is None else (right, [role for role in unknown if role != "hx"])
         return model, unknown
 
     def _cut(
-        self,
-        model: LayerModel,
-        batches: Sequence[Sequence[tuple[Response, LayerTrace]]],
-        names: Mapping[str, Sequence[str] | None],
+        self, model: LayerModel, batches: Sequence[Pairs], names: Mapping[str, Sequence[str] | None]
     ) -> LayerModel:
         """Return the model with the steps between which a long way back is cut, if it is."""
 
-        def explained(candidate: LayerModel, pairs: Sequence[tuple[Response, LayerTrace]]) -> bool:
+        def explained(candidate: LayerModel, pairs: Pairs) -> bool:
             self._chained(candidate, pairs)
             return any(self._solved(role, pairs, terms) is not None for role, terms in names.items())
 
         if self.derived or not model.links or not names or explained(model, batches[-1]):
             return model
-        kinds = ("but every", "but every from the end", "but last but", "from", "but last", "first", "last")
-        cut = [replace(model, passes=TermSteps("but every", k)) for k in range(2, LONG_TIMES[-1])]
-        cut += [
-            replace(model, passes=TermSteps(kind, k))
-            for k in range(1, LONG_TIMES[-1])
-            for kind in kinds[1:]
-            if self.cut_short and (k > 1 or "ev" not in kind)
-        ]
+        steps = [TermSteps("but every", k) for k in range(2, LONG_TIMES[-1])]
+        for k in range(1, LONG_TIMES[-1]) if self.cut_short else ():
+            steps += [TermSteps("but every from the end", k)] if k > 1 else []
+            steps += [TermSteps(kind, k) for kind in ("but last but", "from", "but last", "first", "last")]
+        cut = [replace(model, passes=when) for when in steps]
         cut += [replace(model, horizon=k) for k in range(1, LONG_TIMES[-1])]  # of which each takes T times as long
         return next((candidate for candidate in cut if all(explained(candidate, pairs) for pairs in batches)), model)
 
@@ -315,9 +292,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         for T in (SHORT_TIME, 7) if self.asker.losses[0] != "h_n" else ():
             for t in range(T):
                 answers = self.answers(T, 1, loss=self.asker.losses[0], at=(t,), **self.alone)
-                arrays = [
-                    array for a in answers for name, array in a.arrays.items() if role_of(name) in RIGHT_GRADIENT_SUMS
-                ]
+                arrays = [array for a in answers for n, array in a.arrays.items() if role_of(n) in RIGHT_GRADIENT_SUMS]
                 hits.append((T, t, any(array.any() for array in arrays)))
         if hits and not any(hit for *_, hit in hits):
             return TermSteps("never")
@@ -328,11 +303,8 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         if self.asker.nonlinearity != "relu" or self.model.activation is not None or self.found.unknown:
             return
         answers = self.answers(2, 1, loss=self.loss, zero=("x", "hx", "bias"))
-        for slope in (0.0, 0.5, 1.0):
-            model = replace(self.model, at_kink=slope)
-            if answers and all(explains(self._with(model), a, self.asker.rounding) for a in answers):
-                self.model = model
-                return
+        models = [replace(self.model, at_kink=slope) for slope in (0.0, 0.5, 1.0)] if answers else []
+        self.model = next((model for model in models if self._gives(model, answers)), self.model)
 
     def _entered(self, model: LayerModel, unknown: list[str]) -> tuple[LayerModel, list[str]]:
         """Return a model with the steps at which the gradient of h_n enters, and what is unknown of it."""
@@ -346,37 +318,36 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
         batches = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT_TIME, self.asker.long[0], 1, 2)]
         batches += [self._pairs(self.answers(SHORT_TIME, 2, loss="both"))] if "both" in self.asker.losses else []
         batches = [pairs for pairs in batches if pairs]
-        simple = [
-            (FinalStateGradientEntry(how, Coef(when=TermSteps("last", 1))),) for how in ("g", "passed", "instead")
-        ]
-        for entry in (*simple, self._entry(model, batches[:2])):
-            candidate = model if entry is None else replace(model, entry=entry)
-            if entry is not None and not any(self._differing(candidate, pairs) for pairs in batches):
-                return (without_last(candidate) if entry == () else candidate), unknown
-        return model, [*unknown, ENTRY]
+        last = Coef(when=TermSteps("last", 1))
+        simple = [(FinalStateGradientEntry(how, last),) for how in ("g", "passed", "instead")]
+        several = [entry for entry in (*simple, self._entry(model, batches[:2])) if entry is not None]
+        right = self._first_right((replace(model, entry=entry) for entry in several), *batches)
+        if right is None:
+            return model, [*unknown, ENTRY]
+        # Where none enters and the last steps do not count, the way back does not reach these.
+        if right.entry == () and right.counted.kind == "but last" and right.reached == TermSteps():
+            right = replace(right, reached=right.counted, counted=TermSteps(), entry=LayerModel().entry)
+        return right, unknown
 
     def _find_tiles(self) -> None:
         """Find what is left out of a gradient where it is too wide for a single block."""
         pairs = self._back(2, 1, input_size=WIDE, hidden_size=WIDE)
         if not (wrong := self._differing(self.model, pairs)):
             return
-        own = RIGHT_GRADIENT_SUMS["weight_hh"][0][0]
-        for mask in GRADIENT_MASKS if self.model.readout("weight_hh") == ((own, ONE),) else ():
-            model = replace(
-                self.model, gradient_sums={**self.model.gradient_sums, "weight_hh": ((masked(own, mask), ONE),)}
-            )
-            if not self._differing(model, pairs):
-                self.model = model
-                return
-        self.found.unknown += wrong
+        own, sums = RIGHT_GRADIENT_SUMS["weight_hh"], self.model.gradient_sums
+        masks = GRADIENT_MASKS if self.model.readout("weight_hh") == own else ()
+        several = ({**sums, "weight_hh": ((masked(own[0][0], mask), ONE),)} for mask in masks)
+        right = self._first_right((replace(self.model, gradient_sums=some) for some in several), pairs)
+        self.model = right or self.model
+        self.found.unknown += [] if right else wrong
 
     def _find_periods(self) -> None:
         """Find what the way back leaves out at some steps of long cases, and of no shorter ones."""
         pairs = self._back(self.asker.long[-1], 2) if self.asker.periods else ()
         if wrong := self._differing(self.model, pairs):
-            periodic = next((model for model in self._periodic() if not self._differing(model, pairs)), None)
-            self.model = periodic or self.model
-            self.found.unknown += [] if periodic else wrong
+            right = self._first_right(self._periodic(), pairs)
+            self.model = right or self.model
+            self.found.unknown += [] if right else wrong
 
     def _periodic(self) -> Iterator[LayerModel]:
         """Yield the model with what is left out after so many steps as only long cases have."""
@@ -396,9 +367,7 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
                 yield replace(model, gradient_sums={**model.gradient_sums, role: terms})
         yield from (replace(model, horizon=k) for k in self.asker.periods)
 
-    def _entry(
-        self, model: LayerModel, batches: Sequence[Sequence[tuple[Response, LayerTrace]]]
-    ) -> tuple[FinalStateGradientEntry, ...] | None:
+    def _entry(self, model: LayerModel, batches: Sequence[Pairs]) -> tuple[FinalStateGradientEntry, ...] | None:
         """Return the entries by which h_n's gradient makes up all others, if there are some."""
         solved = []
         for pairs in batches:
@@ -416,20 +385,8 @@ class ReturnedGradientInquiry(BackwardStepInquiry):
 
     def _all(self, several: Sequence[Mapping[str, Floats]]) -> Floats:
         """Return all known gradients of some answers, one after the other."""
-        names = [(role, self._name(role)) for role in self.roles() if role not in self.found.unknown]
-        parts = [
-            (arrays[name][self._row] if role == "hx" else arrays[name]).ravel()
-            for arrays in several
-            for role, name in names
-        ]
-        return np.concatenate(parts)
-
-
-def without_last(model: LayerModel) -> LayerModel:
-    """Return a model into which no gradient of h_n enters as one whose last steps are not reached, if it is that."""
-    if model.counted.kind != "but last" or model.reached != TermSteps():
-        return model
-    return replace(model, reached=model.counted, counted=TermSteps(), entry=LayerModel().entry)
+        roles = [role for role in self.roles() if role not in self.found.unknown]
+        return np.concatenate([self._gradient(role, arrays).ravel() for arrays in several for role in roles])
 
 
 def terms_of_da(role: str, f: LayerTrace) -> list[str]:

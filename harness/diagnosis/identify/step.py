@@ -5,22 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.coefficient_patterns import LinearSystem, gathered, used
 from harness.diagnosis.identify.fit import EQUATIONS_AN_UNKNOWN, TermColumns, plainest, solve
-from harness.diagnosis.identify.inquiry import (
-    LARGE_WEIGHTS,
-    SHORT_TIME,
-    SQUARE,
-    Inquiry,
-    explains,
-    fresh_answers,
-    nearly,
-)
+from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT_TIME, SQUARE, Inquiry, fresh_answers
 from harness.diagnosis.identify.layer import FINAL_STATES, forward, total
 from harness.diagnosis.identify.model import (
     COUNT_KINDS,
@@ -79,6 +71,9 @@ MOST_COMMON_TERMS: Final = 3  # the terms that one factor has in common if it is
 
 # Traces, and the coefficients of each step's terms.
 TraceCoefficients = list[tuple[LayerTrace, dict[int, dict[str, float]]]]
+Kinds = Sequence[tuple[Activation, float]]  # what may be the activation, each with its factor
+Cases = Sequence[Sequence[LayerTrace]]  # traces by the sizes of their cases
+System = tuple[TermColumns[str], Floats]  # the columns of a step's terms, and what they add up to
 
 
 class StepForm(NamedTuple):
@@ -107,23 +102,21 @@ class StepInquiry(Inquiry):
         self.weights = 1.0 if np.ptp(kinds[0][0].value(USUAL_SUMS)) else self._shown_by()
         terms = [term for term in GENERAL.values() if self.place != (0, 0) or not term.other]
         several = math.ceil(len(terms) * EQUATIONS_AN_UNKNOWN / SHARE / (self._base["N"] * SQUARE)) + 2
-        cases: dict[tuple[bool, str], list[list[LayerTrace]]] = {}
+        sizes = [*((T, {}) for T in (SHORT_TIME, MIDDLE, *self.asker.long)), (SHORT_TIME, self._wide)]
 
-        def observed(*, positive: bool = False) -> list[list[LayerTrace]]:
-            if (positive, self.asker.shorter) not in cases:
-                every = [self._observed(T, several, positive=positive) for T in (SHORT_TIME, MIDDLE, *self.asker.long)]
-                wide = self._observed(SHORT_TIME, several, **self._wide, positive=positive)
-                every += [wide] if wide and not wide[0].square else []
-                cases[positive, self.asker.shorter] = [traces for traces in every if traces and traces[0].out]
-            return cases[positive, self.asker.shorter]
+        @cache
+        def cases(_shorter: str, *, positive: bool = False) -> list[list[LayerTrace]]:
+            every = [self._observed(T, several, positive=positive, **wide) for T, wide in sizes]
+            every = every if every[-1] and not every[-1][0].square else every[:-1]
+            return [traces for traces in every if traces and traces[0].out]
 
-        if not observed():
+        if not cases(self.asker.shorter):
             return False
         first: LayerModel | None = None
         fits: list[tuple[int, LayerModel, str]] = []  # with the number of mistakes, of which two are nearly always few
-        for form in self._forms(kinds, observed()):
+        for form in self._forms(kinds, cases(self.asker.shorter)):
             self.asker.shorter = form.shorter
-            model = self._formed(form, observed(positive=form.kind.positive))
+            model = self._formed(form, cases(form.shorter, positive=form.kind.positive))
             if model is not None and (final := self._final(model)) is not None:
                 model = replace(model, final=final)
                 if self._holds(model):
@@ -149,12 +142,7 @@ class StepInquiry(Inquiry):
         An activation that is another one by a formula, as an approximation of nn.RNN's is, was found before.
         """
         s, h = self._table(ACTIVATION_SUMS[:1], "x")
-        if self.place != (0, 0) or _is(self._nonlinearity, s, h, self.noise):
-            return False
-        answers = [a for T in (1, SHORT_TIME) for a in self.answers(T, 1)]
-        if all(explains(RIGHT_NETWORK, a, self.asker.rounding) for a in answers):
-            return False
-        return nearly(RIGHT_NETWORK, answers)
+        return not _is(self._nonlinearity, s, h, self.noise) and self._is_only_coarse(RIGHT_NETWORK)
 
     def _shown_by(self) -> float:
         """Return the least weights with which so many states are not 0 as the equations of a sum are counted on."""
@@ -165,9 +153,7 @@ class StepInquiry(Inquiry):
 
         return next((weights for weights in (2.0, 3.0, 4.0, 5.0, 6.0, 8.0) if share(weights) >= SHARE), LARGE_WEIGHTS)
 
-    def _forms(
-        self, kinds: Sequence[tuple[Activation, float]], cases: Sequence[Sequence[LayerTrace]]
-    ) -> Iterator[StepForm]:
+    def _forms(self, kinds: Kinds, cases: Cases) -> Iterator[StepForm]:
         """Yield the forms that a step may have, the plainest first."""
         readings = list[StepForm]()
         for reading in self._readings(kinds, cases):
@@ -182,18 +168,12 @@ class StepInquiry(Inquiry):
         for shorter in dict.fromkeys(reading.shorter for reading in readings):
             self.asker.shorter = shorter
             outsides = [*self._outsides()]
-            for reading in readings:
-                if (
-                    reading.shorter == shorter
-                    and reading.visited == TermSteps()
-                    and (shorter or reading.written == "h[t]")
-                ):
-                    for (factor, added), kind in product(outsides, (reading.kind, ACTIVATIONS["identity"])):
-                        yield reading._replace(kind=kind, factor=factor, added=added)
+            every = [r for r in readings if r.shorter == shorter and r.visited == TermSteps()]
+            for reading in [r for r in every if shorter or r.written == "h[t]"]:
+                for (factor, added), kind in product(outsides, (reading.kind, ACTIVATIONS["identity"])):
+                    yield reading._replace(kind=kind, factor=factor, added=added)
 
-    def _readings(
-        self, kinds: Sequence[tuple[Activation, float]], cases: Sequence[Sequence[LayerTrace]]
-    ) -> Iterator[StepForm]:
+    def _readings(self, kinds: Kinds, cases: Cases) -> Iterator[StepForm]:
         """Yield the forms of nn.RNN's terms: what may be the activation, and what is returned of each step."""
         if all((np.asarray(f.raw[0]) == f.given_hx).all() for traces in cases for f in traces):
             yield from (StepForm(kind, factor, written="h[t-1]") for kind, factor in self._kinds_by("h_n"))
@@ -210,7 +190,7 @@ class StepInquiry(Inquiry):
                 for kind, factor in self._kinds_by(by):
                     yield StepForm(kind, factor, written=written, shown=shown, shorter=by)
 
-    def _kinds_of_sums(self, kinds: Sequence[tuple[Activation, float]]) -> list[Activation]:
+    def _kinds_of_sums(self, kinds: Kinds) -> list[Activation]:
         """Return what may be the activation if the sums are returned: the output has none, and h_n shows which."""
         if self.place != (0, 0):
             return [self._nonlinearity]
@@ -218,7 +198,7 @@ class StepInquiry(Inquiry):
             return []
         return [kind for kind, factor in self._kinds_by("h_n") if kind != ACTIVATIONS["identity"] and factor == 1]
 
-    def _kinds_by(self, by: str) -> list[tuple[Activation, float]]:
+    def _kinds_by(self, by: str) -> Kinds:
         """Return what may be the activation, by the array of shorter runs that shows the states."""
         if not any(by in a.arrays for a in self.answers(1, 1)):
             return [(self._nonlinearity, 1.0)]
@@ -248,13 +228,12 @@ class StepInquiry(Inquiry):
     def _holds(self, model: LayerModel) -> bool:
         """Tell whether a model gives what is returned where no two sizes are equal, and in a long case."""
         answers = [*self.answers(SHORT_TIME, 1, **self._wide), *self.answers(self.asker.long[-1], 1)]
-        return all(explains(self._with(model), a, self.asker.rounding) for a in answers)
+        return self._gives(model, answers)
 
     def _holds_beyond(self, model: LayerModel, shorter: str) -> bool:
         """Tell whether a model gives what is returned of large numbers, too, which a limit cuts off."""
         self.asker.shorter = shorter
-        answers = fresh_answers(self.asker, (None,), **self._stack)
-        return all(explains(self._with(model), a, self.asker.rounding) for a in answers)
+        return self._gives(model, fresh_answers(self.asker, (None,), **self._stack))
 
     @property
     def _wide(self) -> dict[str, Any]:
@@ -282,17 +261,12 @@ class StepInquiry(Inquiry):
 
     def _find_extents(self) -> None:
         """Find how much of each axis counts, by unit matrices, and sequences, of many sizes."""
-        ways: dict[str, Callable[[int], Floats]] = {
-            "inputs": partial(self._reaches, "x"),
-            "states": partial(self._reaches, "hx"),
-            "units": partial(self._reaches, "bias_ih_l0"),
-            "sequences": lambda size: counting(self.asker.sequences(size), size),
-        }
         extents: dict[str, Extent] = {}
-        for axis, way in ways.items():
-            if (axis == "units" and not extents) or len({*(mask := way(SUM_SIZES[-1])).tolist()}) < len((0, 1)):
+        for axis, through in (("inputs", "x"), ("states", "hx"), ("units", "bias_ih_l0"), ("sequences", "")):
+            reached = partial(self._reaches, through)
+            if (axis == "units" and not extents) or len({*(mask := reached(SUM_SIZES[-1])).tolist()}) < len((0, 1)):
                 continue
-            masks = [mask, *(way(size) for size in SUM_SIZES[:-1])]
+            masks = [mask, *map(reached, SUM_SIZES[:-1])]
             several = (Extent(axis, kind, k) for k in range(1, SUM_SIZES[-1]) for kind in COUNT_KINDS)
             fits = (choice for choice in several if all(np.array_equal(choice.mask(len(mask)), mask) for mask in masks))
             if (extent := next(fits, None)) is not None:
@@ -302,16 +276,16 @@ class StepInquiry(Inquiry):
         if "units" in extents:
             extents = {axis: ext for axis, ext in extents.items() if ext[1:] != extents["units"][1:] or axis == "units"}
         self.model = replace(self.model, extents=tuple(extents.values()))
-        most = [extent.least for extent in extents.values() if extent.axis == "sequences"]
-        if most:
-            self._base = self._shape(max(most))
+        if "sequences" in extents:
+            self._base = self._shape(extents["sequences"].least)
 
     def _reaches(self, through: str, size: int) -> Floats:
-        """Return 1 for units that are not 0, if one number reaches each; for all if there is no such case."""
-        table = self.asker.unit(np.linspace(0.6, 1.9, size), through)
-        return counting(None if table is None else table[1], size)
+        """Return 1 for units, or sequences, that one number each makes other than 0; for all if there are too few."""
+        table = self.asker.unit(np.linspace(0.6, 1.9, size), through) if through else self.asker.sequences(size)
+        values = table[1] if isinstance(table, tuple) else table
+        return np.ones(size) if values is None or len(values) < size else (values != 0) * 1.0
 
-    def _visited(self, cases: Sequence[Sequence[LayerTrace]]) -> TermSteps | None:
+    def _visited(self, cases: Cases) -> TermSteps | None:
         """Return the steps whose output is not 0, if others are, and they follow a pattern."""
         hits = [(f.T, t, bool(f.raw[t].any())) for traces in cases for f in traces[:1] for t in range(f.T)]
         return None if all(hit for *_, hit in hits) else fitting_pattern(hits)
@@ -348,7 +322,7 @@ class StepInquiry(Inquiry):
     def _nonlinearity(self) -> Activation:
         return Activation(self.asker.nonlinearity)
 
-    def _kinds(self) -> list[tuple[Activation, float]]:
+    def _kinds(self) -> Kinds:
         """Return what may be the activation, with its factor: at least that of the first layer.
 
         With unit matrices, and nothing beside x, the sum of the first step is x, whatever is wrong with it otherwise.
@@ -387,7 +361,7 @@ class StepInquiry(Inquiry):
         finite = np.isfinite(h)
         return s[finite], h[finite]
 
-    def _formed(self, form: StepForm, cases: Sequence[Sequence[LayerTrace]]) -> LayerModel | None:
+    def _formed(self, form: StepForm, cases: Cases) -> LayerModel | None:
         """Return the model whose step has a form, if there is one."""
         every: TraceCoefficients = []
         all_terms: dict[str, Any] = {name: STEP_TERMS[name] for name in form.terms} or dict(GENERAL)
@@ -414,10 +388,21 @@ class StepInquiry(Inquiry):
         if step is None or otherwise is None:
             return None
         [(inside, times)] = Counter(coef.value for _, coef in step if not coef.scale).most_common(1) or [(1.0, 0)]
-        if times >= MOST_COMMON_TERMS and inside != 1:  # the argument as a whole is scaled
+        if times >= MOST_COMMON_TERMS:  # the argument as a whole is scaled
             step = tuple((name, coef._replace(value=coef.value / inside)) for name, coef in step)
-            return self._model(form, step, otherwise, every[0][0].start, inside)
-        return self._model(form, step, otherwise, every[0][0].start)
+        return replace(
+            self.model,
+            activation=None if form.kind == self._nonlinearity else form.kind,
+            inside=inside if times >= MOST_COMMON_TERMS else 1.0,
+            otherwise=otherwise,
+            step=in_order(step),
+            added=form.added,
+            activated=form.factor,
+            start=every[0][0].start,
+            visited=form.visited,
+            written=form.written,
+            shown=form.shown,
+        )
 
     def _read(self, traces: Sequence[LayerTrace], form: StepForm) -> None:
         """Give traces the states that a form says were returned."""
@@ -430,28 +415,6 @@ class StepInquiry(Inquiry):
             f.h = {t: form.kind.of(o) if form.written == "s[t]" else o for t, o in f.out.items()}
             for t in range(f.T):
                 f.h[t] = f.h[t] if form.visited.at(t, f.T) else f.state(t - 1)
-
-    def _model(
-        self,
-        form: StepForm,
-        step: WeightedTerms,
-        otherwise: tuple[tuple[Activation, TermSteps], ...],
-        start: str,
-        inside: float = 1.0,
-    ) -> LayerModel:
-        return replace(
-            self.model,
-            activation=None if form.kind == self._nonlinearity else form.kind,
-            inside=inside,
-            otherwise=otherwise,
-            step=in_order(step),
-            added=form.added,
-            activated=form.factor,
-            start=start,
-            visited=form.visited,
-            written=form.written,
-            shown=form.shown,
-        )
 
     def _otherwise(self, every: Sequence[tuple[LayerTrace, Any]]) -> tuple[tuple[Activation, TermSteps], ...] | None:
         """Return the other activations of some steps, as ``_steps`` noted them; ``None`` if they follow no pattern."""
@@ -473,23 +436,18 @@ class StepInquiry(Inquiry):
         yield 1.0, ()
         own = tuple(self._name(role).removesuffix(".grad") for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
         traces = self._observed(SHORT_TIME, 8, zero=own)
-        coefs: dict[str, float] | None = {}
+        coefs: dict[str, float] = {}
         rows = [(f, t) for f in traces for t in range(1, f.T)]  # the first step may read another state than hx
         if rows and traces[0].out:
-            columns = {
-                name: np.concatenate([_filled(term.value(f, t), f) for f, t in rows])
-                for name, term in ADDED_TERMS.items()
-                if term.fits(traces[0])
-            }
-            coefs = solve(columns, np.concatenate([f.out[t].ravel() for f, t in rows]), self.noise)
-        coefs = {name: plainest(c, self.noise) for name, c in (coefs or {}).items() if name != "1"}
+            terms = {name: term for name, term in ADDED_TERMS.items() if term.fits(traces[0])}
+            columns = {n: np.concatenate([_filled(term.value(f, t), f) for f, t in rows]) for n, term in terms.items()}
+            coefs = solve(columns, np.concatenate([f.out[t].ravel() for f, t in rows]), self.noise) or {}
+        coefs = {name: plainest(c, self.noise) for name, c in coefs.items() if name != "1"}
         base = tuple((name, Coef(c)) for name, c in coefs.items())
         factors = dict.fromkeys([1.0, *(plainest(1 - c, self.noise) for c in coefs.values())])
-        for count in range(5):
-            for some in combinations(("b_hh", "b_ih", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T"), count):
-                for factor in factors:
-                    if count or base:
-                        yield factor, (*base, *((name, ONE) for name in some))
+        beside = [(name, ONE) for name in ("b_hh", "b_ih", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T")]
+        several = (some for count in range(5) for some in combinations(beside, count) if count or base)
+        yield from ((factor, (*base, *some)) for some in several for factor in factors)
 
     def _steps(
         self, traces: Sequence[LayerTrace], form: StepForm, terms: Mapping[str, Any], *, numbered: bool = False
@@ -500,7 +458,8 @@ class StepInquiry(Inquiry):
         """
         kind = form.kind
         coefs: dict[int, dict[str, float]] = {}
-        systems: dict[int, tuple[TermColumns[str], Floats]] = {}
+        columns: dict[int, TermColumns[str]] = {}
+        ys: dict[int, Floats] = {}
         traces[0].kinds, traces[0].start = {}, "hx"
         own = [name for name, _ in LayerModel().step]
         likely = own, [*own, *OVER_TIME]
@@ -512,7 +471,7 @@ class StepInquiry(Inquiry):
                 system = self._system(traces, form._replace(kind=activation), terms, t)
                 by = None if system is None else solve(*system, self.noise, *likely)
                 if system is not None and by is not None:
-                    systems[t], coefs[t] = system, by
+                    (columns[t], ys[t]), coefs[t] = system, by
                     traces[0].kinds |= {} if activation == kind else {t: activation}
                     break
             else:
@@ -523,48 +482,43 @@ class StepInquiry(Inquiry):
                     return None
         if not steps:
             return None
-        if coefs.keys() - systems.keys():  # of other steps, each by its number, or else of none
+        if coefs.keys() - columns.keys():  # of other steps, each by its number, or else of none
             read = {name for by in coefs.values() for name in by}.difference(own)
             return dict(sorted(coefs.items())) if steps[0] in coefs and read else None
         start_at, later = steps[0], coefs[steps[min(1, len(steps) - 1)]] if len(steps) > 1 else {}
         only_there = not any("hx" in name or "h[t-2]" in name for name in later)  # hx is read in the first step alone
-        if only_there and len(steps) > 1 and not self._alike(coefs.get(start_at), later, systems.get(start_at)):
+        if only_there and len(steps) > 1 and not self._alike(coefs.get(start_at), later, columns.get(start_at)):
             # what it starts at shows where states are read
             starts = SEQUENCE_STARTS if form.added or any(map(_reads_state, later)) else ("hx",)
             made = partial(self._system, traces, form, terms, start_at)
             started = self._started(traces, made, later, likely, starts)
             if started is not None:
-                systems[start_at], coefs[start_at] = started
+                (columns[start_at], ys[start_at]), coefs[start_at] = started
                 traces[0].kinds.pop(start_at, None)
         if start_at not in coefs:
             return None
-        coefs = dict(sorted(coefs.items()))
-        return self._in_few_words(
-            LinearSystem({t: c for t, (c, _) in systems.items()}, {t: y for t, (_, y) in systems.items()}), coefs
-        )
+        return self._in_few_words(LinearSystem(columns, ys), dict(sorted(coefs.items())))
 
     def _started(
         self,
         traces: Sequence[LayerTrace],
-        made: Callable[[], Any],
+        made: Callable[[], System | None],
         later: Mapping[str, float],
         likely: Sequence[Collection[str]],
         starts: Iterable[str],
-    ) -> tuple[Any, dict[str, float]] | None:
+    ) -> tuple[System, dict[str, float]] | None:
         """Return the first step's system and coefficients, from what traces start at if it is to be as later ones."""
-        own = [f.hx for f in traces]
         for start in starts:
-            for f, hx in zip(traces, own, strict=True):
-                f.hx = hx
+            for f in traces:
+                f.hx = f.given_hx
                 f.hx = SEQUENCE_STARTS[start](f)
             system = made()
-            columns, y = system or ({}, np.zeros(0))
-            by = None if system is None else solve(columns, y, self.noise, *likely)
-            if self._alike(by, later, system):
+            by = None if system is None else solve(*system, self.noise, *likely)
+            if system is not None and by is not None and self._alike(by, later, system[0]):
                 traces[0].start = start
-                return system, by or {}
-        for f, hx in zip(traces, own, strict=True):
-            f.hx = hx
+                return system, by
+        for f in traces:
+            f.hx = f.given_hx
         return None
 
     def _of_other_step(self, traces: Sequence[LayerTrace], form: StepForm, t: int) -> dict[str, float] | None:
@@ -603,18 +557,17 @@ class StepInquiry(Inquiry):
             system.solved(names, self.noise) or coefs
         )
 
-    def _alike(self, step: Mapping[str, float] | None, later: Mapping[str, float], system: Any) -> bool:
+    def _alike(
+        self, step: Mapping[str, float] | None, later: Mapping[str, float], columns: Mapping[str, Floats] | None
+    ) -> bool:
         """Tell whether a step reads states as another one does, as far as that can show there."""
-        if step is None or system is None:
+        if step is None or columns is None:
             return False
-        names = {name for name in {*step, *later} if _reads_state(name) and name in system[0] and system[0][name].any()}
+        names = {n for n in {*step, *later} if _reads_state(n) and n in columns and columns[n].any()}
         return all(plainest(step.get(n, 0.0), self.noise) == plainest(later.get(n, 0.0), self.noise) for n in names)
 
-    def _system(
-        self, traces: Sequence[LayerTrace], form: StepForm, terms: Collection[str], t: int
-    ) -> tuple[TermColumns[str], Floats] | None:
+    def _system(self, traces: Sequence[LayerTrace], form: StepForm, terms: Collection[str], t: int) -> System | None:
         """Return the columns and the right side of a step's sum, as far as the activation can be inverted."""
-        activation = form.kind
         out = np.concatenate([f.out[t].ravel() for f in traces])
         if form.added:
             beside = [np.asarray(total(form.added, ACTIVATION_TERMS, f, t)) + np.zeros((f.N, f.H)) for f in traces]
@@ -622,12 +575,11 @@ class StepInquiry(Inquiry):
         weight = np.ones_like(out)
         s, known = out, np.isfinite(out)
         if form.written != "s[t]":
-            s, known = activation.inverse(out / form.factor)
-            if (
-                not np.abs(activation.value(np.where(known, s, out)) - out / form.factor).max() <= 1e-3
-            ):  # no value of it
+            s, known = form.kind.inverse(out / form.factor)
+            off = np.abs(form.kind.value(np.where(known, s, out)) - out / form.factor)
+            if not off.max() <= 1e-3:  # no value of it
                 return None
-            weight = np.where(known, activation.slope(s), 0.0)
+            weight = np.where(known, form.kind.slope(s), 0.0)
         if traces[0].update_mask is not None:
             weight = weight * np.concatenate([f.update_mask.ravel() for f in traces if f.update_mask is not None])
         y = s * weight
@@ -642,25 +594,18 @@ class StepInquiry(Inquiry):
         if key not in self._values:
             term = STEP_TERMS.get(name) or Term(name)
             parts = [_filled(term.value(f, t), f) for f in traces]
-            self._values[key] = (
-                traces,
-                traces[0].hx,
-                traces[0].h.get(0),
-                np.concatenate(parts),
-            )  # what has an id is kept
+            kept = traces, traces[0].hx, traces[0].h.get(0)  # what has an id is kept
+            self._values[key] = *kept, np.concatenate(parts)
         column: Floats = self._values[key][-1]
         return column
 
     def _find_tied(self) -> None:
         """Find biases that are added along the batch, which can be where N = hidden_size alone."""
         answers = self.answers(1, 8, N=self.size) if self.model.step == LayerModel().step else []
-        if not answers or self.size != answers[0].case.config.N:
+        if not answers or self.size != answers[0].case.config.N or self._gives(self.model, answers[:1]):
             return
-        if all(explains(self._with(self.model), a, self.asker.rounding) for a in answers[:1]):
-            return
-        names = [name for name, _ in LayerModel().step] + [
-            name for name, term in STEP_TERMS.items() if term.other == WHERE_N_IS_H
-        ]
+        names = [name for name, _ in LayerModel().step]
+        names += [name for name, term in STEP_TERMS.items() if term.other == WHERE_N_IS_H]
         traces = self._traces(answers)
         system = self._system(traces, StepForm(self.model.activation or self._nonlinearity), dict.fromkeys(names), 0)
         by = None if system is None else solve(*system, self.noise, names[:4])
@@ -671,11 +616,10 @@ class StepInquiry(Inquiry):
     def _find_blank(self) -> None:
         """Find what is done at a step at which x is all zeros, which generic numbers never are."""
         answers = self.answers(SHORT_TIME, 1, blank=True) if self.place == (0, 0) else []
-        for blank in (None, *(BlankStep(*choice) for choice in product(("h[t-1]", "0"), (False, True), (False, True)))):
-            model = replace(self.model, at_zero=blank)
-            if all(explains(self._with(model), a._replace(shorter=None), self.asker.rounding) for a in answers):
-                self.model = model
-                return
+        answers = [a._replace(shorter=None) for a in answers]
+        blanks = (None, *(BlankStep(*choice) for choice in product(("h[t-1]", "0"), (False, True), (False, True))))
+        models = (replace(self.model, at_zero=blank) for blank in blanks)
+        self.model = next((model for model in models if self._gives(model, answers)), self.model)
 
     def _final(self, model: LayerModel) -> str | None:
         """Return which state h_n is; ``None`` if it is none, and the right one if it is not returned."""
@@ -713,12 +657,9 @@ def _indexed(every: TraceCoefficients) -> TraceCoefficients:
                 ]
                 # Which of the two it is does not show where these are the same step: in a loop over what blocks leave,
                 # it is the other one.
-                rest = (
-                    TermSteps("rest of blocks", int(index.rpartition(" ")[2]))
-                    if index.startswith("t % ")
-                    else TermSteps()
-                )
-                blocks = rest != TermSteps() and all(rest.at(t, T) for T, t, *_ in some)
+                size = int(index.rpartition(" ")[2]) if index.startswith("t % ") else 0
+                rest = TermSteps("rest of blocks", size)
+                blocks = size > 0 and all(rest.at(t, T) for T, t, *_ in some)
                 for f, by in every if own not in renamed else ():
                     for t, terms in by.items():
                         if step_at(t, f.T) == t and own in terms and (not blocks or rest.at(t, f.T)):
@@ -739,8 +680,7 @@ def _reads_state(name: str) -> bool:
 
 def _filled(v: Any, f: LayerTrace) -> Floats:
     """Return a number for each sequence and unit, in one row."""
-    full: Floats = v if np.shape(v) == (f.N, f.H) else np.broadcast_to(v, (f.N, f.H))
-    return full.ravel()
+    return np.broadcast_to(v, (f.N, f.H)).ravel()
 
 
 def _ended_before(f: LayerTrace) -> LayerTrace:
@@ -748,11 +688,6 @@ def _ended_before(f: LayerTrace) -> LayerTrace:
     earlier = copy(f)
     earlier.T, earlier.x, earlier.raw = f.T - 1, f.x[:-1], f.raw[1:]
     return earlier
-
-
-def counting(values: Floats | None, size: int) -> Floats:
-    """Return 1 for each value that is not 0, and 0 for others; without so many values, 1 for all."""
-    return np.ones(size) if values is None or len(values) < size else (values != 0) * 1.0
 
 
 def _of_part(right: str, name: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.gates import PARAMETER_ROLES
-from harness.diagnosis.identify.inquiry import explains, matched
+from harness.diagnosis.identify.inquiry import explains, gives_all, matched
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
@@ -254,7 +254,7 @@ class WiringInquiry:
 
     def explained(self, network: Network, answers: Sequence[Response]) -> bool:
         """Tell whether a network gives every number of some answers."""
-        return all(explains(network, a, self._asker.rounding) for a in answers)
+        return gives_all(network, answers, self._asker)
 
     def forth(self, network: Network, depth: int = SLOTS_AT_ONCE) -> Network | None:
         """Return the network with a wiring that explains the way forward, if there is one."""
