@@ -250,31 +250,31 @@ def _gate_slots(right: GatedModel) -> Iterator[ModelSlot]:
         known = "".join(letters[order.index(k)] for k in numbers) in GATE_ORDERS
         for names in ROW_GROUPS:
             moved = letters, names, {"block": order.__getitem__}
-            yield ModelSlot("gates", [moved], known and names == OWN_TERMS, _gates_with)
+            yield ModelSlot("gates", [moved], known and names == OWN_TERMS, gates_with)
     for k, block, names in product(numbers, numbers, ROW_GROUPS):
         if block != k:  # one gate alone reads those of another one
-            yield ModelSlot("gates", [((letters[k],), names, {"block": block})], put=_gates_with)
+            yield ModelSlot("gates", [((letters[k],), names, {"block": block})], put=gates_with)
     for kind in (*ACTIVATIONS.values(), *HARD):
         plain = kind.name in PLAIN_FUNCTIONS or kind in HARD
-        yield ModelSlot("gates", [(some, None, {"activation": kind}) for some in groups], plain, _gates_with)
+        yield ModelSlot("gates", [(some, None, {"activation": kind}) for some in groups], plain, gates_with)
         yield ModelSlot("read", [kind] * (memory and kind != TANH), plain)
-    yield ModelSlot("gates", [(some, None, {"inside": c}) for c, some in product(SCALES, groups)], put=_gates_with)
+    yield ModelSlot("gates", [(some, None, {"inside": c}) for c, some in product(SCALES, groups)], put=gates_with)
     for some, name in product(groups, OWN_TERMS):
-        yield ModelSlot("gates", [(some, (name,), {})], True, _gates_with)
-        yield ModelSlot("gates", [(some, (name,), {"coef": coef}) for coef in SCALES], put=_gates_with)
+        yield ModelSlot("gates", [(some, (name,), {})], True, gates_with)
+        yield ModelSlot("gates", [(some, (name,), {"coef": coef}) for coef in SCALES], put=gates_with)
     for some in groups:
-        yield ModelSlot("gates", [(some, (h,), {"name": TURNED})], True, _gates_with)
-        yield ModelSlot("gates", [(some, (h,), {"operand": "c"})] * memory, put=_gates_with)
+        yield ModelSlot("gates", [(some, (h,), {"name": TURNED})], True, gates_with)
+        yield ModelSlot("gates", [(some, (h,), {"operand": "c"})] * memory, put=gates_with)
     for k, (letter, gate) in enumerate(right.gates):
         more = [(*gate.parts, GateSumTerm("1", k, coef=coef)) for coef in (1.0, -1.0)]
-        yield ModelSlot("gates", [((letter,), None, {"parts": parts}) for parts in more], memory, _gates_with)
+        yield ModelSlot("gates", [((letter,), None, {"parts": parts}) for parts in more], memory, gates_with)
         if reset := next((part.factor for part in gate.parts if part.factor), ""):
             several = chain.from_iterable(combinations(OWN_TERMS, count) for count in range(5))
             put = partial(_gates_with_factor, letter, reset)
             yield ModelSlot("gates", several, lambda names: len(names) in {0, 1, 4}, put)
-            before = _gate_with(gate, (h,), {"factor": "", "operand": f"{reset} * h"})  # h is multiplied before W_hh
-            more = [_gate_with(before, (b_hh,), {"factor": factor}).parts for factor in ("", reset)]
-            yield ModelSlot("gates", [((letter,), None, {"parts": parts}) for parts in more], True, _gates_with)
+            before = gate_with(gate, (h,), {"factor": "", "operand": f"{reset} * h"})  # h is multiplied before W_hh
+            more = [gate_with(before, (b_hh,), {"factor": factor}).parts for factor in ("", reset)]
+            yield ModelSlot("gates", [((letter,), None, {"parts": parts}) for parts in more], True, gates_with)
 
 
 def _state_slots(right: GatedModel, config: RNNConfig) -> Iterator[ModelSlot]:
@@ -294,12 +294,12 @@ def _state_slots(right: GatedModel, config: RNNConfig) -> Iterator[ModelSlot]:
         own: tuple[str, ...] = getattr(right, name)
         for k, value in product(range(len(own)), quantities):
             if value != own[k]:
-                yield ModelSlot(name, [(k, value)], value == "zero" and name != "returned", _with_index)
+                yield ModelSlot(name, [(k, value)], value == "zero" and name != "returned", with_index)
         yield ModelSlot(name, [(*own[:-2], *own[:-3:-1])] * memory, True)
     for source in (*["below"] * (config.num_layers > 1), *["beside"] * config.bidirectional):
         ends = tuple(f"{letter}_{source}" for letter in ("h", "c")[: len(right.starts)])
         yield ModelSlot("starts", [ends], True)
-        yield ModelSlot("starts", enumerate(ends if len(ends) > 1 else ()), True, _with_index)
+        yield ModelSlot("starts", enumerate(ends if len(ends) > 1 else ()), True, with_index)
 
 
 def _sigmoids(right: GatedModel) -> tuple[str, ...]:
@@ -393,7 +393,8 @@ def _with_roles(roles: Iterable[str], own: Mapping[str, Any], choice: Any) -> Ma
     return {**own, **dict.fromkeys(roles, choice)}
 
 
-def _with_index(own: tuple[str, ...], choice: tuple[int, str]) -> tuple[str, ...]:
+def with_index(own: tuple[str, ...], choice: tuple[int, str]) -> tuple[str, ...]:
+    """Return states of which one is another."""
     k, value = choice
     return (*own[:k], value, *own[k + 1 :])
 
@@ -406,17 +407,17 @@ def _with_edges(back: EdgeChoices, move: EdgeChoices) -> EdgeChoices:
 Gates = tuple[tuple[str, GateFunction], ...]
 
 
-def _gates_with(gates: Gates, choice: tuple[Sequence[str], Sequence[str] | None, Mapping[str, Any]]) -> Gates:
+def gates_with(gates: Gates, choice: tuple[Sequence[str], Sequence[str] | None, Mapping[str, Any]]) -> Gates:
     """Return gates of which some have other fields, or other terms if these are named."""
     letters, names, changes = choice
 
     def changed(gate: GateFunction) -> GateFunction:
-        return gate._replace(**changes) if names is None else _gate_with(gate, names, changes)
+        return gate._replace(**changes) if names is None else gate_with(gate, names, changes)
 
     return tuple((letter, changed(gate) if letter in letters else gate) for letter, gate in gates)
 
 
-def _gate_with(gate: GateFunction, names: Sequence[str], changes: Mapping[str, Any]) -> GateFunction:
+def gate_with(gate: GateFunction, names: Sequence[str], changes: Mapping[str, Any]) -> GateFunction:
     """Return a gate with other fields, or functions of those, in some of its terms; without these if none changes."""
 
     def changed(part: GateSumTerm) -> GateSumTerm:
@@ -428,5 +429,5 @@ def _gate_with(gate: GateFunction, names: Sequence[str], changes: Mapping[str, A
 
 def _gates_with_factor(letter: str, factor: str, gates: Gates, names: Sequence[str]) -> Gates:
     """Return gates of which one has these terms multiplied by another gate, and no others."""
-    plain = _gates_with(gates, ((letter,), (*OWN_TERMS, TURNED), {"factor": ""}))
-    return _gates_with(plain, ((letter,), names, {"factor": factor}))
+    plain = gates_with(gates, ((letter,), (*OWN_TERMS, TURNED), {"factor": ""}))
+    return gates_with(plain, ((letter,), names, {"factor": factor}))
