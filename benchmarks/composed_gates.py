@@ -28,6 +28,7 @@ from benchmarks.composed import ONLY, Told, arguments, differing, print_told  # 
 from benchmarks.interfaces import kept, narrowed, offers_of  # noqa: E402
 from harness import Cell, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation  # noqa: E402
+from harness.diagnosis.identify.choices import TURNED, gate_with, gates_with, with_index  # noqa: E402
 from harness.diagnosis.identify.elman_layer_inquiry import Identification  # noqa: E402
 from harness.diagnosis.identify.gate_back import moves_of  # noqa: E402
 from harness.diagnosis.identify.gate_differences import lines  # noqa: E402
@@ -326,10 +327,8 @@ def on_gates(change: Callable[[Random, str, GateFunction], GateFunction], most: 
     """Return what changes some gates alike."""
 
     def changed(random: Random, m: GatedModel) -> GatedModel:
-        letters, draw_ = (
-            random.sample([name for name, _ in m.gates], random.randint(1, min(most, len(m.gates)))),
-            random.random(),
-        )
+        letters = random.sample([name for name, _ in m.gates], random.randint(1, min(most, len(m.gates))))
+        draw_ = random.random()
         return replace(m, gates=tuple((n, change(Random(draw_), n, g) if n in letters else g) for n, g in m.gates))
 
     return changed
@@ -337,24 +336,9 @@ def on_gates(change: Callable[[Random, str, GateFunction], GateFunction], most: 
 
 def _rows(random: Random, m: GatedModel) -> GatedModel:
     order = random.sample(range(len(m.gates)), len(m.gates))
-    names = random.choice(
-        [
-            OWN_TERMS,
-            OWN_TERMS,
-            OWN_TERMS,
-            (OWN_TERMS[0], OWN_TERMS[2]),
-            (OWN_TERMS[1], OWN_TERMS[3]),
-            OWN_TERMS[:1],
-            OWN_TERMS[2:3],
-        ]
-    )
-    return replace(
-        m,
-        gates=tuple(
-            (n, g._replace(parts=tuple(p._replace(block=order[p.block]) if p.name in names else p for p in g.parts)))
-            for n, g in m.gates
-        ),
-    )
+    names = random.choice([*[OWN_TERMS] * 3, OWN_TERMS[::2], OWN_TERMS[1::2], OWN_TERMS[:1], OWN_TERMS[2:3]])
+    letters = [letter for letter, _ in m.gates]
+    return replace(m, gates=gates_with(m.gates, (letters, names, {"block": order.__getitem__})))
 
 
 def _function(random: Random, _letter: str, gate: GateFunction) -> GateFunction:
@@ -383,16 +367,14 @@ def _added(random: Random, _letter: str, gate: GateFunction) -> GateFunction:
 
 def _other_bias(random: Random, _letter: str, gate: GateFunction) -> GateFunction:
     name, block = random.choice(["b_ih", "b_hh"]), random.randrange(3)
-    return gate._replace(parts=tuple(p._replace(block=block) if p.name == name else p for p in gate.parts))
+    return gate_with(gate, (name,), {"block": block})
 
 
 def _matrix(_random: Random, _letter: str, gate: GateFunction) -> GateFunction:
-    name = "h[t-1] @ W_hh"
-    return gate._replace(parts=tuple(p._replace(name=name) if p.name == OWN_TERMS[2] else p for p in gate.parts))
+    return gate_with(gate, OWN_TERMS[2:3], {"name": TURNED})
 
 
 def _reset(random: Random, m: GatedModel) -> GatedModel:
-    gates = dict(m.gates)
     x, b_ih, h, b_hh = dict(step_of("GRU").gates)["n"].parts
     plain = {p: p._replace(factor="") for p in (h, b_hh)}
     parts = random.choice(
@@ -404,7 +386,7 @@ def _reset(random: Random, m: GatedModel) -> GatedModel:
             (x, b_ih._replace(factor="r"), h, b_hh),
         ]
     )
-    return replace(m, gates=tuple((n, gates[n]._replace(parts=parts) if n == "n" else gates[n]) for n in gates))
+    return replace(m, gates=gates_with(m.gates, (("n",), None, {"parts": parts})))
 
 
 def _operand(random: Random, m: GatedModel) -> GatedModel:
@@ -414,7 +396,7 @@ def _operand(random: Random, m: GatedModel) -> GatedModel:
     def of(gate: GateFunction) -> GateFunction:
         if peephole:
             return gate._replace(parts=(*gate.parts, gate.parts[2]._replace(name="h[t-1]", operand="c")))
-        return gate._replace(parts=tuple(p._replace(operand="c") if p.name == OWN_TERMS[2] else p for p in gate.parts))
+        return gate_with(gate, OWN_TERMS[2:3], {"operand": "c"})
 
     return replace(m, gates=tuple((n, of(g) if n in letters else g) for n, g in m.gates))
 
@@ -428,9 +410,8 @@ def place(name: str, choices: tuple[str, ...]) -> Change:
     """Return what sets one entry of a field to one of some choices."""
 
     def changed(random: Random, m: GatedModel) -> GatedModel:
-        values = [*getattr(m, name)]
-        values[random.randrange(len(values))] = random.choice(choices)
-        changed: dict[str, Any] = {name: tuple(values)}
+        value, own = random.choice(choices), getattr(m, name)
+        changed: dict[str, Any] = {name: with_index(own, (random.randrange(len(own)), value))}
         return replace(m, **changed)
 
     return changed

@@ -25,7 +25,6 @@ from harness.diagnosis.defects import noted_defects
 from harness.diagnosis.identify.cause import LEAST_FRESH
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.inquiry import explains
-from harness.diagnosis.identify.network_run import run
 from harness.diagnosis.identify.networks_fitting_arrays import (
     MOST_CHOICES,
     MOST_COST,
@@ -68,10 +67,9 @@ class GivenCase(NamedTuple):
 
 class _CaseArrays(NamedTuple):
     x: Array
-    hidden: tuple[Array, ...]  # the initial states that are given
+    hidden: dict[str, Array]  # the initial states that are given
     cotangents: dict[str, Array]
-    values: tuple[Array, ...]  # the arrays that came out
-    labels: tuple[str, ...]  # the names of these arrays in errors
+    values: dict[str, Array]  # the arrays that came out, by their names in errors
     ways: list[tuple[str, ...]]  # the names that nn.RNN may have for them, in each way to take them
 
 
@@ -90,37 +88,37 @@ class ArrayInterpretation(NamedTuple):
         return self.observations[0].case.config
 
     @property
+    def is_right(self) -> bool:
+        """True if nothing is wrong in it."""
+        return all(is_right(observation) for observation in self.observations)
+
+    @property
     def responses(self) -> list[Response]:
         """The arrays that came back, with what they were made of."""
         return [
-            Response(
-                observation.case,
-                {name: value.astype(np.float64) for name, value in observation.outcome.arrays.items()},
-                rounded=observation.rounded,
-            )
-            for observation in self.observations
+            Response(one.case, {n: v.astype(np.float64) for n, v in one.outcome.arrays.items()}, rounded=one.rounded)
+            for one in self.observations
         ]
 
     @property
     def only_zeros(self) -> bool:
         """True if all numbers that came back are zeros, and there are several."""
-        arrays = [array for observation in self.observations for array in observation.outcome.arrays.values()]
-        return sum(array.size for array in arrays) > 1 and not any(np.any(array) for array in arrays)
+        arrays = [array for one in self.observations for array in one.outcome.arrays.values()]
+        return sum(array.size for array in arrays) > 1 and not any(map(np.any, arrays))
 
     @property
     def dtypes(self) -> list[str]:
         """The dtype of each case."""
-        return [observation.arithmetic.dtype for observation in self.observations]
+        return [one.arithmetic.dtype for one in self.observations]
 
     @property
     def nonfinite_values(self) -> int:
         """The number of values that are NaN or infinite where nn.RNN's are finite."""
         count = 0
-        for observation in self.observations:
-            with np.errstate(all="ignore"):
-                right = reference_of(observation.case.config).run(observation.case)
-            arrays = observation.outcome.arrays
-            count += sum(int((np.isfinite(right[name]) & ~np.isfinite(value)).sum()) for name, value in arrays.items())
+        for one in self.observations:
+            right = _right_arrays(one.case)
+            arrays = one.outcome.arrays.items()
+            count += sum(int((np.isfinite(right[name]) & ~np.isfinite(value)).sum()) for name, value in arrays)
         return count
 
     def reproduced(self, cause: ArrayCause) -> bool:
@@ -145,7 +143,7 @@ class ArrayCause:
 
     def run(self, case: Case) -> Mapping[str, Any]:
         """Return what a layer with these mistakes gives."""
-        return reference_of(case.config).run(case) if self.explanation is None else run(self.explanation.network, case)
+        return _right_arrays(case) if self.explanation is None else self.explanation.run(case)
 
 
 @dataclass(frozen=True)
@@ -203,57 +201,55 @@ def explained(
 ) -> tuple[ArraysExplained, WeightsToExplain]:
     """Return what the arrays of all cases agree with, nn.RNN or mistakes, and with which of several models.
 
-    In doubt, that is the first model. Raises what ``_explained`` raises.
+    In doubt, that is the first model. Raises ``UsageError`` for an x or hx that a model cannot read, and for an
+    ``actual`` that nn.RNN cannot return.
     """
-    options: dict[str, Any] = {"batch_first": batch_first, "atol": atol}
-    answers = [(_explained(model, cases, nonlinearity, **options, search=len(models) == 1), model) for model in models]
-    if len(models) > 1 and not any(answer.agrees for answer, _ in answers):  # mistakes are looked for only if none fits
-        answers = [(_explained(model, cases, nonlinearity, **options), model) for model in models]
+    given = [_as_arrays(case, models[0].config.form.final) for case in cases]
+    asked = [_Asked(model, given, nonlinearity, batch_first, atol) for model in models]
+    if len(models) > 1:  # mistakes are looked for only if no model fits
+        asked = [one for one in asked if any(reading.is_right for reading in one.readings(one.firsts))][:1] or asked
+    answers = [(_explained(one), one.model) for one in asked]
     return max(answers, key=lambda pair: (pair[0].agrees, pair[0].certain, not pair[0].misfit, -pair[0].wrong))
 
 
-def _explained(
-    model: WeightsToExplain,
-    cases: Sequence[GivenCase],
-    nonlinearity: str | None,
-    *,
-    batch_first: bool | None,
-    atol: float,
-    search: bool = True,
-) -> ArraysExplained:
-    """Return what the arrays of all cases agree with: nn.RNN, or mistakes, if these are to be searched for.
+class _Asked(NamedTuple):
+    """The arrays of all cases beside a model, and what is said of them."""
 
-    Raises ``UsageError`` for an x or hx that the module cannot read, and for an ``actual`` that nn.RNN cannot return.
-    """
-    array_cases = [_as_arrays(case, model.config.form.final) for case in cases]
-    nonlinearity = model.nonlinearity if nonlinearity is None else nonlinearity
-    batch_first = model.batch_first if batch_first is None else batch_first
-    phis = NONLINEARITIES if nonlinearity is None else (nonlinearity,)
-    if model.config.gated:
-        if nonlinearity is not None:
-            raise UsageError(f"nonlinearity={nonlinearity!r}: {model.config.layer} has none; leave it out")
-        phis = NONLINEARITIES[:1]
-    firsts = (False, True) if batch_first is None else (batch_first,)
+    model: WeightsToExplain
+    cases: Sequence[_CaseArrays]
+    nonlinearity: str | None
+    batch_first: bool | None
+    atol: float
 
-    def readings(firsts: Iterable[bool], difference: str = "") -> Iterator[ArrayInterpretation]:
+    @property
+    def firsts(self) -> tuple[bool, ...]:
+        """What ``batch_first`` may be."""
+        known = self.model.batch_first if self.batch_first is None else self.batch_first
+        return (False, True) if known is None else (known,)
+
+    def readings(self, firsts: Iterable[bool], difference: str = "") -> Iterator[ArrayInterpretation]:
+        """Yield the ways to take the arrays."""
+        config, nonlinearity = self.model.config, self.nonlinearity or self.model.nonlinearity
+        if config.gated and nonlinearity is not None:
+            raise UsageError(f"nonlinearity={nonlinearity!r}: {config.layer} has none; leave it out")
+        phis = NONLINEARITIES[:1] if config.gated else NONLINEARITIES if nonlinearity is None else (nonlinearity,)
         for phi, first in product(phis, firsts):
-            config = model.config.replace(nonlinearity=phi, batch_first=first)
-            for observations in product(*(_observed(model, config, case, atol) for case in array_cases)):
+            read = config.replace(nonlinearity=phi, batch_first=first)
+            for observations in product(*(_observed(self.model, read, case, self.atol) for case in self.cases)):
                 yield ArrayInterpretation(observations, difference)
 
-    fitting = list(readings(firsts))
+
+def _explained(asked: _Asked) -> ArraysExplained:
+    """Return what the arrays of all cases agree with: nn.RNN, or mistakes."""
+    fitting = list(asked.readings(asked.firsts))
     if not fitting:
-        config = model.config.replace(batch_first=firsts[-1])
-        return ArraysExplained(None, misfit=next(misfit for case in array_cases if (misfit := _misfit(config, case))))
-    for reading in fitting:
-        if all(is_right(observation) for observation in reading.observations):
-            return ArraysExplained(reading, results=results_of(reading))
-    if not search:
-        return ArraysExplained(fitting[0])
-    if not atol and (digits := _digits([value for case in array_cases for value in case.values])) is not None:
-        rounded = _explained(model, cases, nonlinearity, batch_first=batch_first, atol=0.5 * 10.0**-digits)
-        return replace(rounded, digits=digits)
-    turned = [] if batch_first is None else list(readings([not batch_first], "batch_first"))
+        config = asked.model.config.replace(batch_first=asked.firsts[-1])
+        return ArraysExplained(None, misfit=next(filter(None, (_misfit(config, case) for case in asked.cases))))
+    if (right := next((reading for reading in fitting if reading.is_right), None)) is not None:
+        return ArraysExplained(right, results=results_of(right))
+    if not asked.atol and (digits := _digits([v for case in asked.cases for v in case.values.values()])) is not None:
+        return replace(_explained(asked._replace(atol=0.5 * 10.0**-digits)), digits=digits)
+    turned = asked.readings([not asked.firsts[0]], "batch_first") if len(asked.firsts) == 1 else ()
     return _searched(fitting, [*turned, *(variant for reading in fitting for variant in _taken_otherwise(reading))])
 
 
@@ -281,22 +277,18 @@ def _taken_otherwise(reading: ArrayInterpretation) -> Iterator[ArrayInterpretati
     Something may have been rounded to float32 on the way, the last time step may stand first, and the sequences of the
     batch may have changed places.
     """
-    yield ArrayInterpretation(
-        tuple(replace(observation, arithmetic=Arithmetic("float32")) for observation in reading.observations), "dtype"
-    )
+    coarser = (replace(observation, arithmetic=Arithmetic("float32")) for observation in reading.observations)
+    yield ArrayInterpretation(tuple(coarser), "dtype")
+    if all(observation.case.config.loss is None for observation in reading.observations):
+        for difference, change in (("time", _turned), ("sequences", _with_sequences_in_order)):
+            moved = (_with_arrays(observation, change) for observation in reading.observations)
+            yield ArrayInterpretation(tuple(moved), difference)
 
-    if any(observation.case.config.loss is not None for observation in reading.observations):
-        return
 
-    def moved(change: Callable[[Case, str, Array], Array], difference: str) -> ArrayInterpretation:
-        observations = []
-        for observation in reading.observations:
-            arrays = {name: change(observation.case, name, array) for name, array in observation.outcome.arrays.items()}
-            observations.append(replace(observation, outcome=replace(observation.outcome, arrays=arrays)))
-        return ArrayInterpretation(tuple(observations), difference)
-
-    yield moved(_turned, "time")
-    yield moved(_with_sequences_in_order, "sequences")
+def _with_arrays(observation: Observation, change: Callable[[Case, str, Array], Array]) -> Observation:
+    """Return an observation with each array changed."""
+    arrays = {name: change(observation.case, name, array) for name, array in observation.outcome.arrays.items()}
+    return replace(observation, outcome=replace(observation.outcome, arrays=arrays))
 
 
 def _turned(case: Case, name: str, array: Array) -> Array:
@@ -310,9 +302,8 @@ def _with_sequences_in_order(case: Case, name: str, array: Array) -> Array:
     The sum has weights that are drawn at random, so that different sequences have different ones.
     """
     axis = 0 if case.config.batch_first and name not in case.config.form.final else 1
-    with np.errstate(all="ignore"):
-        right = reference_of(case.config).run(case)[name]
-    rows = [np.moveaxis(values, axis, 0).reshape(array.shape[axis], -1) for values in (array, right)]
+    pair = (array, _right_arrays(case)[name])
+    rows = [np.moveaxis(values, axis, 0).reshape(array.shape[axis], -1) for values in pair]
     weights = np.random.default_rng(0).standard_normal(rows[0].shape[1])
     actual, expected = (np.argsort(own @ weights) for own in rows)
     places = np.empty_like(actual)
@@ -320,20 +311,19 @@ def _with_sequences_in_order(case: Case, name: str, array: Array) -> Array:
     return np.take(array, places, axis)
 
 
-def _searched(readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInterpretation]) -> ArraysExplained:
+def _searched(readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInterpretation] = ()) -> ArraysExplained:
     """Look for what explains the arrays, in any reading: as few mistakes as will do.
 
     Nothing is looked for if one run of each reading costs too much.
     """
     nearest = min(readings, key=_distance)
-    if (
-        nearest.config.proj_size
-        or len(readings) * sum(observation.case.config.cost for observation in readings[0].observations) > MOST_COST
-    ):
+    cost = len(readings) * sum(observation.case.config.cost for observation in readings[0].observations)
+    if nearest.config.proj_size or cost > MOST_COST:
         return ArraysExplained(nearest, results=results_of(nearest), tried=False)
     causes, telling, defects = list[ArrayCause](), "", list[str]()
     with noted_defects(defects):
-        causes, telling = _plainest(readings, others, nearest)
+        causes = _plainest(readings, others, nearest)
+        telling = " and ".join(dict.fromkeys(_apart(causes[0], rival) for rival in causes[1:]))
     reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
     return ArraysExplained(
         reading, results=results_of(reading), causes=tuple(causes), telling=telling, defects=tuple(defects)
@@ -342,23 +332,20 @@ def _searched(readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInt
 
 def _plainest(
     readings: Sequence[ArrayInterpretation], others: Sequence[ArrayInterpretation], nearest: ArrayInterpretation
-) -> tuple[list[ArrayCause], str]:
-    """Return the plainest causes of some readings, and what another case must have that tells the first from others."""
-    causes = [
-        ArrayCause(reading) for reading in others if all(is_right(observation) for observation in reading.observations)
-    ]
-    readings = [reading for reading in readings if not reading.only_zeros]  # which many mistakes give
-    for reading in () if not causes and nearest.nonfinite_values else readings:
-        most = 1 if causes else MOST_CHOICES
-        causes += [ArrayCause(reading, reason) for reason in explanations(reading.responses, reading.dtypes, most)]
+) -> list[ArrayCause]:
+    """Return the plainest causes of some readings, which other cases tell apart."""
+    causes = [ArrayCause(reading) for reading in others if reading.is_right]
+    if causes or not nearest.nonfinite_values:
+        for reading in readings:
+            if not reading.only_zeros:  # which many mistakes give
+                found = explanations(reading.responses, reading.dtypes, 1 if causes else MOST_CHOICES)
+                causes += [ArrayCause(reading, explanation) for explanation in found]
     fewest = min((max(len(cause.mistakes), 1) for cause in causes), default=0)
-    plainest = sorted(
-        (cause for cause in causes if len(cause.mistakes) <= fewest), key=lambda cause: not cause.mistakes
-    )
-    causes = []
-    for cause in plainest:
-        causes += [cause] if all(_apart(cause, rival) for rival in causes) else []
-    return causes, " and ".join(dict.fromkeys(_apart(causes[0], rival) for rival in causes[1:]))
+    different: list[ArrayCause] = []
+    for cause in sorted(causes, key=lambda cause: bool(cause.mistakes)):
+        if len(cause.mistakes) <= fewest and all(_apart(cause, rival) for rival in different):
+            different.append(cause)
+    return different
 
 
 def _apart(cause: ArrayCause, rival: ArrayCause) -> str:
@@ -371,14 +358,13 @@ def _apart(cause: ArrayCause, rival: ArrayCause) -> str:
 def _distance(reading: ArrayInterpretation) -> tuple[int, float]:
     """Return how many numbers of a reading are wrong, and by how much at most."""
     answer = ArraysExplained(reading, results=results_of(reading))
-    return answer.wrong, max(
-        (mismatch.atol for result in answer.results for mismatch in result.mismatches), default=0.0
-    )
+    sizes = (mismatch.atol for result in answer.results for mismatch in result.mismatches)
+    return answer.wrong, max(sizes, default=0.0)
 
 
 def found_in(reading: ArrayInterpretation) -> ArraysExplained:
     """Return which mistakes explain a reading in which something is wrong."""
-    return _searched([reading], [])
+    return _searched([reading])
 
 
 def results_of(reading: ArrayInterpretation) -> tuple[Result, ...]:
@@ -394,40 +380,45 @@ def hidden_by_roundings(observation: Observation) -> float:
     return max(float(expected[name].tolerance.max(initial=0)) for name in names) + observation.rounded
 
 
+def _right_arrays(case: Case) -> Mapping[str, Array]:
+    with np.errstate(all="ignore"):
+        return reference_of(case.config).run(case)
+
+
 def _as_arrays(case: GivenCase, final: tuple[str, ...]) -> _CaseArrays:
+    """Return a case's arrays. Raises ``UsageError`` for what has other names, or is too much or too little."""
     actual: Any = case.actual
     returned = (*NAMES_RETURNED, *final)
     cotangents = {name: array(f"cotangents[{name!r}]", value) for name, value in (case.cotangents or {}).items()}
     expected = [f"{name}.grad" for name in returned]
-    if not cotangents.keys() <= set(expected):
+    if not cotangents.keys() <= {*expected}:
         held = ", ".join(map(repr, cotangents))[:200]
         raise UsageError(f"cotangents holds {held}: expected any of {', '.join(expected)}")
     if isinstance(actual, Mapping):
-        names, labels = tuple(actual), tuple(f"actual[{name!r}]" for name in actual)
-        outputs = {name for name in names if not (cotangents and str(name).endswith(".grad"))}
-        if not names or not outputs <= set(returned):
-            held = ", ".join(map(repr, names))[:200] or "nothing"
+        outputs = {name for name in actual if not (cotangents and str(name).endswith(".grad"))}
+        if not actual or not outputs <= {*returned}:
+            held = ", ".join(map(repr, actual))[:200] or "nothing"
             hint = "; gradients need cotangents" if any(str(name).endswith(".grad") for name in outputs) else ""
             raise UsageError(f"actual holds {held}: expected any of {', '.join(returned)}{hint}")
-        ways, values = [names], tuple(actual.values())
+        values, ways = {f"actual[{name!r}]": value for name, value in actual.items()}, [tuple(actual)]
     elif isinstance(actual, tuple):
-        values = tuple(value for part in actual for value in (part if isinstance(part, tuple) else (part,)))
-        ways, labels = ways_of(final, len(values)), tuple(f"actual[{i}]" for i in range(len(values)))
+        flat = [value for part in actual for value in (part if isinstance(part, tuple) else (part,))]
+        values, ways = {f"actual[{i}]": value for i, value in enumerate(flat)}, ways_of(final, len(flat))
         if not ways:
             many = f"(output, {', '.join(final)})"
-            raise UsageError(f"actual holds {len(values)} arrays: expected one, {many}, or a dict by name")
+            raise UsageError(f"actual holds {len(flat)} arrays: expected one, {many}, or a dict by name")
     else:
-        ways, labels, values = ways_of(final, 1), ("actual",), (actual,)
+        values, ways = {"actual": actual}, ways_of(final, 1)
     if not any(str(name).endswith(".grad") for name in ways[0]):
         cotangents = {}
-    arrays = tuple(array(label, value) for label, value in zip(labels, values, strict=True))
+    arrays = {label: array(label, value) for label, value in values.items()}
     several = isinstance(case.hx, tuple | list)
     states = () if case.hx is None else tuple(case.hx) if several else (case.hx,)
     if len(states) != len(final) and case.hx is not None:
         wanted = "one array" if len(final) == 1 else "a tuple (hx, cx)"
         raise UsageError(f"hx is {f'a tuple of {len(states)}' if several else 'one array'}: expected {wanted}")
-    hidden = tuple(array(name, state) for name, state in zip(("hx", "cx"), states, strict=False))
-    return _CaseArrays(array("x", case.x), hidden, cotangents, arrays, labels, ways)
+    hidden = {name: array(name, state) for name, state in zip(("hx", "cx"), states, strict=False)}
+    return _CaseArrays(array("x", case.x), hidden, cotangents, arrays, ways)
 
 
 def _observed(model: WeightsToExplain, config: RNNConfig, case: _CaseArrays, atol: float) -> Iterator[Observation]:
@@ -436,39 +427,34 @@ def _observed(model: WeightsToExplain, config: RNNConfig, case: _CaseArrays, ato
     Raises ``UsageError`` for an x that the layer cannot read.
     """
     config = called(config, case)
-    hidden = [shaped(state, config.inputs[name]) for name, state in zip(config.hidden, case.hidden, strict=True)]
-    states = [state for state in hidden if state is not None]
-    if len(states) < len(hidden):
+    if (states := _shaped(case.hidden, config.inputs)) is None:
         return
-    weights = {name: value.astype(np.float64) for name, value in model.weights.items()}
-    dtype = _coarsest([*model.weights.values(), case.x, *states], case.values)
+    start: dict[str, Any] = {"hx": None, **_wide(states)}
+    dtype = _coarsest([*model.weights.values(), case.x, *states.values()], [*case.values.values()])
     for named in _named(config, case):
         read = "readout" in named or "readout.grad" in case.cotangents
         of_config = config if read else config.replace(output_size=None)
-        own = {name: weights[name] for name in of_config.weights}
-        start: dict[str, Any] = {"hx": None}
-        start |= {name: state.astype(np.float64) for name, state in zip(config.hidden, states, strict=True)}
+        weights = _wide({name: model.weights[name] for name in of_config.weights})
         cotangents = _cotangents(of_config, case)
-        plain = Case(of_config, case.x.astype(np.float64), weights=own, cotangents=cotangents, **start).plain()
-        outcome = Outcome(as_plain(of_config, named))
+        plain = Case(of_config, case.x.astype(np.float64), weights=weights, cotangents=cotangents, **start).plain()
         states_known = (of_config.num_layers == 1 and "output" in named) or (of_config.T == 1 and "h_n" in named)
         prefixes: dict[int, Array] | None = {} if states_known and not atol else None
+        outcome = Outcome(as_plain(of_config, named))
         yield Observation(plain, outcome, Arithmetic(dtype), prefixes=prefixes, rounded=atol)
+
+
+def _wide(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: value.astype(np.float64) for name, value in arrays.items()}
 
 
 def _cotangents(config: RNNConfig, case: _CaseArrays) -> dict[str, Array]:
     """Return the gradients of the loss as a config has them. Raises ``UsageError`` if they do not fit."""
-    cotangents: dict[str, Array] = {}
+    found = {}
     for name, spec in config.cotangents.items():
         if name not in case.cotangents:
             raise UsageError(f"cotangents lacks {name}: expected {spec_line(spec)}")
-        value = shaped(case.cotangents[name], spec)
-        if value is None:
-            raise UsageError(
-                f"cotangents[{name!r}] has shape {case.cotangents[name].shape}: expected {spec_line(spec)}"
-            )
-        cotangents[name] = value.astype(np.float64)
-    return cotangents
+        found[name] = _required(f"cotangents[{name!r}]", case.cotangents[name], spec)
+    return _wide(found)
 
 
 def called(config: RNNConfig, case: _CaseArrays) -> RNNConfig:
@@ -500,20 +486,22 @@ def _coarsest(inputs: Sequence[Array], actual: Sequence[Array]) -> str:
     return max((name for name in names if name in FORMATS), key=lambda name: FORMATS[name].u, default="float64")
 
 
-def _named(config: RNNConfig, case: _CaseArrays) -> Iterator[dict[str, Array]]:
-    """Yield the arrays by name, in every way in which their shapes fit.
+def _named(config: RNNConfig, case: _CaseArrays) -> list[dict[str, Array]]:
+    """Return the arrays by name, in every way in which their shapes fit.
 
     Ways that lack an axis count only if no way fits exactly.
     """
-    fitting: list[dict[str, Array]] = []
-    for names in case.ways:
-        pairs = [(name, value) for name, value in zip(names, case.values, strict=True) if name in config.returned]
-        named = {name: fit for name, value in pairs if (fit := shaped(value, config.returned[name])) is not None}
-        if len(named) == len(names):
-            fitting.append(named)
-    shapes = [value.shape for value in case.values]
-    exact = [named for named in fitting if [value.shape for value in named.values()] == shapes]
-    yield from exact or fitting
+    ways = (dict(zip(names, case.values.values(), strict=True)) for names in case.ways)
+    fitting = [named for way in ways if (named := _shaped(way, config.returned)) is not None]
+    shapes = [value.shape for value in case.values.values()]
+    return [named for named in fitting if [value.shape for value in named.values()] == shapes] or fitting
+
+
+def _shaped(arrays: Mapping[str, Array], specs: Mapping[str, ArraySpec]) -> dict[str, Array] | None:
+    """Return arrays in the shapes that are expected; ``None`` if one does not fit."""
+    fits = {name: shaped(array, specs[name]) for name, array in arrays.items() if name in specs}
+    fitting = {name: array for name, array in fits.items() if array is not None}
+    return fitting if len(fitting) == len(arrays) else None
 
 
 def shaped(value: Array, spec: ArraySpec) -> Array | None:
@@ -528,15 +516,21 @@ def shaped(value: Array, spec: ArraySpec) -> Array | None:
     return value.reshape(spec.shape) if lacks else None
 
 
+def _required(label: str, value: Array, spec: ArraySpec) -> Array:
+    """Return an array in the shape that is expected. Raises ``UsageError`` if it does not fit."""
+    if (fit := shaped(value, spec)) is None:
+        raise UsageError(f"{label} has shape {value.shape}: expected {spec_line(spec)}")
+    return fit
+
+
 def _misfit(config: RNNConfig, case: _CaseArrays) -> str:
     """Return why no reading fits a case, in one sentence; empty where one does. Raises ``UsageError`` if hx is why."""
     config = called(config, case)
-    for name, state in zip(config.hidden, case.hidden, strict=True):
-        if shaped(state, config.inputs[name]) is None:
-            raise UsageError(f"{name} has shape {state.shape}: expected {spec_line(config.inputs[name])}")
-    if next(_named(config, case), None) is not None:
+    for name, state in case.hidden.items():
+        _required(name, state, config.inputs[name])
+    if _named(config, case):
         return ""
-    for i, (label, value) in enumerate(zip(case.labels, case.values, strict=True)):
+    for i, (label, value) in enumerate(case.values.items()):
         names = dict.fromkeys(way[i] for way in case.ways)
         specs = {name: config.returned[name] for name in names if name in config.returned}
         if any(shaped(value, spec) is not None for spec in specs.values()):

@@ -101,15 +101,17 @@ def _changing(runs: Sequence[tuple[LayerTrace, StepCoefficients]], noise: float)
 
 
 def gathered(
-    runs: Sequence[tuple[LayerTrace, Mapping[int, Mapping[str, float]]]], noise: float
+    runs: Sequence[tuple[LayerTrace, Mapping[int, Mapping[str, float]]]],
+    noise: float,
+    some: Sequence[TermSteps] | None = None,
 ) -> WeightedTerms | None:
-    """Return the sum whose coefficients were found at each step of some traces; ``None`` if they follow no pattern."""
-    names = dict.fromkeys(
-        name for _, steps in runs for by in steps.values() for name, c in by.items() if not math.isnan(c)
-    )
+    """Return the sum whose coefficients were found at each step of some traces; ``None`` if they follow no pattern.
+
+    The steps are those of ``some`` patterns, or of any.
+    """
     terms: list[tuple[str, Coef]] = []
-    for name in names:
-        coefs = named([(f, {t: by.get(name, 0.0) for t, by in steps.items()}) for f, steps in runs], noise)
+    for name in used(runs):
+        coefs = named([(f, {t: by.get(name, 0.0) for t, by in steps.items()}) for f, steps in runs], noise, some)
         if coefs is None:
             return None
         terms += [(name, coef) for coef in coefs]
@@ -120,13 +122,7 @@ def gathered_at_start(
     runs: Sequence[tuple[LayerTrace, Mapping[int, Mapping[str, float]]]], noise: float
 ) -> WeightedTerms | None:
     """Return the sum of hx's gradient, which has one step only."""
-    terms: list[tuple[str, Coef]] = []
-    for name in used(runs):
-        coefs = named([(f, {0: steps[0].get(name, 0.0)}) for f, steps in runs], noise, [TermSteps()])
-        if coefs is None or coefs[0].when != TermSteps():
-            return None
-        terms.append((name, coefs[0]))
-    return tuple(terms)
+    return gathered(runs, noise, [TermSteps()])
 
 
 def used(runs: Sequence[tuple[LayerTrace, Mapping[int, Mapping[str, float]]]]) -> list[str]:

@@ -8,7 +8,7 @@ is kept, and a case is looked for that would tell them apart.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import reduce
 from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
@@ -41,17 +41,12 @@ GATED_RUNS: Final = 2**13  # of one layer with gates, at most, whose pairs of ch
 MOST_RUNS: Final = 2000  # of a case; a longer one is shortened
 SHORTENED_SIZES: Final = (12, 3)  # T and N of a case that is shortened
 SLACK: Final = 64.0  # by how much faster than in a right run errors may grow
+GRADIENT: Final = 2  # comes after all that is returned on the way forward
 Bits = NDArray[np.bool_]
 Runs = Callable[[Case], Mapping[str, Any]]  # what a layer gives on a case
 
-GRADIENT_ORDER: Final = (
-    "bias_ih",
-    "bias_hh",
-    "weight_ih",
-    "x",
-    "weight_hh",
-    "hx",
-)  # gradients, those of fewest choices first
+# The roles of gradients, those of fewest choices first.
+GRADIENT_ORDER: Final = ("bias_ih", "bias_hh", "weight_ih", "x", "weight_hh", "hx")
 
 
 @dataclass(frozen=True)
@@ -61,13 +56,17 @@ class ArrayExplanation:
     network: Network
     mistakes: tuple[Mistake, ...]
 
+    def run(self, case: Case) -> Mapping[str, Any]:
+        """Return what the network gives on a case."""
+        return run(self.network, case)
+
 
 class _Node(NamedTuple):
-    """A network on the way, its choices, and how many of the views it explains."""
+    """A network on the way, its choices, and how many ranks of numbers it gives before the first that it misses."""
 
     network: Network
     choices: tuple[CandidateDifference, ...]
-    views: int
+    ranks: int
 
 
 def explanations(
@@ -80,14 +79,13 @@ def explanations(
     short = [_shortened(a) for a in responses]
     with np.errstate(all="ignore"):
         every = _NetworkSearch(short, dtypes).explanations(most)
-    fewest = min((len(candidate.mistakes) for candidate in every), default=0)
+    fewest = min((len(explanation.mistakes) for explanation in every), default=0)
     different: list[ArrayExplanation] = []
-    for explanation in [candidate for candidate in every if len(candidate.mistakes) == fewest][:MOST_RIVAL_NETWORKS]:
-        runs = [partial(run, earlier.network) for earlier in different]
-        if all(case_apart(partial(run, explanation.network), layer, short[0].case) for layer in runs):
+    for explanation in [one for one in every if len(one.mistakes) == fewest][:MOST_RIVAL_NETWORKS]:
+        if all(case_apart(explanation.run, rival.run, short[0].case) for rival in different):
             different.append(explanation)
-    pairs = [(a, rounding_of(dtype)) for a, b, dtype in zip(responses, short, dtypes, strict=True) if a is not b]
-    return [result for result in different if all(explains(result.network, a, rounding) for a, rounding in pairs)]
+    long = [(a, rounding_of(dtype)) for a, b, dtype in zip(responses, short, dtypes, strict=True) if a is not b]
+    return [one for one in different if all(explains(one.network, a, rounding) for a, rounding in long)]
 
 
 def _shortened(a: Response) -> Response:
@@ -118,15 +116,16 @@ class _NetworkSearch:
         self._responses, self._roundings = responses, [rounding_of(dtype) for dtype in dtypes]
         first = responses[0].case.config
         config = max((a.case.config for a in responses), key=lambda conf: (conf.loss is not None, conf.T))
-        self._names = [[name for name in a.case.config.returned if name in a.arrays] for a in responses]
         self._actual = self._joined([a.arrays for a in responses])
         self._right = right_of(first)
         right = [run(self._right, a.case, r, a.states) for a, r in zip(responses, self._roundings, strict=True)]
         errors = [{n: v.error if isinstance(v, Ball) else 0 * values_of(v) for n, v in made.items()} for made in right]
         units = max(FORMATS[dtype].u for dtype in dtypes) * (first.input_size + first.hidden_size + 2)
         self._relative, self._absolute = SLACK * units, SLACK * self._joined(errors) + responses[0].rounded
-        self._views, self._forward = self._in_order()
-        self._gradients = len(self._views) > self._forward
+        # Numbers are explained along the trace: each has a rank, those of the way forward the first ones.
+        places = np.concatenate([_places_of(name, a) for a in responses for name in _names(a)], 1)
+        ranked, ranks = np.unique(places, axis=1, return_inverse=True)
+        self._ranks, self._all, self._forward = ranks.ravel(), ranked.shape[1], int((ranked[0] < GRADIENT).sum())
         self._choices = choices(config, {name: v for a in responses for name, v in a.arrays.items()})
         self._runs = MOST_COST // (len(first.form.gates) * sum(a.case.config.cost for a in responses))
         if first.gated:  # a run of a short case takes some 1 ms for each layer and direction, and back 4 times as long
@@ -134,43 +133,15 @@ class _NetworkSearch:
             self._runs = min(self._runs, GATED_RUNS // layers)
 
     def _joined(self, several: Iterable[Mapping[str, Any]]) -> Floats:
-        pairs = zip(several, self._names, strict=True)
-        return np.concatenate([np.ravel(values_of(arrays[name])) for arrays, names in pairs for name in names])
-
-    def _in_order(self) -> tuple[list[Bits], int]:
-        """Return which numbers are seen in each view, the first ones along the trace, then more and more.
-
-        Return, too, how many of the views are of the way forward.
-        """
-        keys: list[Any] = []
-        for a, names in zip(self._responses, self._names, strict=True):
-            config = a.case.config
-            H, T = config.hidden_size, config.T
-            for name in names:
-                index = np.indices(a.arrays[name].shape)
-                zeros = np.zeros(a.arrays[name].shape, int)
-                if name.endswith(".grad"):
-                    place = (GRADIENT_ORDER.index(role_of(name)) if role_of(name) in GRADIENT_ORDER else -1) + zeros
-                    layer = int("".join(filter(str.isdigit, name.rpartition("_l")[2])) or -1)
-                    key = [2 + zeros, -layer + zeros, place]
-                elif name in config.form.final:
-                    inner = index[0] < (config.num_layers - 1) * config.num_directions
-                    key = [np.where(inner, 0, 1), index[0], T + zeros]
-                else:
-                    t = index[1 if config.batch_first and config.batched else 0]
-                    reverse = (index[-1] >= H) & (name == "output")
-                    key = [1 + zeros, zeros, np.where(reverse, T - 1 - t, t)]
-                keys.append(np.stack([part.ravel() for part in key]))
-        order, ranks = np.unique(np.concatenate(keys, 1), axis=1, return_inverse=True)
-        ranks = ranks.ravel()
-        return [ranks <= rank for rank in range(order.shape[1])], int((order[0] < 2).sum())
+        """Return the numbers of all cases in one row."""
+        pairs = zip(several, self._responses, strict=True)
+        return np.concatenate([np.ravel(values_of(arrays[name])) for arrays, a in pairs for name in _names(a)])
 
     def _run(self, network: Network) -> Floats | None:
-        """Return what a network gives, in one row; ``None`` if it cannot run, or if too much was run."""
+        """Return what a network gives, in one row; ``None`` if it cannot run."""
         self._runs -= 1
         try:
-            made = [run(network, a.case, states=states_of(network, a)) for a in self._responses]
-            row = self._joined(made)
+            row = self._joined([run(network, a.case, states=states_of(network, a)) for a in self._responses])
         except NoShapes:
             return None
         return row if row.size == self._actual.size else None
@@ -180,108 +151,115 @@ class _NetworkSearch:
         close: Bits = off <= self._absolute + self._relative * (np.abs(row) + np.abs(self._actual))
         return close
 
-    def _views_of(self, row: Floats) -> int:
-        """Return how many views are near what a network gives."""
-        near = self._near(row)
-        return next((i for i, view in enumerate(self._views) if not near[view].all()), len(self._views))
-
-    def _explains(self, network: Network) -> bool:
-        return all(explains(network, a, r) for a, r in zip(self._responses, self._roundings, strict=True))
-
     def explanations(self, most: int) -> list[ArrayExplanation]:
         """Return the networks with fewest choices that explain everything, and those of as few mistakes."""
         frontier, pending = [self._scored(self._right, ()) or _Node(self._right, (), 0)], list[_Node]()
-        if frontier[0].views == len(self._views):
-            return []
-        explained: list[ArrayExplanation] = []
+        explained, fewest = list[ArrayExplanation](), most if frontier[0].ranks < self._all else 0
         for count in range(1, most + 1):
-            if (explained and count > min(len(explanation.mistakes) for explanation in explained)) or self._runs <= 0:
+            if count > fewest or self._runs <= 0:
                 break
             reached, pending, stuck = pending, [], []
             for base in frontier:
                 own = self._extended(base)
                 reached += own
                 stuck += [] if own else [base]
-            if self._gradients:
-                reached += [self._derived(node) for node in reached if node.views >= self._forward > 0]
-            complete = [node for node in reached if node.views == len(self._views) and self._explains(node.network)]
-            explained += [self._explanation(node.network) for node in self._exchanged(complete)]
-            reached = [node for node in reached if node.views < len(self._views)]
-            if count < most and (not explained or count < min(len(explanation.mistakes) for explanation in explained)):
+            if self._forward < self._all:
+                reached += [self._derived(node) for node in reached if node.ranks >= self._forward > 0]
+            for network in self._exchanged([node for node in reached if self._is_whole(node)]):
+                mistakes = mistakes_of(network, self._responses[0].case.config.nonlinearity)
+                explained.append(ArrayExplanation(network, tuple(mistakes)))
+                fewest = min(fewest, len(mistakes))
+            reached = [node for node in reached if node.ranks < self._all]
+            if count < fewest:
                 pending = [pair for base in stuck for pair in self._by_pairs(base)]
-            frontier = sorted(reached, key=lambda node: -node.views)[:NETWORK_BEAM]
+            frontier = sorted(reached, key=lambda node: -node.ranks)[:NETWORK_BEAM]
         return explained
 
-    def _explanation(self, network: Network) -> ArrayExplanation:
-        nonlinearity = self._responses[0].case.config.nonlinearity
-        return ArrayExplanation(network, tuple(mistakes_of(network, nonlinearity)))
+    def _is_whole(self, node: _Node | None) -> bool:
+        """Tell whether a network explains everything, held to the bounds of its own."""
+        pairs = zip(self._responses, self._roundings, strict=True)
+        return node is not None and node.ranks == self._all and all(explains(node.network, a, r) for a, r in pairs)
 
     def _derived(self, node: _Node) -> _Node:
         """Return a network whose gradients are the derivative of its way forward."""
         return self._scored(replace(node.network, derived=True), node.choices) or node
 
-    def _scored(
-        self, network: Network, chosen: tuple[CandidateDifference, ...], base: _Node | None = None
-    ) -> _Node | None:
-        """Return a network with the views that it explains, if these are more than a base explains."""
+    def _scored(self, network: Network, chosen: tuple[CandidateDifference, ...], least: int = 0) -> _Node | None:
+        """Return a network with the ranks that it explains, if these are more than some."""
         row = self._run(network) if self._runs > 0 else None
-        if row is None or (views := self._views_of(row)) <= (0 if base is None else base.views):
-            return None
-        return _Node(network, chosen, views)
+        ranks = 0 if row is None else int(self._ranks[~self._near(row)].min(initial=self._all))
+        return _Node(network, chosen, ranks) if ranks > least else None
 
     def _choices_of(self, base: _Node) -> list[CandidateDifference]:
-        """Return the choices that may show in the first view that is not explained."""
+        """Return the choices that may show in the first rank that is not explained."""
         if not self._forward:
             return self._choices
-        return [choice for choice in self._choices if choice.back == (base.views >= self._forward)]
+        return [choice for choice in self._choices if choice.back == (base.ranks >= self._forward)]
+
+    def _with(self, base: _Node, *several: CandidateDifference) -> _Node | None:
+        """Return a network with some choices more, if it explains more."""
+        network = reduce(lambda network, choice: choice.apply(network), several, base.network)
+        return self._scored(network, (*base.choices, *several), base.ranks)
 
     def _extended(self, base: _Node) -> list[_Node]:
-        """Return what explains more views with one choice more."""
-        nodes = (self._scored(pick.apply(base.network), (*base.choices, pick), base) for pick in self._choices_of(base))
-        return [node for node in nodes if node is not None]
+        """Return what explains more with one choice more."""
+        return [node for choice in self._choices_of(base) if (node := self._with(base, choice)) is not None]
 
     def _by_pairs(self, base: _Node) -> list[_Node]:
-        """Return what explains more views with two choices more, of which each alone explains none.
+        """Return what explains more with two choices more, of which each alone explains none.
 
-        Of choices that give the same numbers in the first view that is not explained, one stands for all at first.
+        Of choices that give the same numbers as far as the first rank that is not explained, one stands for all.
         """
-        if base.views == len(self._views) or (before := self._run(base.network)) is None:
+        if base.ranks == self._all or (before := self._run(base.network)) is None:
             return []
-        view, classes = self._views[base.views], dict[bytes, list[CandidateDifference]]()
+        view, classes = self._ranks <= base.ranks, dict[bytes, list[CandidateDifference]]()
         size = 1e-300 + np.abs(self._actual[view]).max()
         for choice in self._choices_of(base):
             if (row := self._run(choice.apply(base.network))) is not None and not (row == before)[view].all():
                 classes.setdefault(np.round(row[view] / size, 9).tobytes(), []).append(choice)
         nodes: list[_Node] = []
-        plain = [sum(choice.plain for choice in choices) > 0 for choices in classes.values()]
-        pairs = [
-            (i + j, some, more) for (i, some), (j, more) in combinations(zip(plain, classes.values(), strict=True), 2)
-        ]
-        for how in (2, 1):  # one of the two is plain
-            for _, firsts, seconds in () if nodes else [pair for pair in pairs if pair[0] == how]:
-                row = self._run(seconds[0].apply(firsts[0].apply(base.network))) if self._runs > 0 else None
-                if row is None or not self._near(row)[view].all():
+        alike = [(any(choice.plain for choice in several), several) for several in classes.values()]
+        for how in (2, 1):  # both are plain, or one of them
+            for (plain, firsts), (also, seconds) in () if nodes else combinations(alike, 2):
+                if plain + also != how or self._runs <= 0:
                     continue
-                scored = (
-                    self._scored(second.apply(first.apply(base.network)), (*base.choices, first, second), base)
-                    for first, second in product(firsts, seconds)
-                )
-                nodes += [each for each in scored if each is not None]
+                row = self._run(seconds[0].apply(firsts[0].apply(base.network)))
+                if row is not None and self._near(row)[view].all():
+                    several = (self._with(base, *pair) for pair in product(firsts, seconds))
+                    nodes += [node for node in several if node is not None]
         return nodes
 
-    def _exchanged(self, nodes: Sequence[_Node]) -> Iterator[_Node]:
+    def _exchanged(self, nodes: Sequence[_Node]) -> Iterator[Network]:
         """Yield networks that explain everything, and those which do with one of their choices exchanged."""
-        yield from nodes
+        yield from (node.network for node in nodes)
         for node in nodes[:NETWORK_BEAM]:
-            for i in range(len(node.choices) if len(node.choices) > 1 else 0):
-                for choice in self._choices:
-                    chosen = (*node.choices[:i], choice, *node.choices[i + 1 :])
-                    network = replace(self._right, derived=node.network.derived)
-                    for each in chosen:
-                        network = each.apply(network)
-                    exchanged = self._scored(network, chosen)
-                    if exchanged is not None and exchanged.views == len(self._views) and self._explains(network):
-                        yield exchanged
+            right = _Node(replace(self._right, derived=node.network.derived), (), 0)
+            for i, choice in product(range(len(node.choices)), self._choices if len(node.choices) > 1 else ()):
+                exchanged = self._with(right, *node.choices[:i], choice, *node.choices[i + 1 :])
+                if exchanged is not None and self._is_whole(exchanged):
+                    yield exchanged.network
+
+
+def _names(a: Response) -> list[str]:
+    return [name for name in a.case.config.returned if name in a.arrays]
+
+
+def _places_of(name: str, a: Response) -> NDArray[np.int_]:
+    """Return three numbers for each number of an array, which sort as they are computed."""
+    config, index = a.case.config, np.indices(a.arrays[name].shape)
+    key: tuple[Any, ...]
+    if name.endswith(".grad"):
+        order = {role: k for k, role in enumerate(GRADIENT_ORDER)}
+        layer = int("".join(filter(str.isdigit, name.rpartition("_l")[2])) or -1)
+        key = GRADIENT, -layer, order.get(role_of(name), -1)
+    elif name in config.form.final:
+        inner = index[0] < (config.num_layers - 1) * config.num_directions
+        key = np.where(inner, 0, 1), index[0], config.T
+    else:
+        t = index[1 if config.batch_first and config.batched else 0]
+        reverse = (index[-1] >= config.hidden_size) & (name == "output")
+        key = 1, 0, np.where(reverse, config.T - 1 - t, t)
+    return np.stack([np.broadcast_to(part, index.shape[1:]).ravel() for part in key])
 
 
 # What another case may have that tells two networks apart, in words; the likeliest to be at hand first.
@@ -291,18 +269,16 @@ OTHER_CASES: Final[dict[str, dict[str, Any]]] = {
     **{f"N={N}": {"N": N} for N in (2, 3)},
     "hx": {"hx": True},
     "hx, T=13 and N=3": {"hx": True, "T": 13, "N": 3},
-    "other weights": {"hx": True, "T": 13, "N": 3},
 }
 
 
 def case_apart(first: Runs, second: Runs, case: Case) -> str:
     """Return what another case must have on which two layers differ; empty if they are the same wherever tried."""
-    weights = {name: np.asarray(array, np.float64) for name, array in case.weights.items()}
-    for words, change in OTHER_CASES.items():
-        if _differ(first, second, case.config, change, {} if words == "other weights" else weights):
-            return words
-    sizes = {"hidden_size": case.config.hidden_size + 1, "input_size": case.config.input_size + 2}
-    return "another hidden_size" if _differ(first, second, case.config, sizes | {"T": 7, "N": 5}, {}) else ""
+    config, weights = case.config, {name: np.asarray(array, np.float64) for name, array in case.weights.items()}
+    sizes = {"hidden_size": config.hidden_size + 1, "input_size": config.input_size + 2, "T": 7, "N": 5}
+    cases = [(words, change, weights) for words, change in OTHER_CASES.items()]
+    cases += [("other weights", OTHER_CASES["hx, T=13 and N=3"], {}), ("another hidden_size", sizes, {})]
+    return next((words for words, *rest in cases if _differ(first, second, config, *rest)), "")
 
 
 def _differ(
